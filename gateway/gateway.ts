@@ -11,12 +11,15 @@ import { storeError } from './common/store-error.ts'
 import { Backups } from './jobs/backups.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { StateKeeper } from './maintenance/keep-state.ts'
+import { Readiness } from './metrics/health.ts'
+import { Metrics } from './metrics/metrics.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
 import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
 import type { Certificate } from './server/certificate.ts'
 import { HttpServer, type Listen } from './server/http.ts'
 import { LocalServer } from './server/local.ts'
+import { Monitoring, MonitoringServer, type MetricsListen } from './server/monitoring.ts'
 import { Presence } from './service/presence.ts'
 import { watchRevocations } from './service/revocations.ts'
 import { serviceOf } from './service/service.ts'
@@ -33,6 +36,10 @@ export interface GatewayOptions {
   readonly reserveBytes?: number | null
   /** Memory for callers' work, in bytes; null for the default. */
   readonly memoryBytes?: number | null
+  /** Whoever knows it reads the metrics on the port; null, the default, for nobody. */
+  readonly metricsToken?: string | null
+  /** A loopback address where the metrics are served to everybody; null, the default, for none. */
+  readonly metricsListen?: MetricsListen | null
   /** Opens even when signing keys are lost; tokens they signed become invalid. */
   readonly acceptLostKeys?: boolean
 }
@@ -40,24 +47,28 @@ export interface GatewayOptions {
 export class Gateway implements AsyncDisposable {
   /** Of the port, or `unix:` and the path of the local socket where there is none. */
   readonly url: string
+  /** Where the metrics have a listener of their own; null without. */
+  readonly metricsUrl: string | null
   /** Resolves with the reason when the gateway must stop because its lock or catalog was removed or replaced. */
   readonly lost: Promise<VarveError>
   readonly #port: HttpServer | null
   readonly #registry: Registry
   readonly #resources: AsyncDisposableStack
 
-  private constructor(
-    url: string,
-    lost: Promise<VarveError>,
-    port: HttpServer | null,
-    registry: Registry,
-    resources: AsyncDisposableStack,
-  ) {
-    this.url = url
-    this.#port = port
-    this.#registry = registry
-    this.lost = lost
-    this.#resources = resources
+  private constructor(parts: {
+    readonly url: string
+    readonly metricsUrl: string | null
+    readonly lost: Promise<VarveError>
+    readonly port: HttpServer | null
+    readonly registry: Registry
+    readonly resources: AsyncDisposableStack
+  }) {
+    this.url = parts.url
+    this.metricsUrl = parts.metricsUrl
+    this.lost = parts.lost
+    this.#port = parts.port
+    this.#registry = parts.registry
+    this.#resources = parts.resources
   }
 
   /** Opens the data folder and listens; STORE_LOCKED, STORE_VERSION, STORE_FAILED, CONFIG_INVALID. */
@@ -103,13 +114,18 @@ export class Gateway implements AsyncDisposable {
     const parts: SessionParts = { ...service, registry, memory, clock, log }
     resources.defer(() => backups.settled())
     const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(parts, folder)))
-    const port = options.listen === null ? null : resources.use(await HttpServer.listen(parts, options.listen))
+    const monitoring = resources.use(monitoringOf(options, { datastore, lost, sessions: registry }))
+    const http = { session: parts, monitoring }
+    const port = options.listen === null ? null : resources.use(await HttpServer.listen(http, options.listen))
+    const own = options.metricsListen ?? null
+    const metrics = own === null ? null : resources.use(await MonitoringServer.listen(monitoring, own))
     resources.defer(watchRevocations({ catalog, sessions: registry, clock, log }))
     resources.defer(datastore.space.watch(clock))
     resources.defer(datastore.ballast.watch(clock))
     const { url } = port ?? local
-    log.info({ url, folder }, 'gateway listens')
-    return new Gateway(url, lost, port, registry, resources.move())
+    const metricsUrl = metrics?.url ?? null
+    log.info({ url, folder, metricsUrl }, 'gateway listens')
+    return new Gateway({ url, metricsUrl, lost, port, registry, resources: resources.move() })
   }
 
   /** Serves another certificate from the next connection on. */
@@ -126,6 +142,23 @@ export class Gateway implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources.disposeAsync()
   }
+}
+
+interface Monitored {
+  readonly datastore: Datastore
+  readonly lost: Promise<VarveError>
+  readonly sessions: Registry
+}
+
+const monitoringOf = ({ metricsToken, clock, log }: GatewayOptions, monitored: Monitored): Monitoring => {
+  const { datastore, lost, sessions } = monitored
+  const { catalog, space } = datastore
+  const readiness = new Readiness({ datastore, lost, clock })
+  return new Monitoring({
+    metrics: new Metrics({ catalog, space, sessions, clock, log }),
+    readiness,
+    token: metricsToken ?? null,
+  })
 }
 
 const openDatastore = async ({ folder, log, clock, reserveBytes = null }: GatewayOptions): Promise<Datastore> => {

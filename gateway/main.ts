@@ -8,9 +8,11 @@ import { VERSION } from '../protocol/host/version.ts'
 import { addAgentCommands } from './commands/agent.ts'
 import { addAuditCommands } from './commands/audit.ts'
 import { addBackupCommands } from './commands/backup.ts'
+import { addForecastCommand } from './commands/forecast.ts'
 import { addKeysCommands } from './commands/keys.ts'
 import { addMachineCommands } from './commands/machine.ts'
 import { dataFolder } from './commands/options.ts'
+import { METRICS_LISTEN_EXAMPLE } from './commands/metrics-options.ts'
 import { addPointCommands } from './commands/points.ts'
 import { addPolicyCommand } from './commands/policy.ts'
 import { addPruneCommand } from './commands/prune.ts'
@@ -54,7 +56,15 @@ const addServe = (program: Command): void => {
     .addOption(new Option('--log-level <level>', 'how much is logged (default: info)').choices(LOG_LEVELS))
     .option('--reserve <size>', 'disk space that uploads leave free (default: 1G, or 5 % of a smaller disk)')
     .option('--memory <size>', 'memory for calls, besides that of the gateway itself (default: 512M)')
-    .option('--config <file>', 'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory')
+    .option('--metrics-token-file <file>', 'serve /metrics on the port to whoever has the token in this file')
+    .option(
+      '--metrics-listen <host:port>',
+      `serve /metrics on a loopback address too, such as ${METRICS_LISTEN_EXAMPLE}`,
+    )
+    .option(
+      '--config <file>',
+      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen',
+    )
     .action((options: ServeOptions) => serve(options))
 }
 
@@ -64,7 +74,7 @@ const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> 
   'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
   'Machines and backups:': [addMachineCommands, addPolicyCommand, addBackupCommands],
   'Restore points:': [addPointCommands, addRetentionCommand, addPruneCommand],
-  'The datastore:': [addStoreCommands, addRepairCommand],
+  'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],
 }
 
 /** The program with all its commands. */

@@ -9,7 +9,8 @@ import {
   usageReport,
   verifyReport,
 } from './maintenance.ts'
-import { audited, none, OPERATORS, PEOPLE, PLATFORM, streamOf } from './method.ts'
+import { storeForecast } from './forecast.ts'
+import { audited, none, OPERATORS, PEOPLE, plain, PLATFORM, streamOf } from './method.ts'
 import { DAYS_MAX } from './retention.ts'
 import * as s from './schemas.ts'
 
@@ -57,6 +58,8 @@ export const UPKEEP_METHODS = {
     result: usageReport,
     down: streamOf(progress),
   },
+  /** When the disk is used up down to its reserve, if it goes on growing as it did in the last 30 days. */
+  'store.forecast': { ...plain, roles: PLATFORM, params: none, result: storeForecast },
   'store.checkFolder': {
     ...audited,
     roles: PLATFORM,

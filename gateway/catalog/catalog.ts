@@ -8,6 +8,7 @@ import type { Condition, Room } from './condition.ts'
 import type { Coverage } from './coverage.ts'
 import type { Conditions, EventLog } from './events.ts'
 import type { DamageNotes, Losses, LostRanges } from './damage.ts'
+import type { FigureBook } from './figures.ts'
 import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
 import type { Jobs } from './jobs.ts'
 import type { Machines } from './machines.ts'
@@ -15,9 +16,11 @@ import type { Packs } from './packs.ts'
 import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
 import type { Policies } from './retention.ts'
+import type { Runs } from './runs.ts'
 import type { Settings } from './settings.ts'
 import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
+import type { Upkeep } from './upkeep.ts'
 import type { Usage } from './usage.ts'
 
 export interface Catalog {
@@ -32,6 +35,7 @@ export interface Catalog {
   readonly damage: DamageNotes
   readonly enrolments: Enrolments
   readonly events: EventLog
+  readonly figures: FigureBook
   readonly identities: Identities
   readonly jobs: Jobs
   readonly losses: Losses
@@ -43,9 +47,11 @@ export interface Catalog {
   readonly quotas: Quotas
   readonly retention: Policies
   readonly room: Room
+  readonly runs: Runs
   readonly settings: Settings
   readonly states: States
   readonly tenants: Tenants
   readonly tokens: Tokens
+  readonly upkeep: Upkeep
   readonly usage: Usage
 }

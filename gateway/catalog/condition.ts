@@ -12,7 +12,7 @@ export interface Condition {
 }
 
 export interface Room {
-  /** Bytes of the catalog's free pages. */
+  /** Bytes of the catalog's free pages, less what its file must still grow by. */
   readonly free: Question<None, number>
 
   /** Grows catalog and log by so many bytes, which 'room.leave' frees again. STORE_FULL; never uses the ballast. */

@@ -118,7 +118,10 @@ export interface Jobs {
    */
   readonly list: Question<JobsAsked, JobPage>
 
-  /** Opens a job and names the base its checkpoint continues; JOB_RUNNING when the machine has one open. */
+  /**
+   * Opens a job and names the base its checkpoint continues; JOB_RUNNING when the machine has one open, EXISTS when its run is not
+   * due any more.
+   */
   readonly start: Transaction<
     {
       id: string
@@ -130,6 +133,8 @@ export interface Jobs {
       full: boolean
       /** Requested at the start; the policy may request it as well. */
       compare: boolean
+      /** The due run that it belongs to, and which gateway starts it; absent where a person does, which is a run of its own. */
+      run?: { id: string; owner: string }
       nowMs: number
     },
     { base: BasePoint | null; compare: boolean }

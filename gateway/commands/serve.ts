@@ -1,7 +1,6 @@
 // The serve command: its configuration, the running gateway, reloading the certificate on SIGHUP, and a graceful end on SIGINT
 // and SIGTERM.
 import { readFile } from 'node:fs/promises'
-import { isIP } from 'node:net'
 import { parse } from 'smol-toml'
 import * as v from 'valibot'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -16,10 +15,11 @@ import { openLog, type Log } from '../../protocol/host/log.ts'
 import { MEMORY_BYTES_MIN } from '../memory/limits.ts'
 import { readCertificate, type Certificate, type CertificateFiles } from '../server/certificate.ts'
 import { CertificateKeeper } from '../server/certificate-keeper.ts'
-import { listenProblem, PORT_MAX } from '../server/listen-error.ts'
+import { isLoopback, parseListen } from '../server/listen-address.ts'
 import { makeFirst } from '../datastore/data-folder.ts'
 import { DATA_DEFAULT } from './remote.ts'
 import { print } from '../../protocol/host/output.ts'
+import { metricsListenOf, readMetricsToken } from './metrics-options.ts'
 import { bytesOf } from './options.ts'
 
 export const LISTEN_DEFAULT = '127.0.0.1:8470'
@@ -35,6 +35,8 @@ const fileSchema = v.strictObject({
   log_level: v.optional(v.picklist(LOG_LEVELS)),
   reserve: v.optional(v.string()),
   memory: v.optional(v.string()),
+  metrics_token_file: v.optional(v.string()),
+  metrics_listen: v.optional(v.string()),
 })
 
 export interface ServeOptions {
@@ -46,6 +48,8 @@ export interface ServeOptions {
   readonly logLevel?: string
   readonly reserve?: string
   readonly memory?: string
+  readonly metricsTokenFile?: string
+  readonly metricsListen?: string
   readonly config?: string
 }
 
@@ -76,18 +80,6 @@ const readConfig = async (file: string | undefined): Promise<v.InferOutput<typeo
   if (checked.success) return checked.output
   throw new VarveError('CONFIG_INVALID', `${file}: ${misfit(fileSchema, checked.issues, { toml: true })}`)
 }
-
-/** Host and port of `HOST:PORT` or `[IPV6]:PORT`. */
-export const parseListen = (text: string): { host: string; port: number } => {
-  const [, bracketed, plain, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/u.exec(text) ?? []
-  const host = bracketed ?? plain
-  if (host === undefined || Number(port) > PORT_MAX || /[\s/\p{Cc}]/u.test(host))
-    throw new VarveError('CONFIG_INVALID', listenProblem(text, LISTEN_DEFAULT))
-  return { host, port: Number(port) }
-}
-
-export const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 
 /** Bytes of `--reserve`; null for the default. */
 export const parseReserve = (text: string | undefined): number | null => {
@@ -150,7 +142,7 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   const folder = options.data ?? file.data ?? DATA_DEFAULT
   const problem = pathProblem(folder)
   if (problem !== null) throw new VarveError('CONFIG_INVALID', problem)
-  const { host, port } = parseListen(options.listen ?? file.listen ?? LISTEN_DEFAULT)
+  const { host, port } = parseListen(options.listen ?? file.listen ?? LISTEN_DEFAULT, LISTEN_DEFAULT)
   const certFile = options.tlsCert ?? file.tls_cert
   const keyFile = options.tlsKey ?? file.tls_key
   if ((certFile === undefined) !== (keyFile === undefined))
@@ -164,6 +156,8 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     )
   const reserveBytes = parseReserve(options.reserve ?? file.reserve)
   const memoryBytes = parseMemory(options.memory ?? file.memory)
+  const metricsToken = await readMetricsToken(options.metricsTokenFile ?? file.metrics_token_file)
+  const metricsListen = metricsListenOf(options.metricsListen ?? file.metrics_listen)
   await makeFirst(folder)
   const lacks = await lacksOfRoom(folder, reserveBytes)
   const log = openLog({ level: options.logLevel ?? file.log_level ?? 'info' })
@@ -182,7 +176,8 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     void keeper?.reload()
   })
   const listen = { host, port, tls }
-  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, reserveBytes, memoryBytes }
+  const metrics = { metricsToken, metricsListen }
+  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, reserveBytes, memoryBytes, ...metrics }
   await using gateway = await opened(wanted, stop.signal)
   using kept = keeperOf(files, tls, gateway, log)
   keeper = kept

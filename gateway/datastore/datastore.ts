@@ -81,6 +81,7 @@ interface Parts {
   readonly recordPool: RecordPool
   readonly nowMs: () => number
   readonly report: RecoveryReport
+  readonly writable: () => Promise<void>
   /** Ends what was opened, in reverse order. */
   readonly resources: AsyncDisposableStack
 }
@@ -240,6 +241,7 @@ export class Datastore implements AsyncDisposable {
       recordPool,
       nowMs,
       report,
+      writable: () => whole.writable(),
       resources: resources.move(),
     })
   }
@@ -266,6 +268,11 @@ export class Datastore implements AsyncDisposable {
     // one per tenant of the catalog
     this.#tenants.set(tenant.id, tenantStore)
     return tenantStore
+  }
+
+  /** STORE_FAILED unless the packs are there, with their mark, and take new ones. */
+  writable(): Promise<void> {
+    return this.#parts.writable()
   }
 
   /** Closes the writers, keeping what they checked, then everything else, and the lock last. */

@@ -92,6 +92,11 @@ export class Space {
     await this.#ballast.checkNow()
   }
 
+  /** The disk with the least room, and its reserve; STORE_FAILED. */
+  room(): ReturnType<Reserve['room']> {
+    return this.#reserve.room()
+  }
+
   /** Room for one append of an upload, to be disposed of when it has ended. QUOTA_EXCEEDED, STORE_FULL, STORE_FAILED. */
   async take({ id }: Tenant, bytes: number): Promise<Disposable> {
     this.#ballast.check()

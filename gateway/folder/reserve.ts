@@ -67,6 +67,12 @@ export class Reserve {
     return { [Symbol.dispose]: () => void (this.#takenBytes -= bytes) }
   }
 
+  /** The disk as it is now, and how much of it uploads leave free, in bytes; STORE_FAILED. */
+  async room(): Promise<DiskSpace & { readonly reserveBytes: number }> {
+    const space = await this.#look()
+    return { ...space, reserveBytes: reserveOf(this.#bytes, space.totalBytes) }
+  }
+
   #lacks(bytes: number): boolean {
     return this.#freeBytes - bytes < this.#reserveBytes
   }

@@ -166,7 +166,7 @@ export const collect = async (
   const accepted = (): Acceptance => ({ points: acceptLoss, nowMs: clock.now() })
   await catalog.losses.acceptable({ tenant: tenant.id, accepted: accepted() })
   const store = datastore.tenantStore(tenant)
-  const throttle = new Throttle(bytesPerSecond, clock)
+  const throttle = new Throttle(context.pace ?? bytesPerSecond, clock)
   const proof = new PackProof(context, throttle)
   await using protection = dryRun ? null : await store.references.protect()
   if (!dryRun) {

@@ -6,6 +6,7 @@ import type { Clock, ServedCall } from '../../protocol/peer.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { Limiter } from '../../protocol/host/limiter.ts'
 import type { Log } from '../../protocol/host/log.ts'
+import type { Rate } from '../../protocol/host/throttle.ts'
 import { orAbort } from '../../protocol/host/within.ts'
 import { Attributions } from './attribute.ts'
 import { checkPacks } from './check.ts'
@@ -39,6 +40,9 @@ export const WORK_RUNNING_MAX = 4
 
 /** Pieces of work that wait for that. */
 const WORK_WAITING_MAX = 10_000
+
+/** What work needs of the call that asked for it. */
+export type WorkCall<N extends Work> = Pick<ServedCall<N>, 'signal' | 'send'>
 
 /** The tenant's slot that work takes: work that any reader may request must not block upkeep. */
 type Slot = 'keeping' | 'accounting'
@@ -80,9 +84,16 @@ export class Maintenance implements AsyncDisposable {
 
   /**
    * Runs one piece of work, once it is its turn, to its end or until its caller disconnects. MAINTENANCE_RUNNING while another
-   * one of the tenant runs or waits, TOO_MANY_REQUESTS; `store.usage` and the others do not keep each other out.
+   * one of the tenant runs or waits, TOO_MANY_REQUESTS; `store.usage` and the others do not keep each other out. `pace` is a rate
+   * that may change meanwhile, in place of that of the parameters.
    */
-  async run<N extends Work>(name: N, tenant: Tenant, params: Params<N>, call: ServedCall<N>): Promise<Result<N>> {
+  async run<N extends Work>(
+    name: N,
+    tenant: Tenant,
+    params: Params<N>,
+    call: WorkCall<N>,
+    pace?: Rate,
+  ): Promise<Result<N>> {
     const { own, other } = slotsOf(name)
     const taken = await this.#datastore.coordination.take(slotName(own, tenant), name, slotName(other, tenant))
     if ('held' in taken)
@@ -95,7 +106,7 @@ export class Maintenance implements AsyncDisposable {
     // an accounting that began before may be about to read what a collection removes
     const first = [name, beside?.what].includes('store.collect') ? beside?.ended : undefined
     const signal = AbortSignal.any([call.signal, this.#stop.signal, lost])
-    const work = this.#inTurn(first, signal, () => this.#run(name, tenant, params, { signal, call }))
+    const work = this.#inTurn(first, signal, () => this.#run(name, tenant, params, { signal, call, pace }))
     const ended = Promise.allSettled([work])
     this.#running.add(ended)
     try {
@@ -121,7 +132,11 @@ export class Maintenance implements AsyncDisposable {
     name: N,
     tenant: Tenant,
     params: Params<N>,
-    { signal, call }: { signal: AbortSignal; call: Pick<ServedCall<'store.collect'>, 'send'> },
+    {
+      signal,
+      call,
+      pace,
+    }: { signal: AbortSignal; call: Pick<WorkCall<'store.collect'>, 'send'>; pace: Rate | undefined },
   ): Promise<Result<N>> {
     const startedMs = this.#clock.elapsed()
     const progress = new Progress(this.#clock, (one) => call.send(one))
@@ -135,6 +150,7 @@ export class Maintenance implements AsyncDisposable {
         clock: this.#clock,
         log: this.#log,
         signal,
+        ...(pace === undefined ? {} : { pace }),
         onProgress: (one) => progress.tell(one),
       },
       params,

@@ -268,7 +268,7 @@ export const verifyPoints = async (
   const everything = point === null && machine === null && age === null
   const total = everything ? await catalog.packs.tenantBytes({ tenant: tenant.id }) : null
   await using pool = new RecordPool(threads())
-  const verification = new Verification(context, pool, new Throttle(bytesPerSecond, clock), total)
+  const verification = new Verification(context, pool, new Throttle(context.pace ?? bytesPerSecond, clock), total)
   try {
     await recheck(context)
     if (everything) await unlessFull(log, 'the state is written', () => verification.state())

@@ -88,6 +88,8 @@ export interface PackStore extends Packs, AsyncDisposable {
   readonly ballast: PackBallast
   /** STORE_FAILED unless it is there with its mark. */
   confirm(): Promise<void>
+  /** STORE_FAILED unless it is there with its mark and takes new packs, as far as that shows without making one. */
+  writable(): Promise<void>
   /** Creates the store if it is absent, and marks it permanently. STORE_FULL, STORE_FAILED. */
   mark(id: string): Promise<void>
   /** Keeps other gateways off these packs until this is closed; STORE_LOCKED. */

@@ -1,4 +1,4 @@
-// The one port: health, public keys, enrolment, and the upgrade to the WebSocket.
+// The one port: health and metrics, public keys, enrolment, and the upgrade to the WebSocket.
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
@@ -11,6 +11,7 @@ import type { Certificate } from './certificate.ts'
 import { outward } from '../service/outward.ts'
 import type { SessionParts } from '../session/connection.ts'
 import { listenError } from './listen-error.ts'
+import type { Monitoring } from './monitoring.ts'
 import { pathOf, Sockets } from '../session/socket.ts'
 import { Strangers } from '../session/strangers.ts'
 
@@ -69,19 +70,27 @@ const readBody = async (request: IncomingMessage): Promise<unknown> => {
   }
 }
 
+/** What the port serves. */
+export interface HttpParts {
+  readonly session: SessionParts
+  readonly monitoring: Monitoring
+}
+
 /** A listening gateway port. */
 export class HttpServer implements AsyncDisposable {
   readonly #server: Server
   readonly #sockets: Sockets
   readonly #parts: SessionParts
+  readonly #monitoring: Monitoring
   /** Every connection, also those that have sent nothing yet. */
   readonly #open = new Set<Socket>()
   readonly url: string
 
-  private constructor(server: Server, sockets: Sockets, strangers: Strangers, parts: SessionParts, url: string) {
+  private constructor(server: Server, sockets: Sockets, strangers: Strangers, parts: HttpParts, url: string) {
     this.#server = server
     this.#sockets = sockets
-    this.#parts = parts
+    this.#parts = parts.session
+    this.#monitoring = parts.monitoring
     this.url = url
     server.on('connection', (socket: Socket) => {
       this.#open.add(socket)
@@ -90,9 +99,9 @@ export class HttpServer implements AsyncDisposable {
     })
   }
 
-  static async listen(parts: SessionParts, { host, port, tls }: Listen): Promise<HttpServer> {
+  static async listen(parts: HttpParts, { host, port, tls }: Listen): Promise<HttpServer> {
     const strangers = new Strangers()
-    const sockets = new Sockets(parts, 'token', ({ socket }) => strangers.known(socket))
+    const sockets = new Sockets(parts.session, 'token', ({ socket }) => strangers.known(socket))
     const handshakeTimeout = REQUEST_TIMEOUT_MS
     const server =
       tls === null ? createHttpServer() : createHttpsServer({ ...tls, minVersion: TLS_VERSION_MIN, handshakeTimeout })
@@ -138,7 +147,7 @@ export class HttpServer implements AsyncDisposable {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
       const route = `${request.method} ${pathOf(request)}`
-      if (route === 'GET /healthz') return json(response, 200, await this.#health())
+      if (await this.#monitoring.answer(route, request, response)) return
       if (route === 'GET /.well-known/jwks.json') return json(response, 200, this.#parts.admission.jwks())
       if (route === 'POST /enrol') return json(response, 200, await this.#enrol(request))
       throw new VarveError('NOT_FOUND', `there is no ${route.slice(0, 200)} here`)
@@ -147,11 +156,6 @@ export class HttpServer implements AsyncDisposable {
       if (code === 'INTERNAL') this.#parts.log.error({ err: thrown }, 'a request failed')
       json(response, ERRORS[code].http, { code, message })
     }
-  }
-
-  async #health(): Promise<object> {
-    await this.#parts.admission.answers()
-    return { status: 'ok' }
   }
 
   async #enrol(request: IncomingMessage): Promise<object> {

@@ -8,7 +8,6 @@ import { verifyBearer } from '../auth/bearer.ts'
 import type { PublicJwk } from '../auth/keys.ts'
 import { enrol, LOCAL_ADMINISTRATOR, type Enrolled } from '../auth/tokens.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import { GATEWAY_SETTING } from '../catalog/settings.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Actor } from './action.ts'
 
@@ -92,11 +91,6 @@ export class Admission {
     } catch (error) {
       log.info({ err: error, agent }, 'the time at which this agent was seen could not be noted')
     }
-  }
-
-  /** Rejects where the catalog does not answer. */
-  async answers(): Promise<void> {
-    await this.#uses.catalog.settings.get({ name: GATEWAY_SETTING })
   }
 
   /** The public keys that tokens can be checked with. */

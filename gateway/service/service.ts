@@ -7,6 +7,7 @@ import type { Events } from '../events/events.ts'
 import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
+import { Forecasts } from '../freshness/forecasts.ts'
 import { Admission } from './admission.ts'
 import { backupActions } from './backups.ts'
 import { Door, type DoorSessions } from './door.ts'
@@ -46,7 +47,13 @@ export const serviceOf = (parts: Parts): Service => {
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups }),
     ...pointActions({ datastore, events, clock, log }),
-    ...upkeepActions({ maintenance, audit, folder, clock }),
+    ...upkeepActions({
+      maintenance,
+      audit,
+      folder,
+      clock,
+      forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
+    }),
   }
   return {
     door: new Door({ actions, catalog, backups, audit, sessions, clock, log }),

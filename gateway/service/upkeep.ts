@@ -3,6 +3,7 @@ import { REPORT_ROWS_MAX } from '../../protocol/maintenance.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { UPKEEP_METHODS } from '../../protocol/upkeep-methods.ts'
 import type { Audit } from '../auth/audit.ts'
+import type { Forecasts } from '../freshness/forecasts.ts'
 import { folderProblems } from '../maintenance/folder-check.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
 import type { ActionsOf } from './action.ts'
@@ -13,9 +14,16 @@ interface Uses {
   /** The data folder. */
   readonly folder: string
   readonly clock: Clock
+  readonly forecasts: Pick<Forecasts, 'ofStore'>
 }
 
-export const upkeepActions = ({ maintenance, audit, folder, clock }: Uses): ActionsOf<keyof typeof UPKEEP_METHODS> => ({
+export const upkeepActions = ({
+  maintenance,
+  audit,
+  folder,
+  clock,
+  forecasts,
+}: Uses): ActionsOf<keyof typeof UPKEEP_METHODS> => ({
   'store.collect': {
     details: ({ dryRun, thresholdPercent, bytesPerSecond, acceptLoss }) => ({
       dryRun,
@@ -47,6 +55,8 @@ export const upkeepActions = ({ maintenance, audit, folder, clock }: Uses): Acti
     details: ({ points }) => ({ points }),
     run: (params, { tenant, call }) => maintenance.run('store.usage', tenant, params, call),
   },
+
+  'store.forecast': { run: () => forecasts.ofStore() },
 
   'store.checkFolder': {
     run: async () => ({ problems: (await folderProblems(folder)).slice(0, REPORT_ROWS_MAX) }),

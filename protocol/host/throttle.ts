@@ -1,28 +1,31 @@
-// A bandwidth limit: bytes may be sent at a steady rate, with a small burst.
+// A bandwidth limit: bytes may be sent at a steady rate, or one that changes meanwhile, with a small burst.
 import type { Clock } from '../peer.ts'
 
 /** The burst after a pause, in milliseconds of the rate. */
 const BURST_MS = 250
 
+/** Bytes a second, null for no limit; asked each time where it changes. */
+export type Rate = number | null | (() => number | null)
+
 export class Throttle {
-  readonly #bytesPerSecond: number | null
+  readonly #rate: () => number | null
   readonly #clock: Clock
   /** When the bytes granted so far are used up at the rate. */
   #paidMs = 0
 
-  /** `null` for no limit. */
-  constructor(bytesPerSecond: number | null, clock: Clock) {
-    this.#bytesPerSecond = bytesPerSecond
+  constructor(rate: Rate, clock: Clock) {
+    this.#rate = typeof rate === 'function' ? rate : () => rate
     this.#clock = clock
   }
 
   /** Resolves when so many bytes may be sent; callers share the rate. Rejects with the signal's reason, without using any. */
   async take(bytes: number, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted()
-    if (this.#bytesPerSecond === null) return
+    const bytesPerSecond = this.#rate()
+    if (bytesPerSecond === null) return
     const now = this.#clock.elapsed()
     const startMs = Math.max(this.#paidMs, now - BURST_MS)
-    const costMs = (bytes / this.#bytesPerSecond) * 1000
+    const costMs = (bytes / bytesPerSecond) * 1000
     this.#paidMs = startMs + costMs
     const waitMs = this.#paidMs - now
     if (waitMs <= 0) return

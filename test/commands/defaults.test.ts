@@ -2,7 +2,8 @@
 import type { Command, Option } from 'commander'
 import { expect, test } from 'vitest'
 import { program as agentProgram } from '../../agent/main.ts'
-import { LISTEN_DEFAULT, parseListen, parseMemory, parseReserve } from '../../gateway/commands/serve.ts'
+import { LISTEN_DEFAULT, parseMemory, parseReserve } from '../../gateway/commands/serve.ts'
+import { parseListen } from '../../gateway/server/listen-address.ts'
 import { makeProgram } from '../../gateway/main.ts'
 import { durationMs } from '../../protocol/host/duration.ts'
 
@@ -40,7 +41,7 @@ test('what the words of an option name as its default is accepted', () => {
     return text === undefined ? [] : [[option.long, text] as const]
   })
   const known: Readonly<Record<string, (text: string) => unknown>> = {
-    '--listen': parseListen,
+    '--listen': (text) => parseListen(text, LISTEN_DEFAULT),
     '--reserve': parseReserve,
     '--memory': parseMemory,
     // of a command that works: the time to begin

@@ -127,6 +127,7 @@ export const GATEWAY_ROWS: Rows = {
   'audit list': [['acme'], NOBODY, [...OF, '--limit', 'few'], ...FOLDERS, [...NOBODY, '--json']],
   'audit check': [['acme'], ...FOLDERS, ['--tenant', 'acme', '--json']],
   'keys list': [['all'], ...FOLDERS, ['--data', '@nowhere', '--json']],
+  forecast: [['all'], ...FOLDERS, ['--data', '@nowhere', '--json']],
   'keys new': [['now'], ...FOLDERS, ['--data', '@nowhere', '--json']],
   'machine list': [[], NOBODY, [...OF, 'db1'], ...FOLDERS.map((folder) => [...OF, ...folder]), [...NOBODY, '--json']],
   'machine status': [OF, ['db1'], ['db', ...OF], ['db1', ...OF], ['db1', ...NOBODY], ['db', ...OF, '--json']],

@@ -150,6 +150,7 @@ test('each command prints one object with the fields that JSON.md lists, instant
   note('varve-gateway repair --check', (await stand.done('repair', '--check', '--json')).stdout)
   await gateway('keys new')
   await gateway('keys list')
+  await gateway('forecast')
   await agent('rotate-key')
   await host.end('SIGTERM')
   await stand.endGateway('SIGTERM')

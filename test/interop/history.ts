@@ -4,7 +4,7 @@ import { expect } from 'vitest'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Job } from '../../protocol/methods.ts'
 import { Dice } from '../support/model-dice.ts'
-import { MIB, type ModelDisk, type ModelMachine, type Snapshot } from '../support/model-machine.ts'
+import { MIB, type BlockObjects, type ModelDisk, type ModelMachine, type Snapshot } from '../support/model-machine.ts'
 import { expectDisks, expectNothingLeft } from '../support/stand-checks.ts'
 import type { Host } from '../support/stand-host.ts'
 import { Stand } from '../support/stand.ts'
@@ -229,6 +229,7 @@ export class History implements AsyncDisposable {
       if (failure.endsWith('QEMU')) this.#known.committed(ended.disks, 'unknown')
       return
     }
+    this.#known.failed(ended.disks)
     const mayFail: readonly Failure[] = ['interrupt agent', 'crash QEMU', 'restart QEMU', 'cancel']
     if (moment !== 'start') expect(mayFail, 'only these end a lease').toContain(failure)
   }
@@ -300,11 +301,13 @@ export class History implements AsyncDisposable {
     const checkpoint = this.#host.checkpoint(last)
     const bitmapsOf = (...states: Parameters<KnownDisks['withCheckpoint']>[0]): string[] =>
       this.#known.withCheckpoint(states).flatMap(([disk, index]) => checkpoint(index).map((name) => `${disk}/${name}`))
-    const maybe = bitmapsOf('crashed', 'unknown')
-    const there = (await this.#machine.ownObjects()).bitmaps.filter((name) => maybe.includes(name))
-    const bitmaps = [...bitmapsOf('kept'), ...there].toSorted()
+    const maybe = new Set(bitmapsOf('crashed', 'unknown'))
+    const bitmaps = bitmapsOf('kept').toSorted()
     const nodes = this.#machine.disks.map(({ id }) => id).toSorted()
-    const machine = { objects: () => this.#machine.ownObjects() }
-    await expectNothingLeft(this.#host, machine, { exports: [], jobs: [], nodes, bitmaps, nbdServer: false })
+    const objects = async (): Promise<BlockObjects> => {
+      const own = await this.#machine.ownObjects()
+      return { ...own, bitmaps: own.bitmaps.filter((name) => !maybe.has(name)) }
+    }
+    await expectNothingLeft(this.#host, { objects }, { exports: [], jobs: [], nodes, bitmaps, nbdServer: false })
   }
 }

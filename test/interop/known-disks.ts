@@ -55,6 +55,17 @@ export class KnownDisks {
     for (const [index, { name }] of disks.entries()) this.set(name, { ...NEW_DISK, index, checkpoint })
   }
 
+  /**
+   * A backup that failed takes along the bitmaps that its comparison found wrong. It says which those are once its disks are
+   * known; before, it may have compared them or not.
+   */
+  failed(disks: Job['disks']): void {
+    for (const { name, reason } of disks) if (reason === 'changes-missed') this.set(name, { checkpoint: 'lost' })
+    if (disks.length > 0) return
+    for (const [disk, { checkpoint, cut }] of this.#disks)
+      if (cut && checkpoint === 'kept') this.set(disk, { checkpoint: 'unknown' })
+  }
+
   /** The disks whose checkpoint is in one of these states, each with its number in the last restore point. */
   withCheckpoint(states: readonly Known['checkpoint'][]): [string, number][] {
     return [...this.#disks].flatMap(([disk, { index, checkpoint }]): [string, number][] =>

@@ -36,6 +36,7 @@ test('only own names of the table are methods', () => {
 
 test('an agent and the platform may neither delete nor change what is not theirs', () => {
   expect(allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit)\b/u.test(name))).toEqual([
+    'store.forecast',
     'store.checkFolder',
   ])
   const changing = allowed('agent').filter(
@@ -352,6 +353,10 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       problemCount: 1,
     },
     down: [progress],
+  },
+  'store.forecast': {
+    params: {},
+    result: { daysLeft: 9, bytesPerDay: -1.5, reason: null, freeBytes: 5, totalBytes: 9, reserveBytes: 1 },
   },
   'store.checkFolder': { params: {}, result: { problems: ['the catalog is damaged'] } },
   'store.usage': {

@@ -33,6 +33,8 @@ export interface TestGatewayOptions {
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer; readonly ca?: Buffer }
   readonly log?: Log
   readonly clock?: Clock
+  readonly metricsToken?: string
+  readonly metricsListen?: { readonly host: string; readonly port: number }
   /** A fixed port, for a gateway that comes back at the same address. */
   readonly port?: number
 }
@@ -49,6 +51,8 @@ export class TestGateway implements AsyncDisposable {
   readonly url: string
   /** The same as `http://` or `https://`. */
   readonly httpUrl: string
+  /** Where metrics have a listener of their own; null without. */
+  readonly metricsUrl: string | null
   readonly folder: string
   /** The catalog, opened beside the gateway as its commands do. */
   readonly catalog: Catalog
@@ -58,6 +62,7 @@ export class TestGateway implements AsyncDisposable {
 
   constructor(parts: {
     url: string
+    metricsUrl: string | null
     folder: string
     catalog: Catalog
     authority: Authority
@@ -66,6 +71,7 @@ export class TestGateway implements AsyncDisposable {
   }) {
     this.url = parts.url
     this.httpUrl = parts.url.replace(/^ws/u, 'http')
+    this.metricsUrl = parts.metricsUrl
     this.folder = parts.folder
     this.catalog = parts.catalog
     this.authority = parts.authority
@@ -145,11 +151,13 @@ export const startGateway = async (options: TestGatewayOptions): Promise<TestGat
     port,
     tls: tls === undefined ? null : { cert: tls.cert, key: tls.key },
   }
-  const { url } = resources.use(await Gateway.open({ folder, listen, log, clock }))
+  const { metricsToken = null, metricsListen = null } = options
+  const opened = await Gateway.open({ folder, listen, log, clock, metricsToken, metricsListen })
+  const { url, metricsUrl } = resources.use(opened)
   const catalog = resources.use(openLocal(path.join(folder, CATALOG_NAME)))
   const authority = await openAuthority({ folder, catalog, nowMs: Date.now() })
   const ca = tls?.ca ?? tls?.cert ?? null
-  const gateway = new TestGateway({ url, folder, catalog, authority, ca, resources: resources.move() })
+  const gateway = new TestGateway({ url, metricsUrl, folder, catalog, authority, ca, resources: resources.move() })
   await gateway.addTenant(TENANT)
   return gateway
 }

@@ -7,6 +7,7 @@ import { readInventory, type Inventory } from './inventory.ts'
 import type { QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
 import { nbdServerListens } from './nbd-probe.ts'
+import { parseCheckpoint } from '../checkpoint-names.ts'
 import { checkpointBitmaps, ownAgents, type NodeBitmap } from './plan.ts'
 
 /** How long removing a lease's objects may take, in milliseconds. */
@@ -57,21 +58,30 @@ const uselessAfterCommit = (
   return checkpointBitmaps(nodes, agents, (lease) => lease !== entry.id && !keep.has(lease))
 }
 
+/** The number of the image of a checkpoint's bitmap; null in names that have none. */
+const imageOf = (entry: QmpEntry, name: string): number | null =>
+  agentsOf(entry)
+    .map((agent) => parseCheckpoint(agent, name))
+    .find((part) => part !== null)?.index ?? null
+
 /**
- * What a failed lease leaves useless: its own checkpoint, and the base's on a disk on which a comparison found that the base's
- * bitmap has missed a change. The next backup may draw another sample, and must not trust that bitmap.
+ * The base's bitmaps of the disks on which a comparison found that they have missed a change. A bitmap is in its image, which
+ * may have come to another node since, with another start of QEMU: where its name has the image's number, that decides.
  */
-const uselessAfterFailure = (entry: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] => {
-  const { id, disks } = entry
-  const missed = new Set(disks.filter(({ reason }) => reason === 'changes-missed').map(({ node }) => node))
-  return [
-    ...checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === id),
-    ...baseBitmaps(
-      entry,
-      nodes.filter(({ node }) => missed.has(node)),
-    ),
-  ]
+const wrongBitmaps = (entry: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] => {
+  const missed = entry.disks
+    .filter(({ reason }) => reason === 'changes-missed')
+    .map(({ node, wrong }) => ({ node, image: wrong && imageOf(entry, wrong.checkpoint) }))
+  return baseBitmaps(entry, nodes).filter(({ node, name }) =>
+    missed.some((disk) => (disk.image === null ? disk.node === node : disk.image === imageOf(entry, name))),
+  )
 }
+
+/** What a failed lease leaves useless: its own checkpoint, and what the next backup must not trust, whose sample is another. */
+const uselessAfterFailure = (entry: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] => [
+  ...checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === entry.id),
+  ...wrongBitmaps(entry, nodes),
+]
 
 /**
  * Everything an entry's lease made, and the bitmaps that its outcome makes useless: older checkpoints after a commit,

@@ -1,5 +1,6 @@
 // Jobs: a backup from its start to its commit or failure, with one upload per disk.
 import type { Begun, JobFailure, JobRow, UploadRow } from '../jobs.ts'
+import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { pointKind, type JobState } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -10,6 +11,7 @@ import { machineRow } from './machine-row.ts'
 import { read, write, type Operations } from './operation.ts'
 import { basePoint, findBase } from './base-point.ts'
 import { ATTACHMENT_READ, checkAttachments } from '../attachments.ts'
+import { addByHand, endRunOfJob, startRun } from './runs.ts'
 import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts } from '../reads.ts'
 import type { Sql } from './sql.ts'
 
@@ -31,6 +33,7 @@ export const endJob = (sql: Sql, job: string, state: JobState, error: JobFailure
   sql.run('UPDATE job SET state = ?, error = ?, ended_ms = ? WHERE id = ?', state, text, nowMs, job)
   // the builder's state is useless now; the figures stay for the listing
   sql.run("UPDATE upload SET state = x'' WHERE job = ?", job)
+  endRunOfJob(sql, job, text, nowMs)
   if (error !== null) tellFailed(sql, job, error, nowMs)
 }
 
@@ -128,6 +131,10 @@ export const jobOperations = {
       seq,
       args.nowMs,
     )
+    const { id: job, nowMs, subject, tenant, run } = args
+    if (run === undefined) addByHand(sql, { id: randomUUID(), tenant, kind: 'backup', machine, subject, nowMs, job })
+    else if (!startRun(sql, { ...run, job, nowMs }))
+      throw new VarveError('EXISTS', `run ${run.id} is not due any more: it was started or ended meanwhile`)
     tellStarted(sql, args.id, args.nowMs)
     return { base, compare }
   }),

@@ -12,6 +12,7 @@ import { coverageOperations } from './coverage.ts'
 import { damageOperations } from './damage.ts'
 import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
+import { figureOperations } from './figures.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
@@ -23,11 +24,13 @@ import { planOperations } from './plans.ts'
 import { pointOperations } from './points.ts'
 import { retentionOperations } from './retention.ts'
 import { roomOperations } from './room.ts'
+import { runOperations } from './runs.ts'
 import type { Sql } from './sql.ts'
 import { stateOperations } from './state.ts'
 import { PACKS_SETTING } from '../settings.ts'
 import { rowed, type Named } from './tenant-row.ts'
 import { settingOf, tenantOperations } from './tenants.ts'
+import { upkeepOperations } from './upkeep.ts'
 import { usageOperations } from './usage.ts'
 import { verificationOperations } from './verification.ts'
 
@@ -42,6 +45,7 @@ const OPERATIONS = {
   ...damageOperations,
   ...eventOperations,
   ...examineOperations,
+  ...figureOperations,
   ...identityOperations,
   ...jobOperations,
   ...jobListOperations,
@@ -52,8 +56,10 @@ const OPERATIONS = {
   ...pointOperations,
   ...retentionOperations,
   ...roomOperations,
+  ...runOperations,
   ...stateOperations,
   ...tenantOperations,
+  ...upkeepOperations,
   ...usageOperations,
   ...verificationOperations,
 } satisfies Operations
@@ -64,13 +70,14 @@ type Ran<N extends OperationName> = Operations[N]['run']
 export type OperationArgs<N extends OperationName> = Named<Parameters<Ran<N>>[1]>
 export type OperationResult<N extends OperationName> = ReturnType<Ran<N>>
 
-/** One transaction; if the log cannot grow, it is retried once after a checkpoint, which lets the log restart. */
+/** One transaction; if the log cannot grow, it is retried once with the log begun anew. */
 const written = <R>(sql: Sql, run: () => R): R => {
   try {
     return sql.transaction(run)
   } catch (thrown) {
     if (!isDatabaseFull(thrown)) throw thrown
-    sql.checkpoint()
+    // ballast can be taken instead, as long as there is any
+    sql.restartLog({ patient: sql.ballast.names().length === 0 })
     return sql.transaction(run)
   }
 }
@@ -94,7 +101,7 @@ export const runOperation = <N extends OperationName>(
   if (operation.mode === 'spare') {
     const result = sql.transaction(run)
     // only then has the catalog itself its new length
-    sql.checkpoint()
+    sql.restartLog({ patient: false })
     return result
   }
   return sql.ballast.draw(() => (operation.mode === 'write' ? written(sql, run) : sql.snapshot(run)))

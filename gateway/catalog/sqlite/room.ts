@@ -8,7 +8,8 @@ export const roomOperations = {
   'room.free': read((sql) => {
     const { pages } = sql.get<{ pages: number }>('SELECT freelist_count AS pages FROM pragma_freelist_count')!
     const { bytes } = sql.get<{ bytes: number }>('SELECT page_size AS bytes FROM pragma_page_size')!
-    return pages * bytes
+    // pages that are in the log alone still need space
+    return Math.max(0, pages * bytes - sql.unwrittenBytes)
   }),
 
   'room.take': spare((sql, { bytes }) => {

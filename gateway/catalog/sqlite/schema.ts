@@ -3,6 +3,7 @@ import { EVENT_SCHEMA } from './event-schema.ts'
 import { NOTICE_SCHEMA } from './notice-schema.ts'
 import { PLAN_SCHEMA } from './plan-schema.ts'
 import { RUN_SCHEMA } from './run-schema.ts'
+import { UPKEEP_SCHEMA } from './upkeep-schema.ts'
 import { TALLY, tallyAgain, tallyTriggers } from './tally-schema.ts'
 
 // a chunk's pack is not a declared foreign key: removing a pack would then scan all chunks
@@ -220,4 +221,5 @@ export const MIGRATIONS: readonly string[] = [
   RUN_SCHEMA,
   EVENT_SCHEMA,
   NOTICE_SCHEMA,
+  UPKEEP_SCHEMA,
 ]

@@ -1,4 +1,5 @@
 // The embedded database behind one small interface: opening, pragmas, cached statements, transactions.
+import { statSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { VarveError } from '../../../protocol/errors.ts'
 import { Ballast } from '../../folder/ballast.ts'
@@ -7,6 +8,9 @@ import { MIGRATIONS } from './schema.ts'
 
 /** How long a statement waits for another process's lock (the command line beside a running gateway), in milliseconds. */
 const BUSY_TIMEOUT_MS = 10_000
+
+/** How long the log waits for readers where there is something else that can be done, in milliseconds. */
+const READERS_WAIT_MS = 500
 
 /** A value that a statement is given. */
 export type SqlValue = SQLInputValue
@@ -17,6 +21,7 @@ export type Row = Record<string, string | number | bigint | Uint8Array | null>
 export class Sql implements Disposable {
   /** What is freed when the disk is full. */
   readonly ballast: Ballast
+  readonly #path: string
   readonly #db: DatabaseSync
   readonly #statements = new Map<string, StatementSync>()
 
@@ -26,6 +31,7 @@ export class Sql implements Disposable {
    */
   constructor(path: string, { readOnly = false } = {}) {
     this.ballast = Ballast.beside(path)
+    this.#path = path
     this.#db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, readOnly })
     try {
       if (readOnly) {
@@ -102,9 +108,25 @@ export class Sql implements Disposable {
     }
   }
 
-  /** Checkpoints the log as far as readers allow, so that it can restart within the space it has. */
-  checkpoint(): void {
-    this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)')
+  /**
+   * Writes the log back into the database, so that the next transaction begins it anew in the space it has. While anybody reads a
+   * state of before, neither is possible: it waits READERS_WAIT_MS for them, or BUSY_TIMEOUT_MS if `patient`, and then does what
+   * they allow.
+   */
+  restartLog({ patient }: { readonly patient: boolean }): void {
+    this.#db.exec(`PRAGMA busy_timeout = ${patient ? BUSY_TIMEOUT_MS : READERS_WAIT_MS}`)
+    try {
+      this.#db.exec('PRAGMA wal_checkpoint(RESTART)')
+    } finally {
+      this.#db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`)
+    }
+  }
+
+  /** Bytes by which the database's file is shorter than the database: what the log must still write behind its end. */
+  get unwrittenBytes(): number {
+    const { pages } = this.get<{ pages: number }>('SELECT page_count AS pages FROM pragma_page_count')!
+    const { bytes } = this.get<{ bytes: number }>('SELECT page_size AS bytes FROM pragma_page_size')!
+    return Math.max(0, pages * bytes - (statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0))
   }
 
   [Symbol.dispose](): void {

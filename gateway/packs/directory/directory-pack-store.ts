@@ -1,6 +1,6 @@
 // The pack store of one machine: a file per pack in a directory, `<root>/<tenant uuid>/<first two digits>/<pack uuid>.pack`.
 import { constants, existsSync, type Dirent } from 'node:fs'
-import { open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises'
+import { access, open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { failpoint } from '../../common/failpoint.ts'
@@ -76,6 +76,16 @@ export class DirectoryPackStore implements PackStore {
    */
   async confirm(): Promise<void> {
     if (this.#id !== null && readMarker(this.#root) !== this.#id) throw strangePacks()
+  }
+
+  async writable(): Promise<void> {
+    await this.confirm()
+    try {
+      // tells a file system that is mounted to be read only even to root
+      await access(this.#root, constants.W_OK | constants.X_OK)
+    } catch (error) {
+      throw storeError(error, 'looking whether the folder of packs takes new ones')
+    }
   }
 
   async mark(id: string): Promise<void> {

@@ -14,6 +14,7 @@ import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { conditions, events } from './events-suite.ts'
 import { addAgent, addMachine, addPoint, beginJob, finishDisk, fullDisk, startJob } from '../catalog.ts'
+import { runs } from './run-suite.ts'
 
 /** A fresh catalog without anything in it. */
 export interface Engine extends AsyncDisposable {
@@ -521,6 +522,6 @@ export const catalogSuite = (name: string, openEngine: () => Promise<Engine>): v
     return { catalog, acme, other, agent, machine, [Symbol.asyncDispose]: () => held.disposeAsync() }
   }
   describe(name, () => {
-    for (const subject of [tenants, audit, identities, machines, jobs, chunks, events, conditions]) subject(open)
+    for (const subject of [tenants, audit, identities, machines, jobs, runs, chunks, events, conditions]) subject(open)
   })
 }

@@ -77,6 +77,7 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['keys.list', 'platform', () => ['keys', 'list']],
   ['keys.rotate', 'platform', () => ['keys', 'new']],
   ['audit.check', 'platform', () => ['audit', 'check']],
+  ['store.forecast', 'platform', () => ['forecast']],
   ['store.checkFolder', 'platform', () => ['repair', '--check']],
 ]
 

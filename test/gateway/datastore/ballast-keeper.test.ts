@@ -1,6 +1,8 @@
 // Who keeps the ballast: it is made with room to spare, uploads wait while it lacks, and it is made again.
 import { readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { expect, test } from 'vitest'
 import { Ballast, BALLAST_FILE_BYTES } from '../../../gateway/folder/ballast.ts'
@@ -14,6 +16,9 @@ import { eventually } from '../../support/temp.ts'
 import { addTenant, memoryLog, temporaryFolder } from './fixture.ts'
 
 const MIB = 2 ** 20
+
+/** No write takes so long, but one that waits for a reader, in milliseconds. */
+const WAITS_MS = 1000
 
 /** A keeper on a disk of its own, 64 MiB and so 4 files of ballast. */
 const setUp = async () => {
@@ -70,33 +75,64 @@ test('while it lacks uploads are refused; it is made again from what is free bey
   keeper.check()
 })
 
+const ENTRY = {
+  timeMs: 1,
+  tenant: null,
+  subject: 's',
+  role: 'r',
+  action: 'a',
+  resource: '',
+  outcome: 'ok',
+  details: {},
+}
+
 test('a database writes thousands of rows on a disk without a byte, from its own room alone', async () => {
   await using stand = await setUp()
-  const { keeper, ballast, catalog, filler } = stand
+  const { keeper, ballast, catalog, catalogFile, filler } = stand
   await keeper.keep()
   filler.fill()
-  const entry = {
-    timeMs: 1,
-    tenant: null,
-    subject: 's',
-    role: 'r',
-    action: 'a',
-    resource: '',
-    outcome: 'ok',
-    details: {},
-  }
-  for (let done = 0; done < 500; done++) await catalog.audit.appendAll({ records: [entry] })
+  for (let done = 0; done < 500; done++) await catalog.audit.appendAll({ records: [ENTRY] })
   expect(ballast.names()).toHaveLength(4)
   // more than the room
   const name = 'large'
-  await catalog.settings.set({ name, value: 'x'.repeat(MIB) })
+  const bytes = statSync(`${catalogFile}-wal`).size + MIB
+  await catalog.settings.set({ name, value: 'x'.repeat(bytes) })
   expect(ballast.names().length).toBeLessThan(4)
-  expect(await catalog.settings.get({ name })).toHaveLength(MIB)
+  expect(await catalog.settings.get({ name })).toHaveLength(bytes)
   // what is only to spare leaves the ballast alone
   filler.fill()
   const left = ballast.names()
   await expect(catalog.room.take({ bytes: 8 * MIB })).rejects.toMatchObject({ code: 'STORE_FULL' })
   expect(ballast.names()).toEqual(left)
+})
+
+test('without ballast too it writes on in its own room, and waits for whoever reads what is in the log', async () => {
+  await using stand = await setUp()
+  const { keeper, ballast, catalog, catalogFile, filler } = stand
+  await keeper.keep()
+  ballast.giveBack(4)
+  filler.fill()
+  using reader = new DatabaseSync(catalogFile, { readOnly: true })
+  await catalog.audit.appendAll({ records: [ENTRY] })
+  reader.exec('BEGIN')
+  reader.prepare('SELECT * FROM setting').all()
+  let done = 0
+  const writing = (async () => {
+    while (done < 500) {
+      await catalog.audit.appendAll({ records: [ENTRY] })
+      done++
+    }
+  })()
+  let before = -1
+  // it stands still once the log is at its end
+  while (before < done) {
+    before = done
+    await Promise.race([writing, sleep(WAITS_MS)])
+  }
+  expect(done).toBeLessThan(500)
+  reader.exec('COMMIT')
+  await writing
+  expect(freeBytes(stand.folder)).toBe(0)
 })
 
 test('it is looked after every few seconds, until that is stopped', async () => {

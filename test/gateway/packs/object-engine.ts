@@ -144,6 +144,10 @@ class ObjectPackStore implements PackStore {
     return this.#id
   }
 
+  async writable(): Promise<void> {
+    await this.confirm()
+  }
+
   async confirm(): Promise<void> {
     if (this.#id !== null && (await markOf(this.#bucket)) !== this.#id) throw strangePacks()
   }

@@ -50,6 +50,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'keys.list': {},
   'keys.rotate': {},
   'audit.check': {},
+  'store.forecast': {},
   'store.checkFolder': {},
   'agents.revoke': { agent },
   'agents.setSite': { agent, site: 'dc1' },

@@ -1,7 +1,7 @@
 // The bandwidth limit on a clock that the test moves.
 import { expect, test } from 'vitest'
 import { Throttle } from '../../../protocol/host/throttle.ts'
-import { HandClock } from '../../support/hand-clock.ts'
+import { HandClock, settle } from '../../support/hand-clock.ts'
 
 /** Takes and notes when it was granted. */
 const taken = async (throttle: Throttle, clock: HandClock, bytes: number): Promise<number> => {
@@ -52,6 +52,21 @@ test('keeps the rate when the time of day is set', async () => {
     await granted
   }
   expect(clock.elapsed() - startMs).toBe(3000)
+})
+
+test('follows a rate that changes, from the next bytes on', async () => {
+  const clock = new HandClock()
+  let rate: number | null = 1000
+  const throttle = new Throttle(() => rate, clock)
+  const times: number[] = []
+  for (const next of [100, null, 1000]) {
+    const granted = taken(throttle, clock, 1000)
+    await settle()
+    await clock.advanceSettled(20_000)
+    times.push(await granted)
+    rate = next
+  }
+  expect(times).toEqual([1000, 20_000 + 9750, 40_000])
 })
 
 test('an abandoned wait ends at once and gives back what it took', async () => {

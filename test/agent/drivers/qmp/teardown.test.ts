@@ -142,3 +142,27 @@ test('a failed lease takes the base’s bitmap along where a comparison found it
   expect(left({ ...entry, disks: [first!, missed] })).toEqual([...own, ...wrong])
   expect(left({ ...entry, disks: [first!, missed], baseLease: null })).toEqual(own)
 })
+
+test('the wrong bitmap of a failed lease is found by its image’s number, on whatever node that is by now', () => {
+  const agent = 'varve-c0ffee42-cp'
+  const [first, second] = entry.disks
+  const missed = { ...second!, kind: 'full', reason: 'changes-missed', base: null, wrong: second!.base } as const
+  const left = (of: typeof entry, nodes: readonly (readonly [string, readonly string[]])[]): string[] =>
+    leaseTarget(of, 'failed', new Set())
+      .bitmaps(nodes.map(([node, names]) => nodeOf(node, names)))
+      .map(({ node, name }) => `${node}/${name}`)
+  // a disk came in front of both
+  const moved = [
+    ['node0', []],
+    ['node1', [`${agent}-base-0`]],
+    ['node2', [`${agent}-base-1`, `${agent}-kept-1`, 'varve-c0ffee42-size-base-1', 'theirs']],
+  ] as const
+  const of = { ...entry, disks: [first!, missed] }
+  expect(left(of, moved)).toEqual([`node2/${agent}-base-1`, 'node2/varve-c0ffee42-size-base-1'])
+  // libvirt calls the bitmaps of all images alike
+  const baseLease = '0192bbbb-1111-7000-8000-000000000000'
+  const name = `${agent}-${baseLease}`
+  const byLibvirt = { ...missed, wrong: { ...second!.base!, checkpoint: name } }
+  const alike = ['node0', 'node1'].map((node) => [node, [name]] as const)
+  expect(left({ ...entry, baseLease, disks: [first!, byLibvirt] }, alike)).toEqual([`node1/${name}`])
+})

@@ -58,7 +58,7 @@ test('a run that met damage leaves no note', async () => {
   }
   {
     using sql = new Sql(catalogFile)
-    sql.checkpoint()
+    sql.restartLog({ patient: false })
     sql.run("UPDATE setting SET value = 'c' WHERE name = 'a'")
   }
   {

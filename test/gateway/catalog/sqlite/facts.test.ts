@@ -77,7 +77,7 @@ describe.each(FACT_NAMES)('%s', (fact) => {
     expect(v.parse(factLists[fact], [ROWS[fact]])).toEqual([ROWS[fact]])
     // a record from before there was the fact
     expect(v.parse(v.object(factLists), {})[fact]).toEqual([])
-    catalog.sql.checkpoint()
+    catalog.sql.restartLog({ patient: false })
     using old = OldCatalog.open(catalog.file)
     expect(old.facts(fact, tenant.row)).toEqual({ rows: [ROWS[fact]], whole: true })
     expect(old.facts(fact, 99)).toEqual({ rows: [], whole: true })
