@@ -6,6 +6,12 @@ import type { JobFailure } from './jobs.ts'
 /** Most machines that one call answers. */
 export const COVERAGE_PAGE_MAX = 1000
 
+/** What of a plan the state of its machines depends on. */
+export type PlanTiming = Pick<
+  Plan,
+  'name' | 'enabled' | 'schedule' | 'rpoMs' | 'timeZone' | 'window' | 'jitterMs' | 'verifyDays'
+>
+
 /** A failure since the newest point. */
 export interface Failure {
   readonly error: JobFailure
@@ -31,7 +37,7 @@ export interface CoverageRow {
   /** Since when its present plan is to protect it; null where no scheduler has seen that yet. */
   readonly plannedSinceMs: number | null
   readonly exclusion: Exclusion | null
-  readonly plan: Plan | null
+  readonly plan: PlanTiming | null
   readonly lastPoint: { readonly id: string; readonly timeMs: number } | null
   /** Of the oldest point that is there. */
   readonly firstPointMs: number | null

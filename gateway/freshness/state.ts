@@ -23,7 +23,9 @@ const FUTURE_MS = 3_600_000
 export interface Failing {
   readonly sinceMs: number
   readonly error: JobFailure
-  /** When it is tried again by itself; null for not at all, or not soon. */
+  /** The run of the last one is not over: it may be tried again by itself. */
+  readonly open: boolean
+  /** When that is; null where that is not known. */
   readonly retryMs: number | null
 }
 
@@ -149,13 +151,13 @@ const overdue = ({ deadlineMs }: MachineFacts, nowMs: number): boolean => deadli
 
 const failing: Rule = (facts, nowMs) => {
   if (facts.failing === null) return null
-  const { sinceMs, error, retryMs } = facts.failing
+  const { sinceMs, error, open, retryMs } = facts.failing
   // a machine whose agent is away is late in time, and says so then
   if (error.code === 'AGENT_OFFLINE') return null
   const again = retryMs === null ? '' : `; it is tried again at ${utc(retryMs)}`
   const reason = `backups fail since ${utc(sinceMs)}: ${failureText(error)}${again}; ${newest(facts.lastPointMs)}`
   // what may succeed by itself in time is no news
-  return { state: 'failing', reason, sinceMs, telling: retryMs !== null && !overdue(facts, nowMs) ? 'later' : 'now' }
+  return { state: 'failing', reason, sinceMs, telling: open && !overdue(facts, nowMs) ? 'later' : 'now' }
 }
 
 const cause = ({ online, host, seenMs }: MachineFacts): string =>

@@ -1,6 +1,6 @@
 // The facts of machines from which their states follow: each is one step along an index, whatever a machine has behind it.
 import type { Plan } from '../../../protocol/plans.ts'
-import { COVERAGE_PAGE_MAX, type CoverageAsked, type CoverageRow, type Failure } from '../coverage.ts'
+import { COVERAGE_PAGE_MAX, type CoverageAsked, type CoverageRow, type Failure, type PlanTiming } from '../coverage.ts'
 import type { JobFailure } from '../jobs.ts'
 import { aside, type Operations } from './operation.ts'
 import { coveringIn } from './plans.ts'
@@ -27,8 +27,10 @@ const FACTS = `SELECT machine.name, machine.member_of AS "group", machine.agent,
   CASE WHEN run.id IS NOT NULL THEN (SELECT min(due_ms) FROM run WHERE run.machine = machine.id AND ${FAILED_RUN}
     AND due_ms > ifnull(point.committed_ms, 0)) END AS runsFailMs,
   CASE WHEN open.state = 'due' THEN coalesce(open.next_ms, open.due_ms) END AS dueMs,
-  open.state = 'running' AND open.job = last.id AS unsettled
+  open.state = 'running' AND open.job = last.id AS unsettled,
+  pace.plan AS pacePlan, pace.since_ms AS paceMs, pace.timing AS paceTiming
   FROM machine JOIN agent ON agent.id = machine.agent LEFT JOIN absent ON absent.machine = machine.id
+  LEFT JOIN pace ON pace.machine = machine.id
   LEFT JOIN exclusion ON exclusion.tenant = machine.tenant AND exclusion.machine = machine.name
   LEFT JOIN point ON point.id = (SELECT point.id FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1)
   LEFT JOIN job AS last ON last.rowid = (SELECT job.rowid FROM job WHERE job.machine = machine.id AND ${TELLING}
@@ -54,6 +56,9 @@ interface Found extends Omit<CoverageRow, 'exclusion' | 'plan' | 'lastPoint' | '
   readonly runFailedMs: number | null
   readonly runsFailMs: number | null
   readonly unsettled: number | null
+  readonly pacePlan: string | null
+  readonly paceMs: number | null
+  readonly paceTiming: string | null
 }
 
 const errorOf = (text: string): JobFailure => JSON.parse(text) as JobFailure
@@ -70,13 +75,32 @@ const failureOf = (found: Found): Failure | null => {
   return ofRun ? { error: errorOf(runError), sinceMs: Math.min(sinceMs, runFailedMs!), ...rest } : null
 }
 
+const timings = new WeakMap<Plan, PlanTiming>()
+
+/** What of a plan a state depends on: one object for all of its machines, as what it covers may be long. */
+const timingOf = (plan: Plan): PlanTiming => {
+  const known = timings.get(plan)
+  if (known !== undefined) return known
+  const { name, enabled, schedule, rpoMs, timeZone, window, jitterMs, verifyDays } = plan
+  const timing = { name, enabled, schedule, rpoMs, timeZone, window, jitterMs, verifyDays }
+  timings.set(plan, timing)
+  return timing
+}
+
 const rowOf = (found: Found, plan: Plan | null): CoverageRow => {
   const { name, group, agent, host, revokedMs, seenMs, goneMs, createdMs, firstPointMs, lastVerifiedMs, dueMs } = found
   const { excludedBy: by, exclusionReason: reason, excludedMs: sinceMs, untilMs, pointId, pointMs } = found
   const exclusion = by === null || reason === null || sinceMs === null ? null : { by, reason, sinceMs, untilMs }
   const lastPoint = pointId === null || pointMs === null ? null : { id: pointId, timeMs: pointMs }
-  const of = { name, group, agent, host, revokedMs, seenMs, goneMs, createdMs, firstPointMs, lastVerifiedMs, dueMs }
-  return { ...of, plannedSinceMs: null, exclusion, plan, lastPoint, failure: failureOf(found) }
+  const planned = plan !== null && found.pacePlan === plan.name && found.paceTiming !== ''
+  return {
+    ...{ name, group, agent, host, revokedMs, seenMs, goneMs, createdMs, firstPointMs, lastVerifiedMs, dueMs },
+    plannedSinceMs: planned ? found.paceMs : null,
+    exclusion,
+    plan: plan === null ? null : timingOf(plan),
+    lastPoint,
+    failure: failureOf(found),
+  }
 }
 
 const facts = (sql: Sql, { tenant, machine, group, after, limit }: Rowed<CoverageAsked>): CoverageRow[] => {
