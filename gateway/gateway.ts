@@ -6,6 +6,11 @@ import { openAuthority } from './auth/authority.ts'
 import { LockWatch } from './folder/lock-watch.ts'
 import { Datastore } from './datastore/datastore.ts'
 import { Events } from './events/events.ts'
+import { Forecasts } from './freshness/forecasts.ts'
+import { Watch } from './freshness/watch.ts'
+import { looksOf } from './freshness/watch-looks.ts'
+import { Sightings } from './freshness/watch-sightings.ts'
+import { StartMark } from './freshness/watch-start.ts'
 import { accessError } from './folder/owner.ts'
 import { storeError } from './common/store-error.ts'
 import { Backups } from './jobs/backups.ts'
@@ -42,6 +47,8 @@ export interface GatewayOptions {
   readonly metricsListen?: MetricsListen | null
   /** Opens even when signing keys are lost; tokens they signed become invalid. */
   readonly acceptLostKeys?: boolean
+  /** It works by itself: starts what plans say, watches, tells. Off by default: for `serve` alone. */
+  readonly works?: boolean
 }
 
 export class Gateway implements AsyncDisposable {
@@ -92,6 +99,8 @@ export class Gateway implements AsyncDisposable {
       }),
     )
     const events = resources.use(new Events({ catalog, clock, log }))
+    const { works = false } = options
+    const mark = works ? resources.use(await StartMark.set({ catalog, events, clock, log })) : null
     const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
     const registry = new Registry(clock, presence)
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
@@ -122,6 +131,16 @@ export class Gateway implements AsyncDisposable {
     resources.defer(watchRevocations({ catalog, sessions: registry, clock, log }))
     resources.defer(datastore.space.watch(clock))
     resources.defer(datastore.ballast.watch(clock))
+    const looks = looksOf({
+      catalog,
+      space: datastore.space,
+      forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
+      online: (agent) => registry.online(agent),
+      sightings: new Sightings(),
+      skewsOf: (agents) => backups.skews.of(agents),
+      certificate: () => port?.certificate ?? null,
+    })
+    if (mark !== null) resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
     const { url } = port ?? local
     const metricsUrl = metrics?.url ?? null
     log.info({ url, folder, metricsUrl }, 'gateway listens')

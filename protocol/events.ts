@@ -22,7 +22,6 @@ export const HAPPENINGS = [
   'plan.changed',
   'gateway.started',
   'gateway.crashed',
-  'lock-ending',
   /** So many events could not be written and are lost. */
   'events.lost',
 ] as const
@@ -37,6 +36,7 @@ export const CONDITIONS = [
   'disk.reserve',
   'damage',
   'verify.stale',
+  'lock.ending',
   'drill.failed',
   'agent.away',
   'certificate.ending',

@@ -22,6 +22,7 @@ import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
 import type { Upkeep } from './upkeep.ts'
 import type { Usage } from './usage.ts'
+import type { Watching } from './watching.ts'
 
 export interface Catalog {
   readonly agents: Agents
@@ -54,4 +55,5 @@ export interface Catalog {
   readonly tokens: Tokens
   readonly upkeep: Upkeep
   readonly usage: Usage
+  readonly watching: Watching
 }

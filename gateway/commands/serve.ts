@@ -177,7 +177,8 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   })
   const listen = { host, port, tls }
   const metrics = { metricsToken, metricsListen }
-  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, reserveBytes, memoryBytes, ...metrics }
+  const sizes = { reserveBytes, memoryBytes }
+  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, works: true }
   await using gateway = await opened(wanted, stop.signal)
   using kept = keeperOf(files, tls, gateway, log)
   keeper = kept

@@ -15,6 +15,8 @@ interface Account {
   takenBytes: number
   /** When the log last reported it over its soft quota. */
   noticedMs: number
+  /** When an upload was last refused for its hard quota. */
+  refusedMs: number
 }
 
 const exceeded = ({ name, hardBytes }: TenantQuota, usedBytes: number): VarveError =>
@@ -67,8 +69,9 @@ export class Quotas {
 
   /** QUOTA_EXCEEDED for a tenant that has used up its hard quota. */
   check(tenant: string): void {
-    const { quota, usedBytes } = this.#account(tenant)
-    if (quota !== null && quota.hardBytes !== null && usedBytes >= quota.hardBytes) throw exceeded(quota, usedBytes)
+    const account = this.#account(tenant)
+    const { quota, usedBytes } = account
+    if (quota !== null && quota.hardBytes !== null && usedBytes >= quota.hardBytes) this.#refuse(account, quota)
   }
 
   /**
@@ -79,16 +82,32 @@ export class Quotas {
     const account = this.#account(tenant)
     const { quota, usedBytes, takenBytes } = account
     if (quota !== null && quota.hardBytes !== null && usedBytes + takenBytes + bytes > quota.hardBytes)
-      throw exceeded(quota, usedBytes)
+      this.#refuse(account, quota)
     account.takenBytes += bytes
     return { [Symbol.dispose]: () => void (account.takenBytes -= bytes) }
+  }
+
+  /** Whether an upload of the tenant was refused for its hard quota within so many milliseconds. */
+  refusedWithin(tenant: string, ms: number): boolean {
+    return this.#nowMs() - this.#account(tenant).refusedMs <= ms
+  }
+
+  #refuse(account: Account, quota: TenantQuota): never {
+    account.refusedMs = this.#nowMs()
+    throw exceeded(quota, account.usedBytes)
   }
 
   /** One for each tenant of the catalog. */
   #account(tenant: string): Account {
     let account = this.#accounts.get(tenant)
     if (account === undefined) {
-      account = { quota: null, usedBytes: 0, takenBytes: 0, noticedMs: Number.NEGATIVE_INFINITY }
+      account = {
+        quota: null,
+        usedBytes: 0,
+        takenBytes: 0,
+        noticedMs: Number.NEGATIVE_INFINITY,
+        refusedMs: Number.NEGATIVE_INFINITY,
+      }
       this.#accounts.set(tenant, account)
     }
     return account

@@ -21,6 +21,7 @@ import { answerOf } from './agent-error.ts'
 import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
 import { Moves, type Whereabouts } from './moves.ts'
+import { Skews } from './skews.ts'
 import { ToldCodes } from './told-codes.ts'
 import { jobView } from './views.ts'
 import { watchJob } from './watch.ts'
@@ -31,9 +32,6 @@ export const ACCEPT_TIMEOUT_MS = 30_000
 
 /** How long a backup waits for damage of its base to be attributed, in milliseconds; later findings are for the next one. */
 const ATTRIBUTION_LIMIT_MS = 10_000
-
-/** Difference between an agent's clock and ours that is logged, in milliseconds. */
-const SKEW_LOGGED_MS = 60_000
 
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
@@ -77,6 +75,7 @@ export class Backups {
   readonly #uploads = new Map<string, RunningUpload>()
   readonly comparisons: Comparisons
   readonly toldCodes = new ToldCodes()
+  readonly skews: Skews
   readonly moves: Moves
 
   constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log; events?: Teller }) {
@@ -85,6 +84,7 @@ export class Backups {
     this.#clock = options.clock
     this.#log = options.log
     this.#watchers = new Watchers(options.clock, options.events)
+    this.skews = new Skews(options.log)
     this.moves = new Moves({ ...options, catalog: options.datastore.catalog })
     this.comparisons = new Comparisons({ ...options, onProgress: (job) => this.#watchers.notify(job, 'progress') })
   }
@@ -157,9 +157,7 @@ export class Backups {
   async begin(agent: string, params: Begin): Promise<void> {
     const { job, disks, attachments = [], ...begun } = params
     const nowMs = this.#clock.now()
-    const skewMs = begun.timeMs - nowMs
-    if (Math.abs(skewMs) > SKEW_LOGGED_MS)
-      this.#log.warn({ job, agent, skewMs }, "the agent's clock differs from the gateway's")
+    this.skews.note(agent, begun.timeMs - nowMs)
     const state = encodeState(EMPTY_STATE)
     const refusal = await this.#datastore.catalog.jobs.begin({ job, agent, begun, disks, attachments, state, nowMs })
     if (refusal !== null) {

@@ -85,6 +85,8 @@ export class HttpServer implements AsyncDisposable {
   /** Every connection, also those that have sent nothing yet. */
   readonly #open = new Set<Socket>()
   readonly url: string
+  /** What it serves, in PEM; null without TLS. */
+  certificate: Uint8Array | null = null
 
   private constructor(server: Server, sockets: Sockets, strangers: Strangers, parts: HttpParts, url: string) {
     this.#server = server
@@ -122,6 +124,7 @@ export class HttpServer implements AsyncDisposable {
       parts,
       `${tls === null ? 'ws' : 'wss'}://${shown}:${address.port}`,
     )
+    http.certificate = tls?.cert ?? null
     server.on('request', (request, response) => void http.#answer(request, response))
     server.on('upgrade', (request, socket, head) => void sockets.upgrade(request, socket, head))
     return http
@@ -129,6 +132,7 @@ export class HttpServer implements AsyncDisposable {
 
   /** Serves another certificate from the next connection on; those that are open stay. */
   setCertificate({ cert, key }: Certificate): void {
+    this.certificate = cert
     if (this.#server instanceof HttpsServer) this.#server.setSecureContext({ cert, key, minVersion: TLS_VERSION_MIN })
   }
 

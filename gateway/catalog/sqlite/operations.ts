@@ -33,6 +33,7 @@ import { settingOf, tenantOperations } from './tenants.ts'
 import { upkeepOperations } from './upkeep.ts'
 import { usageOperations } from './usage.ts'
 import { verificationOperations } from './verification.ts'
+import { watchingOperations } from './watching.ts'
 
 const OPERATIONS = {
   ...auditOperations,
@@ -62,6 +63,7 @@ const OPERATIONS = {
   ...upkeepOperations,
   ...usageOperations,
   ...verificationOperations,
+  ...watchingOperations,
 } satisfies Operations
 
 export type OperationName = keyof Operations

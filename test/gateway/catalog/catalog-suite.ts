@@ -13,6 +13,7 @@ import { CODEC } from '../../../protocol/chunk.ts'
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { conditions, events } from './events-suite.ts'
+import { watching } from './watching-suite.ts'
 import { addAgent, addMachine, addPoint, beginJob, finishDisk, fullDisk, startJob } from '../catalog.ts'
 import { runs } from './run-suite.ts'
 
@@ -522,6 +523,7 @@ export const catalogSuite = (name: string, openEngine: () => Promise<Engine>): v
     return { catalog, acme, other, agent, machine, [Symbol.asyncDispose]: () => held.disposeAsync() }
   }
   describe(name, () => {
-    for (const subject of [tenants, audit, identities, machines, jobs, runs, chunks, events, conditions]) subject(open)
+    const subjects = [tenants, audit, identities, machines, jobs, runs, chunks, events, conditions, watching]
+    for (const subject of subjects) subject(open)
   })
 }
