@@ -7,6 +7,8 @@ import { LockWatch } from './folder/lock-watch.ts'
 import { Datastore } from './datastore/datastore.ts'
 import { Events } from './events/events.ts'
 import { Forecasts } from './freshness/forecasts.ts'
+import { MachineStates } from './freshness/machine-states.ts'
+import { Freshness } from './freshness/state-watch.ts'
 import { Watch } from './freshness/watch.ts'
 import { looksOf } from './freshness/watch-looks.ts'
 import { Sightings } from './freshness/watch-sightings.ts'
@@ -108,6 +110,8 @@ export class Gateway implements AsyncDisposable {
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
     const memory = new MemoryBudget(options.memoryBytes ?? MEMORY_BYTES_DEFAULT)
+    const online = (agent: string): boolean => registry.online(agent)
+    const states = new MachineStates({ catalog, online, clock })
     const service = serviceOf({
       folder,
       datastore,
@@ -117,6 +121,7 @@ export class Gateway implements AsyncDisposable {
       backups,
       maintenance,
       events,
+      states,
       clock,
       log,
     })
@@ -135,11 +140,13 @@ export class Gateway implements AsyncDisposable {
       catalog,
       space: datastore.space,
       forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
-      online: (agent) => registry.online(agent),
+      online,
       sightings: new Sightings(),
       skewsOf: (agents) => backups.skews.of(agents),
       certificate: () => port?.certificate ?? null,
     })
+    const freshness = new Freshness({ catalog, events, states, clock, log })
+    if (works) resources.use(freshness.start())
     if (mark !== null) resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
     const { url } = port ?? local
     const metricsUrl = metrics?.url ?? null

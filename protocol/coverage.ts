@@ -1,7 +1,8 @@
 // Coverage: whether each machine is protected, as one state with its reason.
 import * as v from 'valibot'
+import { quotaForecast } from './forecast.ts'
 import { exclusion, planName } from './plans.ts'
-import { failure, name, timeMs, uuid } from './schemas.ts'
+import { count, failure, name, timeMs, uuid } from './schemas.ts'
 
 /**
  * `fresh`: its newest point meets the target. `unverified`: it does, but its points were not verified for as long as the plan
@@ -48,3 +49,20 @@ export const covered = v.object({
   exclusion: v.nullable(exclusion),
 })
 export type Covered = v.InferOutput<typeof covered>
+
+/** Machines in each state. */
+export const stateCounts = v.object({
+  fresh: count,
+  unverified: count,
+  late: count,
+  failing: count,
+  never: count,
+  orphaned: count,
+  archived: count,
+  excluded: count,
+} satisfies Record<MachineState, typeof count>)
+export type StateCounts = v.InferOutput<typeof stateCounts>
+
+/** A tenant as the platform sees it: how many machines are in which state, and none of their names. */
+export const coveredTenant = v.object({ tenant: name, counts: stateCounts, quota: quotaForecast })
+export type CoveredTenant = v.InferOutput<typeof coveredTenant>

@@ -8,9 +8,12 @@ import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
 import { Forecasts } from '../freshness/forecasts.ts'
+import type { MachineStates } from '../freshness/machine-states.ts'
 import { Admission } from './admission.ts'
 import { backupActions } from './backups.ts'
+import { coverageActions } from './coverage.ts'
 import { Door, type DoorSessions } from './door.ts'
+import { eventActions } from './events.ts'
 import { identityActions } from './identities.ts'
 import { machineActions } from './machines.ts'
 import { pointActions } from './points.ts'
@@ -28,6 +31,7 @@ export interface Parts {
   readonly backups: Backups
   readonly maintenance: Maintenance
   readonly events: Events
+  readonly states: MachineStates
   readonly clock: Clock
   readonly log: Log
 }
@@ -39,21 +43,18 @@ export interface Service {
 }
 
 export const serviceOf = (parts: Parts): Service => {
-  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, clock, log } = parts
+  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, states, clock, log } = parts
   const { catalog } = datastore
+  const forecasts = new Forecasts({ catalog, space: datastore.space, clock })
   const actions = {
     ...identityActions({ catalog, authority, audit, sessions, clock }),
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups }),
     ...pointActions({ datastore, events, clock, log }),
-    ...upkeepActions({
-      maintenance,
-      audit,
-      folder,
-      clock,
-      forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
-    }),
+    ...upkeepActions({ maintenance, audit, folder, clock, forecasts }),
+    ...coverageActions({ catalog, states, forecasts }),
+    ...eventActions({ catalog, events, clock }),
   }
   return {
     door: new Door({ actions, catalog, backups, audit, sessions, clock, log }),

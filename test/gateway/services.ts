@@ -10,6 +10,7 @@ import { enrol, issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../gateway/auth/bearer.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Events } from '../../gateway/events/events.ts'
+import { MachineStates } from '../../gateway/freshness/machine-states.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
@@ -151,10 +152,23 @@ export class TestServices implements AsyncDisposable {
     const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
     const registry = new Registry(clock, presence)
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
+    const states = new MachineStates({ catalog, online: (agent) => registry.online(agent), clock })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     resources.defer(() => backups.settled())
     resources.defer(() => registry.endWhere(new VarveError('GOING_AWAY', 'the test is over')))
-    const parts = { folder, datastore, authority, audit, sessions: registry, backups, maintenance, events, clock, log }
+    const parts = {
+      folder,
+      datastore,
+      authority,
+      audit,
+      sessions: registry,
+      backups,
+      maintenance,
+      events,
+      states,
+      clock,
+      log,
+    }
     const services = { ...parts, ...serviceOf(parts), registry, memory: new MemoryBudget() }
     return new TestServices(services, clock, tenants, resources.move())
   }
