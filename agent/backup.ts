@@ -2,7 +2,7 @@
 import type { JobState } from '../protocol/backup.ts'
 import { asVarveError, VarveError } from '../protocol/errors.ts'
 import type { Chunking, Params } from '../protocol/methods.ts'
-import type { Clock } from '../protocol/peer.ts'
+import type { Clock, Peer } from '../protocol/peer.ts'
 import { Throttle } from '../protocol/host/throttle.ts'
 import { announcementOf, compareLease } from './announce.ts'
 import { Attachments } from './attachments/attachments.ts'
@@ -16,6 +16,7 @@ import type { Log } from '../protocol/host/log.ts'
 import { retry } from './retry.ts'
 import { isBreak, type GatewayLink } from './session/link.ts'
 import { Settlements } from './settlements.ts'
+import { Steps } from './steps.ts'
 
 /** How long a lease waits for a gateway that is away before it is given up, in milliseconds. */
 const OFFLINE_LIMIT_MS = 12 * 60 * 60 * 1000
@@ -39,13 +40,14 @@ const RELEASED_LIMIT_MS = 10_000
 const STOPPING = new VarveError('GOING_AWAY', 'the agent is stopping')
 
 /** Begins or adopts a lease; the signal aborts when the backup is given up meanwhile. */
-type Begin = (signal: AbortSignal) => Promise<Lease>
+type Begin = (signal: AbortSignal, steps: Steps) => Promise<Lease>
 
 interface Running {
   readonly job: string
   readonly machine: string
   readonly driver: string
   readonly abort: AbortController
+  readonly steps: Steps
   /** Its outcome is known; only its lease is still being released. */
   ending: boolean
   done: Promise<void>
@@ -114,13 +116,14 @@ export class Backups implements AsyncDisposable {
     const { consistency, refuseFull, refuseLeftOut } = policy
     const wishes = { full, compare: order.compare, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
     const request = { leaseId: order.job, agentId, formerAgents, base, ...wishes }
-    this.#run(order.job, machine, order, async (signal) => {
+    this.#run(order.job, machine, order, async (signal, steps) => {
       for (const done of [...earlier.map((one) => one.done), ...this.#settlements.of(machine.name)]) {
         await done
         signal.throwIfAborted()
       }
       // the configuration may have been reloaded meanwhile
-      return await begin({ ...request, machine: this.#machine(machine.name) })
+      const onThawed = (frozenMs: number): void => steps.thawed(frozenMs)
+      return await begin({ ...request, machine: this.#machine(machine.name), onThawed })
     })
   }
 
@@ -207,7 +210,8 @@ export class Backups implements AsyncDisposable {
 
   #run(job: string, { name, driver }: Machine, keys: Chunking, begin: Begin): void {
     const abort = new AbortController()
-    const running: Running = { job, machine: name, driver, abort, ending: false, done: Promise.resolve() }
+    const steps = new Steps(this.#options.clock)
+    const running: Running = { job, machine: name, driver, abort, steps, ending: false, done: Promise.resolve() }
     this.#running.set(job, running)
     running.done = this.#finish(running, keys, begin)
   }
@@ -224,23 +228,23 @@ export class Backups implements AsyncDisposable {
 
   async #work(running: Running, keys: Chunking, begin: Begin): Promise<void> {
     const { log } = this.#options
-    const { job, machine, abort } = running
+    const { job, machine, abort, steps } = running
     let lease: Lease | null = null
     let asked = false
     try {
-      lease = await begin(abort.signal)
+      lease = await steps.time('lease', () => begin(abort.signal, steps))
       void lease.lost.then((error) => abort.abort(error))
       const attached = await this.#attachments.of(job, machine, lease)
       const bytesRead = await this.#transfer(running, lease, keys, attached)
       asked = true
-      await this.#commit(job, bytesRead)
+      await this.#commit(running, bytesRead)
     } catch (thrown) {
       const error = await lossOf(thrown, lease, abort.signal)
       // an unanswered commit may have happened: the next start learns of it from the gateway
       if (this.#stopping || (asked && this.#halt.signal.aborted)) return
       running.ending = true
       log.warn({ job, machine, code: error.code, reason: error.message }, 'backup failed')
-      await this.#giveUp(job, lease, error)
+      await this.#giveUp(running, lease, error)
       return
     }
     running.ending = true
@@ -250,46 +254,56 @@ export class Backups implements AsyncDisposable {
 
   /** Uploads all disks and attachments of a lease; resolves with the bytes read once only the commit is left. */
   async #transfer(running: Running, lease: Lease, keys: Chunking, attached: Attached): Promise<number> {
-    const { job, abort } = running
+    const { job, abort, steps } = running
     const { signal } = abort
     const link = this.#options.link()
-    await compareLease({ job, lease, keys, signal, link, log: this.#options.log, awayMs: OFFLINE_LIMIT_MS })
+    const { log } = this.#options
+    await steps.time('compare', () => compareLease({ job, lease, keys, signal, link, log, awayMs: OFFLINE_LIMIT_MS }))
     const begun = announcementOf(job, lease, attached)
-    await link.call('backup.begin', begun, signal, OFFLINE_LIMIT_MS)
+    await steps.time('announce', () => link.call('backup.begin', begun, signal, OFFLINE_LIMIT_MS))
     let bytesRead = 0
-    const onRead = (bytes: number): void => void (bytesRead += bytes)
     for (const disk of lease.disks) {
-      await link.repeat(
-        (peer) => uploadImage({ ...keys, peer, job, disk, throttle: this.#throttle, signal, onRead }),
-        signal,
-        OFFLINE_LIMIT_MS,
-      )
+      const work = (count: (bytes: number) => void): Promise<unknown> => {
+        const onRead = (bytes: number): void => {
+          bytesRead += bytes
+          count(bytes)
+        }
+        const options = { ...keys, job, disk, throttle: this.#throttle, signal, onRead }
+        return link.repeat((peer) => uploadImage({ ...options, peer }), signal, OFFLINE_LIMIT_MS)
+      }
+      await steps.time('disk', work, disk.name)
     }
     // what is read of disks is what a point costs its machine: small files do not count
     const options = { ...keys, job, throttle: this.#throttle, signal, onRead: () => {} }
-    for (const file of attached.files)
-      await link.repeat((peer) => uploadAttachment({ ...options, peer }, file), signal, OFFLINE_LIMIT_MS)
+    const send = async (): Promise<void> => {
+      for (const file of attached.files)
+        await link.repeat((peer) => uploadAttachment({ ...options, peer }, file), signal, OFFLINE_LIMIT_MS)
+    }
+    if (attached.files.length > 0) await steps.time('attachments', send)
     const { driverOf, clock } = this.#options
     const driver = driverOf(running)
-    await retry(() => lease.check(), { ...CHECKS, clock, passes: (error) => driver.isPassing(error) })
+    const isPassing = (error: VarveError): boolean => driver.isPassing(error)
+    await steps.time('check', () => retry(() => lease.check(), { ...CHECKS, clock, passes: isPassing }))
     return bytesRead
   }
 
   /** Cannot be cancelled: once asked, only the gateway knows whether the point is committed, so it is asked until it answers. */
-  async #commit(job: string, bytesRead: number): Promise<void> {
+  async #commit({ job, steps }: Running, bytesRead: number): Promise<void> {
     const { link, clock } = this.#options
-    const ask = () => link().call('backup.commit', { job, bytesRead }, this.#halt.signal, OFFLINE_LIMIT_MS)
+    const { signal } = this.#halt
+    const commit = (peer: Peer) => peer.call('backup.commit', { job, bytesRead, steps: steps.list() }, { signal })
+    const ask = () => link().repeat(commit, signal, OFFLINE_LIMIT_MS)
     await retry(ask, { ...COMMITS, clock })
   }
 
   /** Releases the machine first, so that the guest does not wait for the network, then reports to the gateway. */
-  async #giveUp(job: string, lease: Lease | null, error: VarveError): Promise<void> {
+  async #giveUp({ job, steps }: Running, lease: Lease | null, error: VarveError): Promise<void> {
     if (lease !== null) await this.#end(job, lease, 'failed')
     // a lease that could not be begun or adopted may have left something too
     else await this.#settlements.settleJob(job)
     const { code, message } = error
     try {
-      const failed = { job, code, message: message.slice(0, 1024) }
+      const failed = { job, code, message: message.slice(0, 1024), steps: steps.list() }
       await this.#options.link().call('backup.fail', failed, this.#halt.signal)
     } catch (thrown) {
       const told = asVarveError(thrown)

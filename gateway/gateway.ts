@@ -1,4 +1,5 @@
 // A whole gateway: datastore, identities, sessions, jobs and the port, opened in order and closed in reverse.
+import path from 'node:path'
 import { VarveError } from '../protocol/errors.ts'
 import type { Clock } from '../protocol/peer.ts'
 import { Audit } from './auth/audit.ts'
@@ -19,10 +20,15 @@ import { Backups } from './jobs/backups.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { StateKeeper } from './maintenance/keep-state.ts'
 import { Readiness } from './metrics/health.ts'
-import { Metrics } from './metrics/metrics.ts'
+import { Observation } from './metrics/observation.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
 import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
+import { LIMITS_DEFAULT } from './scheduler/limits.ts'
+import { Scheduler } from './scheduler/scheduler.ts'
+import type { JobLimits } from './catalog/jobs.ts'
+import { NoticeDesk } from './notify/desk.ts'
+import { Notifier } from './notify/notifier.ts'
 import type { Certificate } from './server/certificate.ts'
 import { HttpServer, type Listen } from './server/http.ts'
 import { LocalServer } from './server/local.ts'
@@ -45,12 +51,18 @@ export interface GatewayOptions {
   readonly memoryBytes?: number | null
   /** Whoever knows it reads the metrics on the port; null, the default, for nobody. */
   readonly metricsToken?: string | null
+  /** Address of a collector of traces, by OTLP over HTTP; null, the default, for none. */
+  readonly otlpEndpoint?: string | null
   /** A loopback address where the metrics are served to everybody; null, the default, for none. */
   readonly metricsListen?: MetricsListen | null
+  /** Lets tenants' notifications go to addresses of this host and of private networks; off by default. */
+  readonly notifyPrivate?: boolean
   /** Opens even when signing keys are lost; tokens they signed become invalid. */
   readonly acceptLostKeys?: boolean
   /** It works by itself: starts what plans say, watches, tells. Off by default: for `serve` alone. */
   readonly works?: boolean
+  /** How many backups it starts at once; absent for the default. */
+  readonly limits?: JobLimits
 }
 
 export class Gateway implements AsyncDisposable {
@@ -105,10 +117,15 @@ export class Gateway implements AsyncDisposable {
     const mark = works ? resources.use(await StartMark.set({ catalog, events, clock, log })) : null
     const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
     const registry = new Registry(clock, presence)
+    const observation = resources.use(
+      await Observation.open({ ...observed(options), catalog, space: datastore.space, sessions: registry, events }),
+    )
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
+    const { notifyPrivate: anywhere = false } = options
+    const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock, anywhere })
     const memory = new MemoryBudget(options.memoryBytes ?? MEMORY_BYTES_DEFAULT)
     const online = (agent: string): boolean => registry.online(agent)
     const states = new MachineStates({ catalog, online, clock })
@@ -122,13 +139,16 @@ export class Gateway implements AsyncDisposable {
       maintenance,
       events,
       states,
+      steps: observation.steps,
+      desk,
       clock,
       log,
     })
     const parts: SessionParts = { ...service, registry, memory, clock, log }
     resources.defer(() => backups.settled())
     const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(parts, folder)))
-    const monitoring = resources.use(monitoringOf(options, { datastore, lost, sessions: registry }))
+    const readiness = new Readiness({ datastore, lost, clock })
+    const monitoring = new Monitoring({ metrics: observation.metrics, readiness, token: options.metricsToken ?? null })
     const http = { session: parts, monitoring }
     const port = options.listen === null ? null : resources.use(await HttpServer.listen(http, options.listen))
     const own = options.metricsListen ?? null
@@ -148,6 +168,13 @@ export class Gateway implements AsyncDisposable {
     const freshness = new Freshness({ catalog, events, states, clock, log })
     if (works) resources.use(freshness.start())
     if (mark !== null) resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
+    if (options.works === true) {
+      const { limits = LIMITS_DEFAULT } = options
+      resources.use(new Scheduler({ catalog, backups, agents: registry, events, audit, clock, log, limits }))
+      const { outward, deadMan } = desk
+      const listen = (listener: () => void): (() => void) => events.listen(listener)
+      resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))
+    }
     const { url } = port ?? local
     const metricsUrl = metrics?.url ?? null
     log.info({ url, folder, metricsUrl }, 'gateway listens')
@@ -170,22 +197,13 @@ export class Gateway implements AsyncDisposable {
   }
 }
 
-interface Monitored {
-  readonly datastore: Datastore
-  readonly lost: Promise<VarveError>
-  readonly sessions: Registry
-}
-
-const monitoringOf = ({ metricsToken, clock, log }: GatewayOptions, monitored: Monitored): Monitoring => {
-  const { datastore, lost, sessions } = monitored
-  const { catalog, space } = datastore
-  const readiness = new Readiness({ datastore, lost, clock })
-  return new Monitoring({
-    metrics: new Metrics({ catalog, space, sessions, clock, log }),
-    readiness,
-    token: metricsToken ?? null,
-  })
-}
+/** What is measured, and for whom. */
+const observed = ({ metricsToken, metricsListen, otlpEndpoint, clock, log }: GatewayOptions) => ({
+  metrics: (metricsToken ?? metricsListen ?? null) !== null,
+  otlpEndpoint: otlpEndpoint ?? null,
+  clock,
+  log,
+})
 
 const openDatastore = async ({ folder, log, clock, reserveBytes = null }: GatewayOptions): Promise<Datastore> => {
   try {

@@ -11,6 +11,7 @@ import { addBackupCommands } from './commands/backup.ts'
 import { addForecastCommand } from './commands/forecast.ts'
 import { addKeysCommands } from './commands/keys.ts'
 import { addMachineCommands } from './commands/machine.ts'
+import { addNotifyCommands } from './commands/notify.ts'
 import { dataFolder } from './commands/options.ts'
 import { METRICS_LISTEN_EXAMPLE } from './commands/metrics-options.ts'
 import { addPointCommands } from './commands/points.ts'
@@ -61,9 +62,17 @@ const addServe = (program: Command): void => {
       '--metrics-listen <host:port>',
       `serve /metrics on a loopback address too, such as ${METRICS_LISTEN_EXAMPLE}`,
     )
+    .option('--backups-at-once <number>', 'backups that the gateway starts at once (64)')
+    .option('--backups-at-once-per-host <number>', 'of them on one hypervisor (2)')
+    .option('--backups-at-once-per-tenant <number>', 'of them of one tenant (16)')
+    .option('--notify-private', 'let notifications of tenants go to private addresses, and to this host')
+    .option(
+      '--otlp-endpoint <url>',
+      'send traces of backups to this collector (OTLP over HTTP), such as http://127.0.0.1:4318',
+    )
     .option(
       '--config <file>',
-      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen',
+      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, otlp_endpoint, notify_private',
     )
     .action((options: ServeOptions) => serve(options))
 }
@@ -73,6 +82,7 @@ const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> 
   'The gateway:': [addServe, addKeysCommands],
   'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
   'Machines and backups:': [addMachineCommands, addPolicyCommand, addBackupCommands],
+  'Hearing of it:': [addNotifyCommands],
   'Restore points:': [addPointCommands, addRetentionCommand, addPruneCommand],
   'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],
 }

@@ -4,6 +4,7 @@ import { announcedAttachment, attachments, missingAttachments } from './attachme
 import { CHUNK_WINDOW_BYTES } from './limits.ts'
 import { audited, none, plain, READERS, served, STARTERS, streamOf } from './method.ts'
 import * as s from './schemas.ts'
+import { steps } from './steps.ts'
 import { announcedDisk, comparison, content, uploadDown, uploadUp } from './transfer.ts'
 import { job } from './views.ts'
 
@@ -74,6 +75,8 @@ export const BACKUP_METHODS = {
       job: s.uuid,
       /** Of all disks. */
       bytesRead: s.count,
+      /** What took how long, for measurements; older agents do not say. */
+      steps: v.optional(steps, []),
     }),
     /** The restore point's id, which is the job's. */
     result: v.object({ point: s.uuid }),
@@ -81,7 +84,7 @@ export const BACKUP_METHODS = {
   'backup.fail': {
     ...served,
     audited: true,
-    params: v.object({ job: s.uuid, ...s.failure.entries }),
+    params: v.object({ job: s.uuid, ...s.failure.entries, steps: v.optional(steps, []) }),
     result: none,
   },
   'backup.released': { ...served, params: jobParams, result: none },

@@ -33,7 +33,7 @@ export const EVENT_METHODS = {
     params: v.object({
       ...narrowed,
       /** The last sequence number that the caller has; nil for what comes from now on. */
-      after: v.optional(v.nullable(s.count), null),
+      after: v.nullable(s.count),
     }),
     result: none,
     /** The first one comes at once, others when there are events. */

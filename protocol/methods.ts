@@ -7,6 +7,7 @@ import { EVENT_METHODS } from './event-methods.ts'
 import { IDENTITY_METHODS } from './identity-methods.ts'
 import { MACHINE_METHODS } from './machine-methods.ts'
 import type { Method, Stream } from './method.ts'
+import { NOTIFY_METHODS } from './notify-methods.ts'
 import { POINT_METHODS } from './point-methods.ts'
 import { TENANT_METHODS } from './tenant-methods.ts'
 import { UPKEEP_METHODS } from './upkeep-methods.ts'
@@ -23,6 +24,7 @@ export const METHODS = {
   ...UPKEEP_METHODS,
   ...COVERAGE_METHODS,
   ...EVENT_METHODS,
+  ...NOTIFY_METHODS,
   ...AGENT_METHODS,
 } as const satisfies Record<string, Method>
 

@@ -92,6 +92,8 @@ export interface LeaseRequest {
   readonly compare: boolean
   readonly consistency: ConsistencyWish
   readonly freezeTimeoutMs: number
+  /** Told once, for how long the guest was frozen, in milliseconds. */
+  readonly onThawed?: (frozenMs: number) => void
   /** Reasons for which a full read is refused (FULL_REFUSED). */
   readonly refuseFull: readonly ReadReason[]
   /** Reasons for which leaving a disk out is refused (DISK_LEFT_OUT). */

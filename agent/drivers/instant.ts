@@ -3,6 +3,7 @@ import type { Consistency, ConsistencyWish } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { freezeGuest, type FrozenGuest, type Thaw } from '../guest/freezer.ts'
 import type { Thawer } from '../guest/thawer.ts'
+import type { LeaseRequest } from './driver.ts'
 
 /** How long a lease waits for an earlier freeze of its guest to be undone, in milliseconds. */
 const EARLIER_FREEZE_WAIT_MS = 10_000
@@ -28,6 +29,8 @@ export interface InstantOptions {
   readonly guest: InstantGuest | null
   readonly wish: ConsistencyWish
   readonly freezeTimeoutMs: number
+  /** Told for how long the guest was frozen, in milliseconds. */
+  readonly onThawed?: LeaseRequest['onThawed']
   /** Takes the instant of all disks. */
   readonly take: () => Promise<void>
 }
@@ -88,6 +91,7 @@ export const takeInstant = async (options: InstantOptions): Promise<Instant> => 
     await options.take()
   } finally {
     thaw = frozen.guest === null ? null : await frozen.guest.thaw()
+    if (thaw !== null) options.onThawed?.(thaw.frozenMs)
   }
   return { timeMs, ...judge(thaw, frozen.guest === null ? frozen.note : null, options) }
 }

@@ -12,6 +12,7 @@ import type { FigureBook } from './figures.ts'
 import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
 import type { Jobs } from './jobs.ts'
 import type { Machines } from './machines.ts'
+import type { Notices } from './notices.ts'
 import type { Packs } from './packs.ts'
 import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
@@ -42,6 +43,7 @@ export interface Catalog {
   readonly losses: Losses
   readonly lost: LostRanges
   readonly machines: Machines
+  readonly notices: Notices
   readonly packs: Packs
   readonly plans: Plans
   readonly points: Points

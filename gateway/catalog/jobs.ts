@@ -106,6 +106,20 @@ export interface JobCommit {
   readonly lockedUntilMs: number | null
 }
 
+/** Backups at once on one agent's host, of one tenant and of all; those that people start count. */
+export interface JobLimits {
+  readonly perHost: number
+  readonly perTenant: number
+  readonly perGateway: number
+}
+
+/** The due run that a job belongs to, the gateway that starts it, and how many jobs there may be with it. */
+export interface PlannedStart {
+  readonly id: string
+  readonly owner: string
+  readonly limits: JobLimits
+}
+
 export interface Jobs {
   /** The image of a running job's base that is compared with. NOT_FOUND, JOB_ENDED. */
   readonly baseImage: Question<{ job: string; agent: string; disk: string }, { root: Uint8Array | null; size: number }>
@@ -119,8 +133,8 @@ export interface Jobs {
   readonly list: Question<JobsAsked, JobPage>
 
   /**
-   * Opens a job and names the base its checkpoint continues; JOB_RUNNING when the machine has one open, EXISTS when its run is not
-   * due any more.
+   * Opens a job and names the base its checkpoint continues; JOB_RUNNING when the machine has one open, EXISTS when its run is
+   * not due any more, TOO_MANY_REQUESTS where so many are running already.
    */
   readonly start: Transaction<
     {
@@ -134,7 +148,7 @@ export interface Jobs {
       /** Requested at the start; the policy may request it as well. */
       compare: boolean
       /** The due run that it belongs to, and which gateway starts it; absent where a person does, which is a run of its own. */
-      run?: { id: string; owner: string }
+      run?: PlannedStart
       nowMs: number
     },
     { base: BasePoint | null; compare: boolean }

@@ -133,8 +133,8 @@ export interface Runs {
   /** Those that are due or running, the oldest first. */
   readonly open: Question<None, RunRow[]>
 
-  /** All machines, with what plans are there for them. */
-  readonly world: Question<None, { tenants: PlannedTenant[]; machines: PlannedMachine[] }>
+  /** All at one instant: the machines, what plans are there for them, and the runs that are not over. */
+  readonly world: Question<None, { tenants: PlannedTenant[]; machines: PlannedMachine[]; runs: RunRow[] }>
 
   /** The same of one machine; null where it is not there. */
   readonly machine: Question<{ tenant: string; name: string }, PlannedMachine | null>

@@ -1,4 +1,4 @@
-// The options of serve that are about metrics: the file with their token, and where they have a listener of their own.
+// The options of serve that are about monitoring: the token of the metrics, their own listener, a collector of traces.
 import { readFile } from 'node:fs/promises'
 import { fileError } from '../../protocol/host/file-error.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -37,5 +37,20 @@ export const metricsListenOf = (text: string | undefined): MetricsListen | null 
     'CONFIG_INVALID',
     `metrics-listen: ${listen.host} is not loopback, and there everybody may read the metrics; name ${METRICS_LISTEN_EXAMPLE}, ` +
       'or let others read them on the port with a token (--metrics-token-file)',
+  )
+}
+
+/** The address of a collector; null where none is named. CONFIG_INVALID for one that is none, or to which names travel in the clear. */
+export const otlpEndpointOf = (text: string | undefined, isInsecure: boolean): string | null => {
+  if (text === undefined) return null
+  const url = URL.parse(text)
+  if (url === null || !['http:', 'https:'].includes(url.protocol) || url.username !== '' || url.password !== '')
+    throw new VarveError('CONFIG_INVALID', `otlp-endpoint: "${text}" is no address such as http://127.0.0.1:4318`)
+  const host = url.hostname.replace(/^\[|\]$/gu, '')
+  if (url.protocol === 'https:' || isLoopback(host) || isInsecure) return url.href
+  throw new VarveError(
+    'CONFIG_INVALID',
+    `otlp-endpoint: ${host} is not loopback: use https:// or a collector on this machine, or --insecure to let the names of ` +
+      'tenants and machines cross the network in the clear',
   )
 }

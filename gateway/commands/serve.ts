@@ -19,8 +19,9 @@ import { isLoopback, parseListen } from '../server/listen-address.ts'
 import { makeFirst } from '../datastore/data-folder.ts'
 import { DATA_DEFAULT } from './remote.ts'
 import { print } from '../../protocol/host/output.ts'
-import { metricsListenOf, readMetricsToken } from './metrics-options.ts'
+import { metricsListenOf, otlpEndpointOf, readMetricsToken } from './metrics-options.ts'
 import { bytesOf } from './options.ts'
+import { limitsOf, type AtOnce } from './work-options.ts'
 
 export const LISTEN_DEFAULT = '127.0.0.1:8470'
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
@@ -37,9 +38,14 @@ const fileSchema = v.strictObject({
   memory: v.optional(v.string()),
   metrics_token_file: v.optional(v.string()),
   metrics_listen: v.optional(v.string()),
+  otlp_endpoint: v.optional(v.string()),
+  notify_private: v.optional(v.boolean()),
+  backups_at_once: v.optional(v.number()),
+  backups_at_once_per_host: v.optional(v.number()),
+  backups_at_once_per_tenant: v.optional(v.number()),
 })
 
-export interface ServeOptions {
+export interface ServeOptions extends AtOnce {
   readonly data?: string
   readonly listen?: string
   readonly tlsCert?: string
@@ -50,6 +56,8 @@ export interface ServeOptions {
   readonly memory?: string
   readonly metricsTokenFile?: string
   readonly metricsListen?: string
+  readonly otlpEndpoint?: string
+  readonly notifyPrivate?: boolean
   readonly config?: string
 }
 
@@ -158,6 +166,8 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   const memoryBytes = parseMemory(options.memory ?? file.memory)
   const metricsToken = await readMetricsToken(options.metricsTokenFile ?? file.metrics_token_file)
   const metricsListen = metricsListenOf(options.metricsListen ?? file.metrics_listen)
+  const isInsecure = options.insecure ?? file.insecure ?? false
+  const otlpEndpoint = otlpEndpointOf(options.otlpEndpoint ?? file.otlp_endpoint, isInsecure)
   await makeFirst(folder)
   const lacks = await lacksOfRoom(folder, reserveBytes)
   const log = openLog({ level: options.logLevel ?? file.log_level ?? 'info' })
@@ -176,9 +186,15 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     void keeper?.reload()
   })
   const listen = { host, port, tls }
-  const metrics = { metricsToken, metricsListen }
+  const metrics = { metricsToken, metricsListen, otlpEndpoint }
   const sizes = { reserveBytes, memoryBytes }
-  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, works: true }
+  const limits = limitsOf({
+    backupsAtOnce: options.backupsAtOnce ?? file.backups_at_once,
+    backupsAtOncePerHost: options.backupsAtOncePerHost ?? file.backups_at_once_per_host,
+    backupsAtOncePerTenant: options.backupsAtOncePerTenant ?? file.backups_at_once_per_tenant,
+  })
+  const itself = { notifyPrivate: options.notifyPrivate ?? file.notify_private ?? false, works: true, limits }
+  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, ...itself }
   await using gateway = await opened(wanted, stop.signal)
   using kept = keeperOf(files, tls, gateway, log)
   keeper = kept

@@ -1,6 +1,5 @@
 // Runs backups: opens a job, hands it to the agent, takes the images, commits the restore point.
 import type { Tenant } from '../catalog/tenants.ts'
-import type { MachineRow } from '../catalog/machines.ts'
 import type { ShownJob } from '../catalog/jobs.ts'
 import type { BasePoint } from '../catalog/reads.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
@@ -22,6 +21,7 @@ import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
 import { Moves, type Whereabouts } from './moves.ts'
 import { Skews } from './skews.ts'
+import type { StartRequest } from './start-request.ts'
 import { ToldCodes } from './told-codes.ts'
 import { jobView } from './views.ts'
 import { watchJob } from './watch.ts'
@@ -42,20 +42,11 @@ export interface AgentLinks extends Whereabouts {
   agent(agent: string): Peer
 }
 
-interface StartRequest {
-  readonly tenant: Tenant
-  readonly machine: MachineRow
-  readonly subject: string
-  readonly full: boolean
-  /** Compares everything reported as unchanged with the base; the machine's policy may request it as well. */
-  readonly compare: boolean
-}
-
 /** What older agents do not say. */
 type MayLack = 'attachments' | 'missing'
 type Begin = Omit<Params<'backup.begin'>, MayLack> & Partial<Pick<Params<'backup.begin'>, MayLack>>
-type Commit = Params<'backup.commit'>
-type Failure = Params<'backup.fail'> & { readonly agent: string }
+type Commit = Omit<Params<'backup.commit'>, 'steps'>
+type Failure = Omit<Params<'backup.fail'>, 'steps'> & { readonly agent: string }
 
 interface RunningUpload {
   readonly job: string
@@ -121,7 +112,7 @@ export class Backups {
   /** Opens the job: the point that it continues, or null, and whether all that is unchanged is to be compared with it. */
   async #open(
     job: string,
-    { tenant, machine, subject, full, compare: asked }: StartRequest,
+    { tenant, machine, subject, full, compare: asked, run }: StartRequest,
   ): Promise<{ base: BasePoint | null; compare: boolean }> {
     try {
       return await this.#datastore.catalog.jobs.start({
@@ -132,6 +123,7 @@ export class Backups {
         subject,
         full,
         compare: asked,
+        ...(run === undefined ? {} : { run }),
         nowMs: this.#clock.now(),
       })
     } catch (thrown) {

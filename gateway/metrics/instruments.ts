@@ -57,10 +57,14 @@ const happened = ({ counter, histogram }: ReturnType<typeof made>) => ({
     'Bytes of backups: read from machines, sent to the gateway, newly stored.',
     ['tenant', 'stage'],
   ),
-  fullReads: counter('varve_full_reads_total', 'Disks that were read in full, by reason.', ['tenant', 'reason']),
+  fullReads: counter('varve_full_reads_total', 'Backups that read a disk in full, by reason of the first one.', [
+    'tenant',
+    'reason',
+  ]),
   jobsEnded: counter('varve_jobs_ended_total', 'Backups that ended.', ['tenant', 'state']),
   jobErrors: counter('varve_job_errors_total', 'Backups that failed, by code.', ['tenant', 'code']),
   runsEnded: counter('varve_runs_ended_total', 'Runs that ended.', ['tenant', 'kind', 'state']),
+  traceSpans: counter('varve_trace_spans_total', 'Spans for the collector, where one is named.', ['outcome']),
 })
 
 /** What is so at a scrape. */

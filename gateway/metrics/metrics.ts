@@ -1,12 +1,11 @@
 // What Prometheus reads: one question to the catalog's second thread a scrape, and at most one scrape's work in five seconds.
-import { VERSION } from '../../protocol/host/version.ts'
 import { within } from '../../protocol/host/within.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Figures } from '../catalog/figures.ts'
 import type { Space } from '../datastore/space.ts'
-import { Instruments } from './instruments.ts'
+import type { Instruments } from './instruments.ts'
 import { machineLines, SHOWN_MACHINES_MAX, type MachineFigures } from './machine-lines.ts'
 import { ProcessMeter } from './process.ts'
 
@@ -23,6 +22,9 @@ export interface MetricsOptions {
   readonly catalog: Pick<Catalog, 'figures'>
   readonly space: Pick<Space, 'room'>
   readonly sessions: { readonly count: number; online(agent: string): boolean }
+  readonly instruments: Instruments
+  /** Counts what has happened until now. */
+  readonly read: () => Promise<void>
   readonly clock: Clock
   readonly log: Log
 }
@@ -42,13 +44,14 @@ const machinesOf = ({ tenants, machines }: Figures): MachineFigures[] =>
 
 export class Metrics implements Disposable {
   readonly #options: MetricsOptions
-  readonly #instruments = new Instruments(VERSION)
+  readonly #instruments: Instruments
   readonly #process: ProcessMeter
   #answer: Promise<string> | null = null
   #madeMs = Number.NEGATIVE_INFINITY
 
   constructor(options: MetricsOptions) {
     this.#options = options
+    this.#instruments = options.instruments
     this.#process = new ProcessMeter(this.#instruments.registry)
   }
 
@@ -69,8 +72,13 @@ export class Metrics implements Disposable {
   }
 
   async #make(): Promise<string> {
-    const { sessions, space } = this.#options
-    const [figures, room] = await Promise.all([this.#figures(), space.room().catch(() => null), this.#process.look()])
+    const { sessions, space, read } = this.#options
+    const [figures, room] = await Promise.all([
+      this.#figures(),
+      space.room().catch(() => null),
+      this.#process.look(),
+      within(read(), CATALOG_LIMIT_MS),
+    ])
     this.#instruments.set(figures, { sessions: sessions.count, room, online: (agent) => sessions.online(agent) })
     const ended = await this.#instruments.registry.metrics()
     const machines = figures === null ? '' : await machineLines(machinesOf(figures))

@@ -39,14 +39,14 @@ const json = (response: ServerResponse, status: number, value: unknown): void =>
   answer(response, status, 'application/json', JSON.stringify(value))
 
 export interface MonitoringOptions {
-  /** Disposed of with this. */
-  readonly metrics: Metrics
+  /** Null where there are none. */
+  readonly metrics: Metrics | null
   readonly readiness: Readiness
   /** Whoever knows it may read the metrics on the main port; null for nobody. */
   readonly token: string | null
 }
 
-export class Monitoring implements Disposable {
+export class Monitoring {
   readonly #options: MonitoringOptions
   readonly #token: Buffer | null
 
@@ -59,9 +59,9 @@ export class Monitoring implements Disposable {
   async answer(route: string, request: IncomingMessage, response: ServerResponse): Promise<boolean> {
     if (route === 'GET /healthz') json(response, 200, { status: 'ok' })
     else if (route === 'GET /readyz') await this.#ready(response, isLocal(request) || this.#knows(request))
-    else if (route === 'GET /metrics' && this.#token !== null) {
+    else if (route === 'GET /metrics' && this.#options.metrics !== null && this.#token !== null) {
       this.#admit(request)
-      await this.#give(request, response)
+      await this.#give(this.#options.metrics, request, response)
     } else return false
     return true
   }
@@ -70,13 +70,10 @@ export class Monitoring implements Disposable {
   async answerLocal(route: string, request: IncomingMessage, response: ServerResponse): Promise<boolean> {
     if (route === 'GET /healthz') json(response, 200, { status: 'ok' })
     else if (route === 'GET /readyz') await this.#ready(response, true)
-    else if (route === 'GET /metrics') await this.#give(request, response)
+    else if (route === 'GET /metrics' && this.#options.metrics !== null)
+      await this.#give(this.#options.metrics, request, response)
     else return false
     return true
-  }
-
-  [Symbol.dispose](): void {
-    this.#options.metrics[Symbol.dispose]()
   }
 
   async #ready(response: ServerResponse, inDetail: boolean): Promise<void> {
@@ -85,8 +82,8 @@ export class Monitoring implements Disposable {
     json(response, ready ? 200 : 503, inDetail ? { status, checks } : { status })
   }
 
-  async #give(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const text = await this.#options.metrics.text()
+  async #give(metrics: Metrics, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const text = await metrics.text()
     const format = formatFor(request.headers.accept)
     answer(response, 200, format, format === OPENMETRICS ? text : plainOf(text))
   }

@@ -1,9 +1,11 @@
 // Backups: started and watched by people, carried out by the agent that serves the machine.
 import * as v from 'valibot'
 import type { BACKUP_METHODS } from '../../protocol/backup-methods.ts'
+import type { Clock } from '../../protocol/peer.ts'
 import * as s from '../../protocol/schemas.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Backups } from '../jobs/backups.ts'
+import type { StepNotes } from '../jobs/step-notes.ts'
 import { jobView } from '../jobs/views.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf } from './page.ts'
@@ -13,8 +15,12 @@ const JOB_KEY = v.strictTuple([s.uuid])
 export const backupActions = ({
   backups,
   catalog,
+  steps: notes,
+  clock,
 }: {
   readonly backups: Backups
+  readonly steps: StepNotes
+  readonly clock: Clock
   readonly catalog: Pick<Catalog, 'jobs'>
 }): ActionsOf<keyof typeof BACKUP_METHODS> => ({
   'backup.start': {
@@ -69,12 +75,16 @@ export const backupActions = ({
   },
 
   'backup.commit': {
-    run: (params, { actor, tenant, change }) => backups.commit(tenant, actor.subject, params, change),
+    run: ({ steps, ...params }, { actor, tenant, change }) => {
+      const commit = (): ReturnType<Backups['commit']> => backups.commit(tenant, actor.subject, params, change)
+      return notes.during(tenant.id, params.job, { toldMs: clock.now(), steps }, commit)
+    },
   },
 
   'backup.fail': {
-    run: async (params, { actor, change }) => {
-      await backups.told({ ...params, agent: actor.subject }, change)
+    run: async ({ steps, ...params }, { actor, tenant, change }) => {
+      const told = (): Promise<void> => backups.told({ ...params, agent: actor.subject }, change)
+      await notes.during(tenant.id, params.job, { toldMs: clock.now(), steps }, told)
       return {}
     },
   },

@@ -45,7 +45,20 @@ export interface Caller<N extends Served> {
 }
 
 /** The resource of a call, by the fields of its parameters that name it. */
-const RESOURCES = ['tenant', 'machine', 'job', 'point', 'disk', 'agent', 'token', 'command'] as const
+const RESOURCES = [
+  'tenant',
+  'machine',
+  'job',
+  'point',
+  'disk',
+  'agent',
+  'token',
+  'command',
+  'target',
+  'rule',
+  'mute',
+  'notice',
+] as const
 
 /** The resource of a call for the audit log: only names and ids. */
 const resourceOf = (params: object): string =>

@@ -5,8 +5,10 @@ import type { Authority } from '../auth/authority.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { Events } from '../events/events.ts'
 import type { Backups } from '../jobs/backups.ts'
+import { StepNotes } from '../jobs/step-notes.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
+import type { NoticeDesk } from '../notify/desk.ts'
 import { Forecasts } from '../freshness/forecasts.ts'
 import type { MachineStates } from '../freshness/machine-states.ts'
 import { Admission } from './admission.ts'
@@ -16,6 +18,7 @@ import { Door, type DoorSessions } from './door.ts'
 import { eventActions } from './events.ts'
 import { identityActions } from './identities.ts'
 import { machineActions } from './machines.ts'
+import { notifyActions } from './notify.ts'
 import { pointActions } from './points.ts'
 import type { Sessions } from './sessions.ts'
 import { tenantActions } from './tenants.ts'
@@ -32,6 +35,9 @@ export interface Parts {
   readonly maintenance: Maintenance
   readonly events: Events
   readonly states: MachineStates
+  /** Where agents' steps are kept for whoever measures; absent where nobody does. */
+  readonly steps?: StepNotes
+  readonly desk: NoticeDesk
   readonly clock: Clock
   readonly log: Log
 }
@@ -43,15 +49,18 @@ export interface Service {
 }
 
 export const serviceOf = (parts: Parts): Service => {
-  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, states, clock, log } = parts
+  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, states, desk, clock, log } =
+    parts
   const { catalog } = datastore
+  const { steps = new StepNotes(0) } = parts
   const forecasts = new Forecasts({ catalog, space: datastore.space, clock })
   const actions = {
     ...identityActions({ catalog, authority, audit, sessions, clock }),
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, clock, log }),
-    ...backupActions({ catalog, backups }),
+    ...backupActions({ catalog, backups, steps, clock }),
     ...pointActions({ datastore, events, clock, log }),
+    ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({ maintenance, audit, folder, clock, forecasts }),
     ...coverageActions({ catalog, states, forecasts }),
     ...eventActions({ catalog, events, clock }),

@@ -256,7 +256,8 @@ test('a backup begins, is checked, committed, and then its lease ends as committ
   seen.resolve()
   await run.until(idle(run))
   expect(run.calls).toEqual(['backup.begin', 'backup.commit'])
-  expect(commits).toEqual([{ job, bytesRead: 0 }])
+  expect(commits).toEqual([{ job, bytesRead: 0, steps: expect.any(Array) as unknown }])
+  expect(commits[0]!.steps!.map(({ step }) => step)).toEqual(['lease', 'compare', 'announce', 'check'])
   expect(lease.ends).toEqual(['committed'])
 })
 

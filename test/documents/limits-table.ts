@@ -19,6 +19,7 @@ import * as errors from '../../protocol/errors.ts'
 import * as imageTree from '../../protocol/image-tree.ts'
 import * as limits from '../../protocol/limits.ts'
 import * as maintenance from '../../protocol/maintenance.ts'
+import * as notify from '../../protocol/notify.ts'
 import * as retention from '../../protocol/retention.ts'
 import * as schemas from '../../protocol/schemas.ts'
 import * as views from '../../protocol/views.ts'
@@ -38,6 +39,7 @@ const PROTOCOL: Readonly<Record<string, Module>> = {
   'protocol/views.ts': views,
   'protocol/retention.ts': retention,
   'protocol/maintenance.ts': maintenance,
+  'protocol/notify.ts': notify,
 }
 
 /** What the gateway enforces besides. */

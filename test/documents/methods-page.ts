@@ -7,6 +7,7 @@ import * as maintenance from '../../protocol/maintenance.ts'
 import type { Stream } from '../../protocol/method.ts'
 import { METHODS, methodOf, type MethodName } from '../../protocol/methods.ts'
 import * as tenants from '../../protocol/tenant-methods.ts'
+import * as notify from '../../protocol/notify.ts'
 import * as retention from '../../protocol/retention.ts'
 import * as schemas from '../../protocol/schemas.ts'
 import * as transfer from '../../protocol/transfer.ts'
@@ -29,6 +30,8 @@ const SOURCES = [
   'upkeep-methods',
   'agent-methods',
   'maintenance',
+  'notify-methods',
+  'notify',
   'schemas',
   'views',
   'transfer',
@@ -44,7 +47,7 @@ const isSchema = (value: unknown): value is v.GenericSchema =>
 
 /** Schemas with a name: those that the files of schemas export. */
 const NAMED = new Map<unknown, string>(
-  [schemas, views, transfer, retention, maintenance, tenants].flatMap((module) =>
+  [schemas, views, transfer, retention, maintenance, tenants, notify].flatMap((module) =>
     Object.entries(module).flatMap(([name, value]): [unknown, string][] => (isSchema(value) ? [[value, name]] : [])),
   ),
 )

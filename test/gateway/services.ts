@@ -3,6 +3,7 @@
 import { announced } from '../support/announced.ts'
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import type { AuditEntry } from '../../gateway/catalog/audit.ts'
+import path from 'node:path'
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { Audit } from '../../gateway/auth/audit.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
@@ -13,6 +14,7 @@ import { Events } from '../../gateway/events/events.ts'
 import { MachineStates } from '../../gateway/freshness/machine-states.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../protocol/host/log.ts'
+import { NoticeDesk } from '../../gateway/notify/desk.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
 import { MemoryBudget } from '../../gateway/memory/budget.ts'
 import { Connection, type SessionParts } from '../../gateway/session/connection.ts'
@@ -154,6 +156,7 @@ export class TestServices implements AsyncDisposable {
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
     const states = new MachineStates({ catalog, online: (agent) => registry.online(agent), clock })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
+    const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock })
     resources.defer(() => backups.settled())
     resources.defer(() => registry.endWhere(new VarveError('GOING_AWAY', 'the test is over')))
     const parts = {
@@ -166,6 +169,7 @@ export class TestServices implements AsyncDisposable {
       maintenance,
       events,
       states,
+      desk,
       clock,
       log,
     }

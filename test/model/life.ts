@@ -15,6 +15,7 @@ import { MachineStates } from '../../gateway/freshness/machine-states.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { StateKeeper } from '../../gateway/maintenance/keep-state.ts'
+import { NoticeDesk } from '../../gateway/notify/desk.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
 import { MemoryBudget } from '../../gateway/memory/budget.ts'
 import { serviceOf, type Parts } from '../../gateway/service/service.ts'
@@ -105,6 +106,7 @@ class Life implements AsyncDisposable {
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
+    const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock })
     resources.defer(() => backups.settled())
     const parts = {
       folder,
@@ -116,6 +118,7 @@ class Life implements AsyncDisposable {
       maintenance,
       events,
       states,
+      desk,
       clock,
       log,
     }

@@ -35,13 +35,9 @@ test('only own names of the table are methods', () => {
 })
 
 test('an agent and the platform may neither delete nor change what is not theirs', () => {
-  expect(allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit)\b/u.test(name))).toEqual([
-    'store.forecast',
-    'store.checkFolder',
-    'coverage.tenants',
-    'events.list',
-    'events.watch',
-  ])
+  expect(allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit|notify)\b/u.test(name))).toEqual(
+    ['store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'],
+  )
   const changing = allowed('agent').filter(
     (name) =>
       !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
@@ -210,6 +206,33 @@ const tenant = {
   packBytes: 1,
 }
 const ofJob = { job: UUID }
+const target = {
+  name: 'mail',
+  settings: {
+    kind: 'smtp',
+    host: 'mail.example',
+    port: 587,
+    security: 'starttls',
+    insecure: false,
+    user: null,
+    from: 'varve@example.org',
+    to: ['ann@example.org'],
+    authority: null,
+  },
+  hourly: 30,
+  secrets: 'set',
+  set: ['password'],
+  origin: null,
+}
+const noticeMatch = { kinds: ['job.failed'], severity: 'error', machines: ['db*'], groups: ['web'] }
+const noticeRule = {
+  match: { ...noticeMatch, all: [noticeMatch], any: [{ not: noticeMatch }], not: noticeMatch },
+  targets: ['mail'],
+  quiet: { window: '22:00-07:00', timeZone: 'UTC' },
+  repeatMs: 3_600_000,
+}
+const mute = { id: UUID, by: 'ann', reason: 'work', match: noticeMatch, sinceMs: 1, untilMs: 2 }
+const ping = { origin: 'https://a.example', everyMs: 60_000, answeredMs: null, error: null }
 
 const covered = {
   machine: 'db1',
@@ -509,6 +532,59 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
     result: {},
   },
+  'notify.targets': { params: {}, result: { targets: [target] } },
+  'notify.setTarget': {
+    params: {
+      target: 'mail',
+      settings: target.settings,
+      secrets: {
+        password: 'p',
+        token: 't',
+        url: 'https://a.example/x',
+        key: 'k',
+        headers: [{ name: 'A', value: 'b' }],
+      },
+      hourly: 30,
+      rule: true,
+    },
+    result: { target, added: true },
+  },
+  'notify.removeTarget': { params: { target: 'mail' }, result: { rules: ['all'] } },
+  'notify.test': { params: { target: 'mail' }, result: { sent: true, answer: '250 ok', durationMs: 1 } },
+  'notify.rules': { params: {}, result: { rules: [{ name: 'all', ...noticeRule }] } },
+  'notify.setRule': { params: { rule: 'all', ...noticeRule }, result: { added: true } },
+  'notify.removeRule': { params: { rule: 'all' }, result: {} },
+  'notify.mutes': { params: {}, result: { mutes: [mute] } },
+  'notify.mute': { params: { match: noticeRule.match, reason: 'work', untilMs: 1 }, result: { mute } },
+  'notify.unmute': { params: { mute: UUID }, result: {} },
+  'notify.outbox': {
+    params: { state: 'dead', ...page },
+    result: {
+      notices: [
+        {
+          id: UUID,
+          target: 'mail',
+          subject: 's',
+          severity: 'error',
+          state: 'dead',
+          attempts: 1,
+          madeMs: 1,
+          nextMs: null,
+          endedMs: 2,
+          error: '550',
+        },
+      ],
+      next: 'b',
+    },
+  },
+  'notify.retry': { params: { notice: UUID }, result: {} },
+  'notify.drop': { params: { notice: UUID }, result: {} },
+  'notify.digest': { params: { target: 'mail' }, result: { notice: UUID, holding: 1 } },
+  'notify.ping': { params: {}, result: { ping } },
+  'notify.setPing': {
+    params: { url: 'https://a.example/x', everyMs: 60_000, insecure: false },
+    result: { ping },
+  },
   'agent.cancel': { params: ofJob, result: {} },
   'agent.status': { params: machine, result: status },
   'agent.checkpoints': { params: machine, result: checkpoints },
@@ -533,7 +609,6 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   ...['coverage.list', 'coverage.tenants', 'events.list'].flatMap((name) => [`${name} after`, `${name} limit`]),
   ...['states', 'machine', 'group', 'plan'].map((field) => `coverage.list ${field}`),
   ...['events.list', 'events.watch'].flatMap((name) => [`${name} kinds`, `${name} machine`]),
-  'events.watch after',
   'points.lost after',
   'points.lost limit',
   'machines.list machine',
@@ -549,6 +624,16 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'backup.start compare',
   'backup.begin checkpoint',
   'retention.set newGroup',
+  'notify.outbox state',
+  'notify.outbox after',
+  'notify.outbox limit',
+  'notify.setPing insecure',
+  ...['secrets', 'hourly', 'rule', 'password', 'token', 'url', 'key', 'headers'].map(
+    (field) => `notify.setTarget ${field}`,
+  ),
+  ...['rules', 'setRule', 'mutes', 'mute'].flatMap((of) =>
+    ['kinds', 'severity', 'machines', 'groups', 'all', 'any', 'not'].map((field) => `notify.${of} ${field}`),
+  ),
 ])
 
 /** The value with each of its leaves made into something no schema takes there, one at a time. */

@@ -114,7 +114,7 @@ const instantOf = async (host: LibvirtHost, { caller, domain, request, entry, fo
   const { hasGuestAgent, guestAgentSocket: socket } = found.description
   const address = libvirtGuest({ uri: keysOf(machine).uri, uuid, socket })
   const guest = hasGuestAgent ? { guestAgent: address, monitor: address } : null
-  const { consistency: wish, freezeTimeoutMs } = request
+  const { consistency: wish, freezeTimeoutMs, onThawed } = request
   const take = async (): Promise<void> => {
     try {
       await caller.backupBegin(domain, backupXml(entry), checkpointXml(entry))
@@ -123,7 +123,7 @@ const instantOf = async (host: LibvirtHost, { caller, domain, request, entry, fo
     }
   }
   const { thawer } = host
-  return await takeInstant({ thawer, machine: machine.name, lease, guest, wish, freezeTimeoutMs, take })
+  return await takeInstant({ thawer, machine: machine.name, lease, guest, wish, freezeTimeoutMs, onThawed, take })
 }
 
 const make = async (host: LibvirtHost, planned: Planned): Promise<Lease> => {

@@ -101,8 +101,9 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
   const guard = await starting
   const lease = new QmpLease({ host, entry, client, guard, onEnd: release })
   try {
-    const { consistency: wish, freezeTimeoutMs } = request
-    const instant = await takeQmpInstant({ client, thawer: host.thawer, entry, wish, freezeTimeoutMs })
+    const { consistency: wish, freezeTimeoutMs, onThawed } = request
+    const { thawer } = host
+    const instant = await takeQmpInstant({ client, thawer, entry, wish, freezeTimeoutMs, onThawed })
     await refuseChange(client, planned)
     await addExports(client, entry)
     const active: QmpEntry = { ...entry, ...instant, phase: 'active' }

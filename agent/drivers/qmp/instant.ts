@@ -3,6 +3,7 @@ import type { ConsistencyWish } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Thawer } from '../../guest/thawer.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
+import type { LeaseRequest } from '../driver.ts'
 import { takeInstant, type Instant } from '../instant.ts'
 import type { QmpEntry } from './entry.ts'
 import { guestAgentOf, qmpPathOf } from './keys.ts'
@@ -14,6 +15,7 @@ export interface QmpInstantOptions {
   readonly entry: QmpEntry
   readonly wish: ConsistencyWish
   readonly freezeTimeoutMs: number
+  readonly onThawed?: LeaseRequest['onThawed']
 }
 
 const asLeaseError = (error: unknown): unknown => {
@@ -28,7 +30,7 @@ const asLeaseError = (error: unknown): unknown => {
 
 /** Takes the instant. The guest is thawed whatever happens; LEASE_HELD when another job holds a disk. */
 export const takeQmpInstant = async (options: QmpInstantOptions): Promise<Instant> => {
-  const { client, thawer, entry, wish, freezeTimeoutMs } = options
+  const { client, thawer, entry, wish, freezeTimeoutMs, onThawed } = options
   const { id: lease, machine } = entry
   const guestAgent = guestAgentOf(machine)
   const guest = guestAgent === null ? null : { guestAgent, monitor: qmpPathOf(machine) }
@@ -39,5 +41,5 @@ export const takeQmpInstant = async (options: QmpInstantOptions): Promise<Instan
       throw asLeaseError(error)
     }
   }
-  return await takeInstant({ thawer, machine: machine.name, lease, guest, wish, freezeTimeoutMs, take })
+  return await takeInstant({ thawer, machine: machine.name, lease, guest, wish, freezeTimeoutMs, onThawed, take })
 }

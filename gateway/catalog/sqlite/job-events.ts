@@ -14,8 +14,7 @@ interface Of {
 
 const of = (sql: Sql, job: string): Of =>
   sql.get<Of & object>(
-    `SELECT job.tenant, machine.name AS machine, job.subject, job.started_ms AS startedMs
-     FROM job JOIN machine ON machine.id = job.machine WHERE job.id = ?`,
+    'SELECT job.tenant, machine.name AS machine, job.subject, job.started_ms AS startedMs FROM job JOIN machine ON machine.id = job.machine WHERE job.id = ?',
     job,
   )!
 
@@ -33,10 +32,18 @@ export const tellStarted = (sql: Sql, job: string, nowMs: number): void => {
 }
 
 export const tellFailed = (sql: Sql, job: string, { code, message }: JobFailure, nowMs: number): void => {
-  const { tenant, machine, subject } = of(sql, job)
+  const { tenant, machine, subject, startedMs } = of(sql, job)
+  const durationMs = Math.max(0, nowMs - startedMs)
   const severity = code === 'CANCELLED' ? 'warning' : 'error'
   const text = `the backup of ${machine} failed: ${message} (${code})`
-  happened(sql, tenant, { timeMs: nowMs, kind: 'job.failed', severity, machine, text, data: { job, subject, code } })
+  happened(sql, tenant, {
+    timeMs: nowMs,
+    kind: 'job.failed',
+    severity,
+    machine,
+    text,
+    data: { job, subject, code, durationMs },
+  })
 }
 
 /** A job that is committed, its restore point and, with the reasons, the disks of it that were read in full. */
@@ -46,6 +53,7 @@ export const tellCommitted = (
   { uploads, bytesRead, nowMs }: { uploads: readonly UploadRow[]; bytesRead: number; nowMs: number },
 ): void => {
   const { tenant, machine, subject, startedMs } = of(sql, job)
+  const durationMs = Math.max(0, nowMs - startedMs)
   const disks = uploads.filter(({ attachment }) => !attachment).map((upload) => ({ ...upload, name: upload.disk }))
   const { kind, reason } = pointKind(disks)
   const bytesSent = uploads.reduce((sum, upload) => sum + upload.bytesSent, 0)
@@ -53,9 +61,12 @@ export const tellCommitted = (
   const about = { timeMs: nowMs, severity: 'info', machine } as const
   const how = kindText(disks)
   const text = `the backup of ${machine} is done: ${how}; ${sizeText(bytesRead)} read, ${sizeText(bytesSent)} sent`
-  const durationMs = Math.max(0, nowMs - startedMs)
-  const data = { job, subject, durationMs, bytesRead, bytesSent, bytesStored }
-  happened(sql, tenant, { ...about, kind: 'job.done', text, data })
+  happened(sql, tenant, {
+    ...about,
+    kind: 'job.done',
+    text,
+    data: { job, subject, durationMs, bytesRead, bytesSent, bytesStored },
+  })
   const added = { text: `${machine} has a new restore point: ${how}`, data: { point: job, kind, reason } }
   happened(sql, tenant, { ...about, kind: 'point.added', ...added })
   const full = disks.filter((disk) => disk.kind === 'full')

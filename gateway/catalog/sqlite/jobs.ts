@@ -1,5 +1,5 @@
 // Jobs: a backup from its start to its commit or failure, with one upload per disk.
-import type { Begun, JobFailure, JobRow, UploadRow } from '../jobs.ts'
+import type { Begun, JobFailure, JobLimits, JobRow, UploadRow } from '../jobs.ts'
 import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { pointKind, type JobState } from '../../../protocol/backup.ts'
@@ -95,6 +95,21 @@ const openUpload = (sql: Sql, job: JobRow, disk: Announced, ordinal: number, sta
   )
 }
 
+/** TOO_MANY_REQUESTS where as many jobs are running as a planned one may find; whoever starts them, and on whichever gateway. */
+const checkLimits = (
+  sql: Sql,
+  { agent, tenant }: { readonly agent: string; readonly tenant: number },
+  limits: JobLimits,
+): void => {
+  const open = sql.all<{ agent: string; tenant: number }>('SELECT agent, tenant FROM job WHERE ended_ms IS NULL')
+  if (
+    open.length >= limits.perGateway ||
+    open.filter((job) => job.tenant === tenant).length >= limits.perTenant ||
+    open.filter((job) => job.agent === agent).length >= limits.perHost
+  )
+    throw new VarveError('TOO_MANY_REQUESTS', 'as many backups are running as may at once: this one waits for a place')
+}
+
 export const jobOperations = {
   'jobs.start': write((sql, args) => {
     const machine = machineRow(sql, args.tenant, args.machine)
@@ -111,6 +126,7 @@ export const jobOperations = {
         'MACHINE_MOVING',
         `${args.machine} has just gone over to another agent: start the backup again`,
       )
+    if (args.run !== undefined) checkLimits(sql, args, args.run.limits)
     const base = findBase(sql, machine, args.agent)
     const compare = args.compare || comparisonDue(sql, machine, args.nowMs)
     const { seq } = sql.get<{ seq: number }>(

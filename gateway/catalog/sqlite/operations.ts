@@ -18,7 +18,9 @@ import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
 import { lossOperations } from './loss.ts'
 import { machineOperations } from './machines.ts'
+import { noticeOperations } from './notices.ts'
 import type { Operation, Operations } from './operation.ts'
+import { outboxOperations } from './outbox.ts'
 import { packOperations } from './packs.ts'
 import { planOperations } from './plans.ts'
 import { pointOperations } from './points.ts'
@@ -52,6 +54,8 @@ const OPERATIONS = {
   ...jobListOperations,
   ...lossOperations,
   ...machineOperations,
+  ...noticeOperations,
+  ...outboxOperations,
   ...packOperations,
   ...planOperations,
   ...pointOperations,

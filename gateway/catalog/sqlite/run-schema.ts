@@ -1,8 +1,8 @@
 // The migration that brings runs: the slots of plans and of upkeep, with what became of each.
 
-// A slot is one of its machine (or, for upkeep, of its tenant, or of the gateway) and kind, so nobody can plan it twice; the lease
-// says which gateway works on it and until when it is believed. `pace` says by which plan a machine's slots are planned, since
-// when, and until when they are.
+// A slot is one of its machine (or, for upkeep, of its tenant, or of the gateway) and kind, so nobody can plan it twice; the
+// lease says which gateway works on it and until when it is believed. `pace` says by which plan a machine's slots are planned,
+// since when, and until when they are.
 export const RUN_SCHEMA = `
 CREATE TABLE run (
   id TEXT PRIMARY KEY, tenant INTEGER REFERENCES tenant, machine INTEGER REFERENCES machine, kind TEXT NOT NULL, plan TEXT,

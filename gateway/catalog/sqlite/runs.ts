@@ -31,15 +31,25 @@ interface FoundMachine extends Omit<PlannedMachine, 'revoked' | 'excludedUntilMs
   readonly plannedMs: number
 }
 
-const plannedMachine = (found: FoundMachine): PlannedMachine => {
-  const { revoked, excludedMs, untilMs, plan, timing, sinceMs, plannedMs, ...machine } = found
-  return {
-    ...machine,
-    revoked: revoked !== 0,
-    excludedUntilMs: excludedMs === null ? null : (untilMs ?? Infinity),
-    pace: plan === null ? null : { plan, timing, sinceMs, plannedMs },
-  }
-}
+// written out: thousands of them are made in every round, and copies of rows with a rest are slow
+const plannedMachine = (found: FoundMachine): PlannedMachine => ({
+  tenant: found.tenant,
+  name: found.name,
+  group: found.group,
+  agent: found.agent,
+  revoked: found.revoked !== 0,
+  createdMs: found.createdMs,
+  pointMs: found.pointMs,
+  job: found.job,
+  jobAgent: found.jobAgent,
+  excludedUntilMs: found.excludedMs === null ? null : (found.untilMs ?? Infinity),
+  pace:
+    found.plan === null
+      ? null
+      : { plan: found.plan, timing: found.timing, sinceMs: found.sinceMs, plannedMs: found.plannedMs },
+  lastDueMs: found.lastDueMs,
+  lastEndedMs: found.lastEndedMs,
+})
 
 const RUN = `SELECT run.id, tenant.uuid AS tenant, run.kind, machine.name AS machine, run.plan, run.due_ms AS dueMs, run.state, run.skipped,
   run.attempts, run.error, run.next_ms AS nextMs, run.started_ms AS startedMs, run.ended_ms AS endedMs, run.job, run.subject AS "by",
@@ -168,6 +178,9 @@ const fromCondition = (from: RunFrom): [string, ...SqlValue[]] => {
   return ["state = 'running' AND job = ?", from.job]
 }
 
+const openRuns = (sql: Sql): RunRow[] =>
+  sql.all<FoundRun>(`${RUN} WHERE run.state IN ('due', 'running') ORDER BY run.due_ms, run.rowid`).map(runRow)
+
 export const runOperations = {
   'runs.plan': write((sql, { runs, paces = [] }) => {
     const added = runs.filter((run) => addRun(sql, run)).map(({ id }) => id)
@@ -192,9 +205,7 @@ export const runOperations = {
     addByHand(sql, { ...run, tenant, machine: row })
   }),
 
-  'runs.open': read((sql) =>
-    sql.all<FoundRun>(`${RUN} WHERE run.state IN ('due', 'running') ORDER BY run.due_ms, run.rowid`).map(runRow),
-  ),
+  'runs.open': read(openRuns),
 
   'runs.world': aside((sql) => ({
     tenants: sql
@@ -204,6 +215,7 @@ export const runOperations = {
         plans: plansOf(sql, row),
       })),
     machines: sql.all<FoundMachine>(`${MACHINES} ORDER BY machine.id`).map(plannedMachine),
+    runs: openRuns(sql),
   })),
 
   'runs.machine': read((sql, { tenant, name }) => {

@@ -9,6 +9,7 @@ import { addMachine, addPoint, revokeAgent, startJob } from '../catalog.ts'
 import type { World } from './catalog-suite.ts'
 
 const LEASE_MS = 100
+const LIMITS = { perHost: 2, perTenant: 3, perGateway: 4 }
 
 export const runs = (open: () => Promise<World>) =>
   describe('runs', () => {
@@ -42,7 +43,7 @@ export const runs = (open: () => Promise<World>) =>
       const { acme, agent, catalog } = world
       const id = randomUUID()
       const args = { id, tenant: acme.id, machine: 'db1', agent, subject: 'varve', full: false, compare: false, nowMs }
-      await catalog.jobs.start({ ...args, run: { id: run, owner } })
+      await catalog.jobs.start({ ...args, run: { id: run, owner, limits: LIMITS } })
       return id
     }
     const failJob = ({ catalog, agent }: World, job: string): Promise<void> =>
@@ -108,6 +109,20 @@ export const runs = (open: () => Promise<World>) =>
       await failJob(world, found.job!)
       expect(await codeOf(start(world, run.id, 'two'))).toBe('EXISTS')
       expect((await only(world)).job).toBe(found.job)
+    })
+
+    test('no planned backup is started past a limit, whoever started the others', async () => {
+      await using world = await open()
+      const { catalog, acme, agent } = world
+      const run = slot(world)
+      await catalog.runs.plan({ runs: [run] })
+      for (const name of ['db2', 'db3']) await startJob(catalog, acme, await addMachine(catalog, acme, agent, name))
+      expect(await codeOf(start(world, run.id, 'one'))).toBe('TOO_MANY_REQUESTS')
+      expect((await catalog.runs.open()).find(({ id }) => id === run.id)).toMatchObject({ state: 'due', attempts: 0 })
+      const [job] = (await catalog.jobs.list({ tenant: acme.id, agent: null, machine: 'db2', after: null, limit: 1 }))
+        .jobs
+      await failJob(world, job!.job.id)
+      await start(world, run.id, 'one')
     })
 
     test('a committed job has ended its run; a failed one leaves that to the scheduler, with its error', async () => {
@@ -321,7 +336,8 @@ export const runs = (open: () => Promise<World>) =>
         ],
       })
       await catalog.runs.plan({ runs: [], paces: [{ tenant: acme.id, machine: 'db1', ...pace }] })
-      const { tenants, machines } = await catalog.runs.world()
+      const { tenants, machines, runs: opened } = await catalog.runs.world()
+      expect(opened).toEqual(await catalog.runs.open())
       expect(tenants).toEqual([
         { id: acme.id, name: 'acme', plans: [plan] },
         { id: world.other.id, name: 'other', plans: [] },

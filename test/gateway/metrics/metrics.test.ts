@@ -1,6 +1,7 @@
 // A scrape: what the catalog and the gateway know, once in five seconds, and without the catalog where that does not answer.
 import { expect, test } from 'vitest'
 import type { Figures } from '../../../gateway/catalog/figures.ts'
+import { Instruments } from '../../../gateway/metrics/instruments.ts'
 import { SHOWN_MACHINES_MAX } from '../../../gateway/metrics/machine-lines.ts'
 import { ANSWER_LIFE_MS, Metrics } from '../../../gateway/metrics/metrics.ts'
 import { openLog } from '../../../protocol/host/log.ts'
@@ -48,6 +49,8 @@ const stand = (now: () => Promise<Figures> = async () => FIGURES) => {
     },
     space: { room: async () => ({ freeBytes: freeBytes++, totalBytes: 2000, reserveBytes: 100 }) },
     sessions: { count: 9, online: (agent) => agent === 'a1' },
+    instruments: new Instruments('1.2.3'),
+    read: async () => {},
     clock,
     log: openLog({ level: 'silent' }),
   })

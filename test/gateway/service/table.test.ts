@@ -10,6 +10,7 @@ import type { Peer } from '../../../protocol/peer.ts'
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { finishDisk, fullDisk } from '../catalog.ts'
+import { MAIL } from '../notify/stand.ts'
 import { MemorySession, TestServices } from '../services.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
@@ -182,6 +183,34 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   await bad(viewer, 'store.check', slow, 'ROLE_FORBIDDEN')
   await good(owner, 'store.usage', { machine: null, points: true })
   await bad(owner, 'store.usage', { machine: 'db9', points: true }, 'NOT_FOUND')
+
+  const settings = { ...MAIL, host: '127.0.0.1', security: 'none', port: 1 } as const
+  const mail = { target: 'mail', settings }
+  for (const peer of [owner, platform]) await good(peer, 'notify.setTarget', mail)
+  await bad(owner, 'notify.setTarget', { ...mail, settings: { ...settings, host: 'a.example' } }, 'PARAMS_INVALID')
+  const rule = { rule: 'nights', match: {}, targets: ['mail'], quiet: null, repeatMs: null }
+  await good(owner, 'notify.setRule', rule)
+  await bad(owner, 'notify.setRule', { ...rule, targets: ['nowhere'] }, 'NOT_FOUND')
+  await good(owner, 'notify.removeRule', { rule: 'nights' })
+  await bad(owner, 'notify.removeRule', { rule: 'nights' }, 'NOT_FOUND')
+  // nothing listens there, which is an answer as well
+  expect(await good(platform, 'notify.test', { target: 'mail' })).toMatchObject({ sent: false })
+  await bad(viewer, 'notify.test', { target: 'mail' }, 'ROLE_FORBIDDEN')
+  const { notice } = await good(owner, 'notify.digest', { target: 'mail' })
+  await bad(owner, 'notify.digest', { target: 'nowhere' }, 'NOT_FOUND')
+  await good(owner, 'notify.retry', { notice })
+  await bad(platform, 'notify.retry', { notice }, 'NOT_FOUND')
+  await good(owner, 'notify.drop', { notice })
+  await bad(owner, 'notify.drop', { notice }, 'NOT_FOUND')
+  const quiet = { match: {}, reason: 'work', untilMs: test.clock.now() + DAY_MS }
+  const { mute } = await good(owner, 'notify.mute', quiet)
+  await bad(owner, 'notify.mute', { ...quiet, untilMs: 1 }, 'PARAMS_INVALID')
+  await good(owner, 'notify.unmute', { mute: mute.id })
+  await bad(owner, 'notify.unmute', { mute: mute.id }, 'NOT_FOUND')
+  await good(owner, 'notify.removeTarget', { target: 'mail' })
+  await bad(owner, 'notify.removeTarget', { target: 'mail' }, 'NOT_FOUND')
+  await good(platform, 'notify.setPing', { url: 'https://127.0.0.1/secret', everyMs: 60_000 })
+  await bad(owner, 'notify.setPing', { url: null, everyMs: 60_000 }, 'ROLE_FORBIDDEN')
 
   const publicKey = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }).x!
   await good(serving, 'agents.rotateKey', { publicKey })

@@ -1,0 +1,55 @@
+// What took how long in one backup: told with its end, for measurements at the gateway.
+import type { Clock } from '../protocol/peer.ts'
+import { STEPS_MAX, type BackupStep, type Step } from '../protocol/steps.ts'
+
+interface Timed {
+  readonly step: BackupStep
+  readonly disk: string | null
+  /** By the clock that never goes back, in milliseconds. */
+  readonly beganMs: number
+  endedMs: number | null
+  bytes: number
+}
+
+export class Steps {
+  readonly #clock: Clock
+  readonly #steps: Timed[] = []
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** Times work; steps past STEPS_MAX are left out. `count` adds bytes that were read. */
+  async time<R>(
+    step: BackupStep,
+    work: (count: (bytes: number) => void) => Promise<R>,
+    disk: string | null = null,
+  ): Promise<R> {
+    const timed: Timed = { step, disk, beganMs: this.#clock.elapsed(), endedMs: null, bytes: 0 }
+    if (this.#steps.length < STEPS_MAX) this.#steps.push(timed)
+    try {
+      return await work((bytes) => void (timed.bytes += bytes))
+    } finally {
+      timed.endedMs = this.#clock.elapsed()
+    }
+  }
+
+  /** The guest was frozen for so long until now. */
+  thawed(frozenMs: number): void {
+    const endedMs = this.#clock.elapsed()
+    if (this.#steps.length < STEPS_MAX)
+      this.#steps.push({ step: 'freeze', disk: null, beganMs: endedMs - frozenMs, endedMs, bytes: 0 })
+  }
+
+  /** As they are told in a message that is made now. */
+  list(): Step[] {
+    const nowMs = this.#clock.elapsed()
+    return this.#steps.map(({ step, disk, beganMs, endedMs, bytes }) => ({
+      step,
+      disk,
+      agoMs: Math.max(0, Math.round(nowMs - beganMs)),
+      tookMs: Math.max(0, Math.round((endedMs ?? nowMs) - beganMs)),
+      bytes,
+    }))
+  }
+}

@@ -1,0 +1,17 @@
+// When a message that could not be sent is tried again. Pure.
+
+const MINUTE_MS = 60_000
+
+/** Wait after the first failure, and the longest one, in milliseconds: a minute, six hours. */
+export const RETRY_FIRST_MS = MINUTE_MS
+export const RETRY_MAX_MS = 6 * 60 * MINUTE_MS
+
+/** How long a message is tried, in milliseconds: a day. Then it is dead. */
+export const RETRY_TOTAL_MS = 24 * 60 * MINUTE_MS
+
+/** When the next attempt is, after so many; null where the message is dead. */
+export const nextAttempt = (attempts: number, madeMs: number, nowMs: number): number | null => {
+  const waitMs = Math.min(RETRY_FIRST_MS * 2 ** Math.max(0, attempts - 1), RETRY_MAX_MS)
+  const nextMs = nowMs + waitMs
+  return nextMs - madeMs > RETRY_TOTAL_MS ? null : nextMs
+}

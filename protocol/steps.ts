@@ -1,0 +1,30 @@
+// The steps of a backup as its agent made them, which it tells with the end: what took how long.
+import * as v from 'valibot'
+import { DISKS_MAX } from './limits.ts'
+import { count, diskName } from './schemas.ts'
+
+/**
+ * `lease`: taking the instant of all disks, which a `freeze` of the guest may be within; `compare`: reading again what is said to
+ * be unchanged; `announce`: telling the gateway of the disks; `disk`: reading and sending one; `attachments`: small files;
+ * `check`: whether the lease held.
+ */
+export const BACKUP_STEPS = ['lease', 'freeze', 'compare', 'announce', 'disk', 'attachments', 'check'] as const
+export type BackupStep = (typeof BACKUP_STEPS)[number]
+
+/** Steps of one backup. */
+export const STEPS_MAX = DISKS_MAX + 16
+
+export const step = v.object({
+  step: v.picklist(BACKUP_STEPS),
+  /** Of the step `disk`; nil else. */
+  disk: v.nullable(diskName),
+  /** How long before this message the step began, in milliseconds: no clocks are compared. */
+  agoMs: count,
+  /** How long it took, in milliseconds; of one that failed, until then. */
+  tookMs: count,
+  /** Bytes that were read from the disk. */
+  bytes: count,
+})
+export type Step = v.InferOutput<typeof step>
+
+export const steps = v.pipe(v.array(step), v.maxLength(STEPS_MAX))
