@@ -7,14 +7,15 @@ import { Throttle } from '../protocol/host/throttle.ts'
 import { announcementOf, compareLease } from './announce.ts'
 import { Attachments } from './attachments/attachments.ts'
 import type { Attached } from './attachments/spool.ts'
-import { uploadAttachment } from './attachments/upload.ts'
-import { uploadImage } from './image/upload.ts'
 import type { JournalEntry, LeaseJournal } from './drivers/journal.ts'
 import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest, Machine, MachineConfig } from './drivers/driver.ts'
 import { lossOf } from './drivers/loss.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { retry } from './retry.ts'
+import { sendImages } from './send-images.ts'
 import { isBreak, type GatewayLink } from './session/link.ts'
+import type { RunningBackup } from './status/agent-status.ts'
+import type { Traffic } from './status/traffic.ts'
 import { Settlements } from './settlements.ts'
 import { Steps } from './steps.ts'
 
@@ -67,6 +68,7 @@ export interface BackupsOptions {
   readonly link: () => GatewayLink
   readonly freezeTimeoutMs: number
   readonly bandwidth: number | null
+  readonly traffic: Traffic
   readonly clock: Clock
   readonly log: Log
 }
@@ -94,6 +96,17 @@ export class Backups implements AsyncDisposable {
       log,
       isRunning: (job) => this.#running.has(job),
       onReleased: (job) => this.#tellReleased(job),
+    })
+  }
+
+  /** How many ended since the start. */
+  readonly ended = { committed: 0, failed: 0 }
+
+  /** Those under way. */
+  running(): RunningBackup[] {
+    return [...this.#running.values()].map(({ job, machine, driver, steps }) => {
+      const { sinceMs, current, bytesRead, bytesSent } = steps
+      return { job, machine, driver, sinceMs, step: current, bytesRead, bytesSent }
     })
   }
 
@@ -243,11 +256,13 @@ export class Backups implements AsyncDisposable {
       // an unanswered commit may have happened: the next start learns of it from the gateway
       if (this.#stopping || (asked && this.#halt.signal.aborted)) return
       running.ending = true
+      this.ended.failed++
       log.warn({ job, machine, code: error.code, reason: error.message }, 'backup failed')
       await this.#giveUp(running, lease, error)
       return
     }
     running.ending = true
+    this.ended.committed++
     log.info({ job, machine, point: job }, 'restore point committed')
     await this.#end(job, lease, 'committed')
   }
@@ -261,26 +276,10 @@ export class Backups implements AsyncDisposable {
     await steps.time('compare', () => compareLease({ job, lease, keys, signal, link, log, awayMs: OFFLINE_LIMIT_MS }))
     const begun = announcementOf(job, lease, attached)
     await steps.time('announce', () => link.call('backup.begin', begun, signal, OFFLINE_LIMIT_MS))
-    let bytesRead = 0
-    for (const disk of lease.disks) {
-      const work = (count: (bytes: number) => void): Promise<unknown> => {
-        const onRead = (bytes: number): void => {
-          bytesRead += bytes
-          count(bytes)
-        }
-        const options = { ...keys, job, disk, throttle: this.#throttle, signal, onRead }
-        return link.repeat((peer) => uploadImage({ ...options, peer }), signal, OFFLINE_LIMIT_MS)
-      }
-      await steps.time('disk', work, disk.name)
-    }
-    // what is read of disks is what a point costs its machine: small files do not count
-    const options = { ...keys, job, throttle: this.#throttle, signal, onRead: () => {} }
-    const send = async (): Promise<void> => {
-      for (const file of attached.files)
-        await link.repeat((peer) => uploadAttachment({ ...options, peer }, file), signal, OFFLINE_LIMIT_MS)
-    }
-    if (attached.files.length > 0) await steps.time('attachments', send)
-    const { driverOf, clock } = this.#options
+    const { driverOf, traffic, clock } = this.#options
+    const throttle = this.#throttle
+    const sending = { job, lease, attached, keys, link, throttle, signal, awayMs: OFFLINE_LIMIT_MS, steps, traffic }
+    const bytesRead = await sendImages(sending)
     const driver = driverOf(running)
     const isPassing = (error: VarveError): boolean => driver.isPassing(error)
     await steps.time('check', () => retry(() => lease.check(), { ...CHECKS, clock, passes: isPassing }))

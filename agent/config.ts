@@ -46,6 +46,17 @@ const byteSize = v.pipe(
   v.minValue(1024, 'a size of at least 1 KiB'),
 )
 
+/** Host and port of a loopback address such as `127.0.0.1:9471`. */
+const loopbackAddress = v.pipe(
+  v.string(),
+  v.regex(/^(?:127(?:\.\d{1,3}){3}|\[::1\]|localhost):\d{1,5}$/u, 'a loopback address such as "127.0.0.1:9471"'),
+  v.transform((text) => {
+    const [, host = '', port = ''] = /^(.*):(\d+)$/u.exec(text) ?? []
+    return { host: host.replace(/^\[|\]$/gu, ''), port: Number(port) }
+  }),
+  v.check(({ port }) => port <= 65_535, 'a port is at most 65535'),
+)
+
 /** Most files and folders that a machine's configuration attaches. */
 const ATTACH_PATHS_MAX = 64
 
@@ -104,6 +115,8 @@ const fileSchema = v.strictObject({
   freeze_limit: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(60)), 10),
   relay: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(128))), v.maxLength(256)), [...RELAY_DEFAULT]),
   log_level: v.optional(v.picklist(['trace', 'debug', 'info', 'warn', 'error', 'silent']), 'info'),
+  /** A loopback address where metrics are served. */
+  metrics_listen: v.optional(loopbackAddress),
   /** A libvirt whose domains are taken up by themselves. */
   discover: v.optional(discoverSchema),
   machine: v.optional(v.pipe(v.array(machineSchema), v.maxLength(MACHINES_MAX)), []),

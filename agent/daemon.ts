@@ -23,6 +23,9 @@ import { concernsOf } from './session/concerns.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
 import type { Dialled } from '../protocol/host/dial.ts'
+import { LinkRecord } from './status/link-record.ts'
+import { openStatus } from './status/open-status.ts'
+import { Traffic } from './status/traffic.ts'
 import { makeStateFolder } from './state-folder.ts'
 import { lockState } from './state-lock.ts'
 
@@ -58,6 +61,8 @@ export const runAgent = async (
       log.error({ machine: name, driver, file }, 'a lease journal entry is not understood, and is left unchanged'),
   })
   const former = await formerAgents(config.state)
+  const linkRecord = new LinkRecord(systemClock)
+  const traffic = new Traffic(systemClock)
   const agents = [identity.record.agentId, ...former]
   let inventory: Inventory | null = null
   const onMoved = (machine: string): void => inventory?.changed(machine)
@@ -84,6 +89,7 @@ export const runAgent = async (
       link: (): GatewayLink => link,
       freezeTimeoutMs: config.freeze_limit * 1000,
       bandwidth: config.bandwidth ?? null,
+      traffic,
       clock: systemClock,
       log,
     }),
@@ -112,7 +118,8 @@ export const runAgent = async (
   await live.start()
   const forget: Drivers['forget'] = (machine, disk) => drivers.forget(machine, disk)
   const served = { inventory: announced, backups, relay, forget }
-  const link: GatewayLink = resources.use(gatewayLink(config, identity, served, log))
+  resources.use(await openStatus({ config, record: linkRecord, backups, journal, traffic, log }))
+  const link: GatewayLink = resources.use(gatewayLink(config, identity, served, { record: linkRecord, log }))
   opened = link
   onReloadable((read) => live.reload(read))
   const ended = await Promise.race([stopped, link.ended()])
@@ -194,7 +201,12 @@ const warnDaily = (session: Dialled, log: Log): void => {
   void session.peer.closed.then(() => clearInterval(timer))
 }
 
-const gatewayLink = (config: AgentConfig, identity: Identity, served: Served, log: Log): GatewayLink =>
+const gatewayLink = (
+  config: AgentConfig,
+  identity: Identity,
+  served: Served,
+  { record, log }: { readonly record: LinkRecord; readonly log: Log },
+): GatewayLink =>
   new GatewayLink({
     connect: async () => {
       const session = await connect(config, identity, { serving: true, handlers: handlersOf(config, served) })
@@ -206,6 +218,8 @@ const gatewayLink = (config: AgentConfig, identity: Identity, served: Served, lo
       await served.backups.reconcile(await served.inventory.open(peer))
     },
     onState: (state) => {
+      if (state.up) record.up()
+      else record.down(state.error)
       if (state.up) log.info({ gateway: config.gateway }, 'connected to the gateway')
       else
         log.warn(

@@ -49,7 +49,7 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
 "varve-agent discover" prints this for the machines of this host.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
-4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`
+4 not allowed, 5 refused (exists, busy, or by a plan), 130 interrupted.`
 
 /** How long work that a failed command has abandoned may take to end, in milliseconds. */
 const LINGER_MS = 500
@@ -175,10 +175,11 @@ program
   .command('status')
   .description('show the state of the agent and of each machine')
   .argument('[machine]', 'only this machine')
+  .option('--local', 'ask just the agent on this host: its link, leases, scratch space and rates', false)
   .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((machine: string | undefined, options: { config: string; json: boolean; timeout?: number }) =>
+  .action((machine: string | undefined, options: { config: string; json: boolean; local: boolean; timeout?: number }) =>
     status(machine, options),
   )
 

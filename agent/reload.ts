@@ -3,7 +3,15 @@ import type { AgentConfig } from './config.ts'
 import type { MachineConfig } from './drivers/driver.ts'
 
 /** Keys that are read only at the start. */
-const AT_START = ['gateway', 'insecure', 'state', 'bandwidth', 'scratch_reserve', 'freeze_limit'] as const
+const AT_START = [
+  'gateway',
+  'insecure',
+  'state',
+  'bandwidth',
+  'scratch_reserve',
+  'freeze_limit',
+  'metrics_listen',
+] as const
 
 /** Keys that are applied at once. */
 const AT_ONCE = ['ca', 'relay', 'log_level', 'discover'] as const

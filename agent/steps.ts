@@ -14,9 +14,29 @@ interface Timed {
 export class Steps {
   readonly #clock: Clock
   readonly #steps: Timed[] = []
+  readonly sinceMs: number
+  #sent = 0
 
   constructor(clock: Clock) {
     this.#clock = clock
+    this.sinceMs = clock.now()
+  }
+
+  /** What is done now, the innermost of it; null between two steps. */
+  get current(): BackupStep | null {
+    return this.#steps.findLast(({ endedMs }) => endedMs === null)?.step ?? null
+  }
+
+  get bytesRead(): number {
+    return this.#steps.reduce((sum, { bytes }) => sum + bytes, 0)
+  }
+
+  get bytesSent(): number {
+    return this.#sent
+  }
+
+  sent(bytes: number): void {
+    this.#sent += bytes
   }
 
   /** Times work; steps past STEPS_MAX are left out. `count` adds bytes that were read. */

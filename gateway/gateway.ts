@@ -118,7 +118,14 @@ export class Gateway implements AsyncDisposable {
     const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
     const registry = new Registry(clock, presence)
     const observation = resources.use(
-      await Observation.open({ ...observed(options), catalog, space: datastore.space, sessions: registry, events }),
+      await Observation.open({
+        watched: () => [],
+        ...observed(options),
+        catalog,
+        space: datastore.space,
+        sessions: registry,
+        events,
+      }),
     )
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))

@@ -9,17 +9,17 @@ import { addAgentCommands } from './commands/agent.ts'
 import { addAuditCommands } from './commands/audit.ts'
 import { addBackupCommands } from './commands/backup.ts'
 import { addForecastCommand } from './commands/forecast.ts'
+import { addGoneCommands } from './commands/gone.ts'
 import { addKeysCommands } from './commands/keys.ts'
 import { addMachineCommands } from './commands/machine.ts'
 import { addNotifyCommands } from './commands/notify.ts'
 import { dataFolder } from './commands/options.ts'
 import { METRICS_LISTEN_EXAMPLE } from './commands/metrics-options.ts'
+import { addPlanCommands } from './commands/plan.ts'
 import { addPointCommands } from './commands/points.ts'
-import { addPolicyCommand } from './commands/policy.ts'
 import { addPruneCommand } from './commands/prune.ts'
 import { DATA_DEFAULT } from './commands/remote.ts'
 import { addRepairCommand } from './commands/repair.ts'
-import { addRetentionCommand } from './commands/retention.ts'
 import { LISTEN_DEFAULT, LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
 import { addStoreCommands } from './commands/store.ts'
 import { addTenantCommands } from './commands/tenant.ts'
@@ -33,7 +33,7 @@ those of a person with a token:
   varve-gateway backup db1
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
-4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`
+4 not allowed, 5 refused (exists, busy, or by a plan), 130 interrupted.`
 
 /** Help does not show the default of a switch that is off by default. */
 const optionDescription = (option: Option): string => {
@@ -81,9 +81,9 @@ const addServe = (program: Command): void => {
 const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> = {
   'The gateway:': [addServe, addKeysCommands],
   'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
-  'Machines and backups:': [addMachineCommands, addPolicyCommand, addBackupCommands],
+  'Machines and backups:': [addMachineCommands, addPlanCommands, addBackupCommands],
   'Hearing of it:': [addNotifyCommands],
-  'Restore points:': [addPointCommands, addRetentionCommand, addPruneCommand],
+  'Restore points:': [addPointCommands, addPruneCommand],
   'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],
 }
 
@@ -100,6 +100,7 @@ export const makeProgram = (): Command => {
     program.commandsGroup(heading)
     for (const add of adders) add(program)
   }
+  addGoneCommands(program)
   return program
 }
 

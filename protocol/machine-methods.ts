@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { MACHINES_MAX } from './limits.ts'
 import { audited, none, OPERATORS, OWNER, plain, READERS, served, STARTERS, streamOf } from './method.ts'
+import { exclusion, exclusionReason, planName } from './plans.ts'
 import { groupName } from './retention.ts'
 import * as s from './schemas.ts'
 import { chunking } from './transfer.ts'
@@ -27,19 +28,38 @@ export const MACHINE_METHODS = {
     result: v.object({ ...machineStatus.entries, ...whereabouts }),
   },
   'machines.checkpoints': { ...plain, roles: READERS, params: machineParams, result: checkpointList },
-  'machines.configure': {
+  'machines.exclude': {
     ...audited,
     roles: OPERATORS,
     params: v.object({
       machine: s.name,
-      policy: v.optional(s.policyChange),
-      /** Nil for no group, absent for what it was. Owners only: with the group, the rules and locks change that an owner set. */
-      group: v.optional(v.nullable(groupName)),
+      reason: exclusionReason,
+      /** When it ends by itself; nil for never. */
+      untilMs: v.nullable(s.timeMs),
+    }),
+    result: v.object({ exclusion }),
+  },
+  'machines.include': {
+    ...audited,
+    roles: OPERATORS,
+    params: machineParams,
+    /** `changed`: the machine was excluded. */
+    result: v.object({ changed: v.boolean() }),
+  },
+  'machines.setGroup': {
+    ...audited,
+    /** With the group the plan changes, and so the rules and locks that an owner set. */
+    roles: OWNER,
+    params: v.object({
+      machine: s.name,
+      /** Nil for no group. */
+      group: v.nullable(groupName),
     }),
     result: v.object({
-      policy: s.policy,
       group: v.nullable(s.name),
-      /** The group that the machine has joined has no other machine and no rules. */
+      /** The plan that covers the machine now. */
+      plan: v.nullable(planName),
+      /** The group that the machine has joined has no other machine, and no plan names it. */
       newGroup: v.boolean(),
     }),
   },

@@ -8,6 +8,7 @@ import { IDENTITY_METHODS } from './identity-methods.ts'
 import { MACHINE_METHODS } from './machine-methods.ts'
 import type { Method, Stream } from './method.ts'
 import { NOTIFY_METHODS } from './notify-methods.ts'
+import { PLAN_METHODS } from './plan-methods.ts'
 import { POINT_METHODS } from './point-methods.ts'
 import { TENANT_METHODS } from './tenant-methods.ts'
 import { UPKEEP_METHODS } from './upkeep-methods.ts'
@@ -19,6 +20,7 @@ export const METHODS = {
   ...IDENTITY_METHODS,
   ...TENANT_METHODS,
   ...MACHINE_METHODS,
+  ...PLAN_METHODS,
   ...BACKUP_METHODS,
   ...POINT_METHODS,
   ...UPKEEP_METHODS,

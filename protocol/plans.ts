@@ -2,7 +2,7 @@
 import * as v from 'valibot'
 import { CONSISTENCY_WISHES, LEFT_OUT_REASONS, READ_REASONS } from './backup.ts'
 import { DAYS_MAX, groupName, isTimeZone, KEEP_MAX } from './retention.ts'
-import { COMPARE_DAYS_MAX, count, name, timeMs } from './schemas.ts'
+import { COMPARE_DAYS_MAX, count, name, timeMs, type Policy } from './schemas.ts'
 
 /** Plans of one tenant. */
 export const PLANS_MAX = 1000
@@ -10,13 +10,19 @@ export const PLANS_MAX = 1000
 /** Machines that one plan names. */
 export const COVERED_MAX = 10_000
 
-/** Groups, and patterns, that one plan names; and patterns of all plans of a tenant, as each machine is held against them. */
+/** Groups that one plan names. */
 export const COVERED_GROUPS_MAX = 1000
+
+/** Patterns that one plan names. */
 export const COVERED_PATTERNS_MAX = 100
+
+/** Patterns of all plans of a tenant, as each machine is held against them. */
 export const PATTERNS_MAX = 1000
 
-/** Shortest and longest freshness target, in milliseconds: a minute, a year. */
+/** Shortest freshness target, in milliseconds: a minute. */
 export const RPO_MS_MIN = 60_000
+
+/** Longest freshness target, in milliseconds: a year. */
 export const RPO_MS_MAX = 366 * 24 * 3_600_000
 
 /** Widest jitter, in milliseconds: a day. */
@@ -108,6 +114,10 @@ export type PlanRules = v.InferOutput<typeof planRules>
 export const plan = v.object({ name: planName, ...planRules.entries })
 export type Plan = v.InferOutput<typeof plan>
 
+/** Which points stay, by the clock of a zone: what prune takes of a plan, or from a person for one call. */
+export const pruneRules = v.pick(planRules, ['keep', 'timeZone'])
+export type PruneRules = v.InferOutput<typeof pruneRules>
+
 /** A plan of which only what changes is said. */
 export const planChange = v.object({
   name: planName,
@@ -150,6 +160,12 @@ export const PLAN_RULES_DEFAULT: PlanRules = {
   covers: { machines: [], groups: [], patterns: [], others: false },
 }
 
+/** What a plan asks of backups; without a plan, what the default asks. */
+export const policyOf = (rules: PlanRules | null): Policy => {
+  const { consistency, refuseFull, refuseLeftOut, compareDays } = rules ?? PLAN_RULES_DEFAULT
+  return { consistency, refuseFull, refuseLeftOut, compareDays }
+}
+
 /** Name of the plan that a new tenant is given. */
 export const FIRST_PLAN_NAME = 'nightly'
 
@@ -164,11 +180,13 @@ export const FIRST_PLAN: Plan = {
   covers: { ...PLAN_RULES_DEFAULT.covers, others: true },
 }
 
+export const exclusionReason = v.pipe(v.string(), v.minLength(1), v.maxLength(EXCLUSION_CHARS_MAX))
+
 /** Why a machine is left out of all plans. */
 export const exclusion = v.object({
   /** Subject of the person who excluded it. */
   by: v.string(),
-  reason: v.pipe(v.string(), v.minLength(1), v.maxLength(EXCLUSION_CHARS_MAX)),
+  reason: exclusionReason,
   sinceMs: timeMs,
   /** When it ends by itself; null for never. */
   untilMs: v.nullable(timeMs),

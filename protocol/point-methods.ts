@@ -4,15 +4,10 @@ import { missingAttachments } from './attachments.ts'
 import { CHUNK_WINDOW_BYTES, PAGE_ROWS_MAX } from './limits.ts'
 import { lostRange, PRUNE_POINTS_MAX, prunedPoint } from './maintenance.ts'
 import { audited, none, OPERATORS, OWNER, PEOPLE, plain, READERS, STARTERS, streamOf } from './method.ts'
-import { groupName, retention, RETENTION_SCOPES } from './retention.ts'
+import { pruneRules } from './plans.ts'
+import { groupName } from './retention.ts'
 import * as s from './schemas.ts'
 import { downloadDown, position } from './transfer.ts'
-
-const scoped = {
-  scope: v.picklist(RETENTION_SCOPES),
-  /** Of the group or machine; empty for the tenant. */
-  name: v.union([s.name, v.literal('')]),
-}
 
 export const POINT_METHODS = {
   'points.list': {
@@ -61,8 +56,8 @@ export const POINT_METHODS = {
     params: v.object({
       machine: v.nullable(s.name),
       group: v.nullable(groupName),
-      /** Rules in place of the policies', for this call. */
-      rules: v.nullable(retention),
+      /** Rules in place of the plans', for this call. */
+      rules: v.nullable(pruneRules),
       /** Just these points, whatever the rules say. */
       points: v.nullable(v.pipe(v.array(s.idPrefix), v.minLength(1), v.maxLength(PAGE_ROWS_MAX))),
       dryRun: v.boolean(),
@@ -81,27 +76,5 @@ export const POINT_METHODS = {
     params: v.object({ point: s.idPrefix, ...s.page }),
     /** `lostCount` is that of all pages. */
     result: v.object({ lost: s.rows(lostRange), lostCount: s.count, next: s.next }),
-  },
-  'retention.set': {
-    ...audited,
-    roles: OWNER,
-    params: v.object({
-      ...scoped,
-      /** Null removes the policy. */
-      rules: v.nullable(retention),
-      /** Rules for a group that no machine is in yet; without it such a group is NOT_FOUND, as it may be mistyped. */
-      newGroup: v.optional(v.boolean(), false),
-    }),
-    result: none,
-  },
-  'retention.list': {
-    ...plain,
-    roles: PEOPLE,
-    params: v.object({
-      /** Just the policy of this scope, if it has one; NOT_FOUND for a machine or group that is not there. */
-      of: v.optional(v.nullable(v.object(scoped)), null),
-      ...s.page,
-    }),
-    result: v.object({ policies: s.rows(v.object({ ...scoped, rules: retention })), next: s.next }),
   },
 } as const

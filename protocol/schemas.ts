@@ -70,10 +70,10 @@ export const note = v.nullable(v.pipe(v.string(), v.maxLength(1024)))
 /** Why a disk was left out. */
 export const leftOutReason = v.picklist(LEFT_OUT_REASONS)
 
-/** Most days between two whole comparisons that a policy may ask for. */
+/** Most days between two whole comparisons that a plan may ask for. */
 export const COMPARE_DAYS_MAX = 3650
 
-/** What a machine's backups must be. */
+/** What a machine's backups must be: the part of its plan that its agent is given. */
 export const policy = v.object({
   consistency: v.picklist(CONSISTENCY_WISHES),
   /** A full read for one of these reasons is refused (FULL_REFUSED). */
@@ -85,13 +85,7 @@ export const policy = v.object({
 })
 export type Policy = v.InferOutput<typeof policy>
 
-/** What changes of a policy: what is absent stays as it is. */
-export const policyChange = v.partial(policy)
-export type PolicyChange = v.InferOutput<typeof policyChange>
 export const POLICY_DEFAULT: Policy = { consistency: 'freeze', refuseFull: [], refuseLeftOut: [], compareDays: null }
-
-/** The policy of a JSON text; what an older one does not say is as in the default. */
-export const policyOf = (text: string): Policy => ({ ...POLICY_DEFAULT, ...(JSON.parse(text) as Partial<Policy>) })
 
 export const failure = v.object({ code: v.string(), message: v.string() })
 

@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, isChunkBytes } from './chunk.ts'
 import { audited, plain, PLATFORM } from './method.ts'
+import { plan } from './plans.ts'
 import * as s from './schemas.ts'
 
 const quotaBytes = v.nullable(s.count)
@@ -43,8 +44,10 @@ export const TENANT_METHODS = {
       tenant: s.name,
       /** Size of its chunks, fixed for ever. */
       chunkBytes,
+      /** Gives it a first plan: every night, in the gateway's time zone, for all machines. */
+      firstPlan: v.optional(v.boolean(), true),
     }),
-    result: v.object({ tenant }),
+    result: v.object({ tenant, plan: v.nullable(plan) }),
   },
   'tenants.setQuota': {
     ...audited,

@@ -1,6 +1,7 @@
 // How machines, jobs and relayed QMP commands look to who asks for them.
 import * as v from 'valibot'
 import { CHECKPOINT_NAME_CHARS_MAX, CHECKPOINTS_MAX, QMP_CHARS_MAX } from './limits.ts'
+import { exclusion, planName } from './plans.ts'
 import * as s from './schemas.ts'
 
 /** Most bitmaps that one answer names. */
@@ -39,9 +40,14 @@ export const machine = v.object({
   agent: s.uuid,
   host: v.string(),
   online: v.boolean(),
+  /** What its plan asks of its backups. */
   policy: s.policy,
-  /** Machines of a group share its rules of retention. */
+  /** Plans can cover all machines of a group. */
   group: v.nullable(s.name),
+  /** Name of the plan that covers it; nil where none does. */
+  plan: v.nullable(planName),
+  /** Why it is left out of plans; nil where it is not. */
+  exclusion: v.nullable(exclusion),
   job: v.nullable(s.uuid),
   lastPoint: v.nullable(v.object({ id: s.uuid, timeMs: s.timeMs })),
 })

@@ -7,6 +7,9 @@ import type { MachineStatus, Result } from '../../protocol/methods.ts'
 import { everyRow } from '../../protocol/paging.ts'
 import { orElse } from '../../protocol/nearest.ts'
 import { name as nameSchema, type Point } from '../../protocol/schemas.ts'
+import { readConfig } from '../config.ts'
+import { askAgent } from '../status/ask-status.ts'
+import { agentLines } from '../status/status-lines.ts'
 import { isStateLocked } from '../state-lock.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
@@ -29,6 +32,11 @@ interface ListCommand {
   readonly config: string
   readonly timeout?: number
   readonly json: boolean
+}
+
+interface StatusCommand extends ListCommand {
+  /** Asks the agent on this host only, whether its gateway can be reached or not. */
+  readonly local: boolean
 }
 
 export const machines = (options: ListCommand): Promise<void> =>
@@ -69,9 +77,23 @@ const unknownState = (name: string, problem: string): MachineStatus => ({
   leftOut: [],
 })
 
+/** The state of the agent on this host; AGENT_OFFLINE where none answers this user. */
+const localStatus = async ({ config: file, json }: StatusCommand): Promise<void> => {
+  const { state } = await readConfig(file)
+  const agent = await askAgent(state)
+  if (agent === null)
+    throw new VarveError(
+      'AGENT_OFFLINE',
+      `no agent with the state folder ${state} answers on this host: start it ("varve-agent run"), or ask as its own user`,
+    )
+  if (json) return printJson({ agent })
+  agentLines(agent).forEach(print)
+}
+
 /** The state of each machine, or one of them, asked of the running agent through the gateway. */
-export const status = (machine: string | undefined, options: ListCommand): Promise<void> =>
-  withGateway(
+export const status = async (machine: string | undefined, options: StatusCommand): Promise<void> => {
+  if (options.local) return await localStatus(options)
+  await withGateway(
     options.config,
     async (context) => {
       const { config, ask, concerns } = context
@@ -91,15 +113,19 @@ export const status = (machine: string | undefined, options: ListCommand): Promi
       for (const { name } of machine === undefined ? known : [])
         if (!rows.some((row) => row.name === name)) rows.push(unknownState(name, NOT_CONFIGURED))
       const connected = known.some(({ online }) => online) || (await isStateLocked(config.state))
-      if (options.json) return printJson({ gateway: config.gateway, running: connected, concerns, machines: rows })
+      const agent = await askAgent(config.state)
+      if (options.json)
+        return printJson({ gateway: config.gateway, running: connected, concerns, agent, machines: rows })
       print(
         `Gateway ${config.gateway}: reachable. Agent: ${connected ? 'running' : 'not running; start it with "varve-agent run"'}.`,
       )
       for (const concern of concerns) print(`Warning: ${concern}.`)
+      if (agent !== null && machine === undefined) agentLines(agent).forEach(print)
       for (const row of rows) statusLines(row).forEach(print)
     },
     { ...options, machines: true },
   )
+}
 
 /** A page of restore points at a time, newest first. */
 const allPoints = ({ ask }: CommandContext, machine: string | null): Promise<Point[]> =>

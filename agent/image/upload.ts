@@ -46,6 +46,8 @@ export interface UploadOptions {
   readonly signal: AbortSignal
   /** Told of plain bytes as they are read. */
   readonly onRead: (bytes: number) => void
+  /** Told of stored bytes as they are sent. */
+  readonly onSent?: (bytes: number) => void
 }
 
 /** What is uploaded; `size` is bytes. */
@@ -254,7 +256,9 @@ class ImageUpload {
   }
 
   async #sendChunks({ heads, stored }: Framed): Promise<void> {
-    await this.#request.throttle.take(stored.length, this.#failed.signal)
+    const { length } = stored
+    await this.#request.throttle.take(length, this.#failed.signal)
+    this.#request.onSent?.(length)
     // bytes that do not compress are as large as the segment, which a frame always holds
     const sent = this.#call.send([UP.chunks, heads, stored])
     // the frame has them now

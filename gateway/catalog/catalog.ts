@@ -16,7 +16,7 @@ import type { Notices } from './notices.ts'
 import type { Packs } from './packs.ts'
 import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
-import type { Policies } from './retention.ts'
+import type { Retained } from './retention.ts'
 import type { Runs } from './runs.ts'
 import type { Settings } from './settings.ts'
 import type { States } from './states.ts'
@@ -48,7 +48,7 @@ export interface Catalog {
   readonly plans: Plans
   readonly points: Points
   readonly quotas: Quotas
-  readonly retention: Policies
+  readonly retention: Retained
   readonly room: Room
   readonly runs: Runs
   readonly settings: Settings

@@ -2,7 +2,7 @@
 // follow.
 import * as v from 'valibot'
 import { ID_KEY_BYTES, isChunkBytes } from '../../protocol/chunk.ts'
-import { RETENTION_SCOPES } from '../../protocol/retention.ts'
+import { planName } from '../../protocol/plans.ts'
 import { count, name, timeMs, uuid } from '../../protocol/schemas.ts'
 
 /**
@@ -39,6 +39,8 @@ const fact = <const F extends Fields>(
 ): Fact<F> => ({ acrossTenants: false, removable: false, changing: [], lasting: [], needs: null, ...entry })
 
 const text = v.pipe(v.string(), v.maxLength(65_536))
+/** A plan names very many machines at most. */
+const planText = v.pipe(v.string(), v.maxLength(2 * 1024 * 1024))
 const agentId = v.pipe(v.string(), v.minLength(1), v.maxLength(255))
 const rowNumber = v.pipe(count, v.minValue(1))
 
@@ -68,22 +70,35 @@ export const FACTS = {
       row: ['id', rowNumber],
       name: ['name', name],
       agent: ['agent', agentId],
-      policy: ['policy', text],
       group: ['member_of', v.nullable(name)],
       createdMs: ['created_ms', timeMs],
       uuid: ['uuid', v.optional(v.nullable(uuid), null)],
     },
     order: 'id',
     key: ['name'],
-    changing: ['agent', 'policy', 'group', 'uuid'],
+    changing: ['agent', 'group', 'uuid'],
     needs: ['agent', 'agents'],
   }),
-  retention: fact({
-    one: 'retention policy',
-    table: 'retention',
-    fields: { scope: ['scope', v.picklist(RETENTION_SCOPES)], name: ['name', text], rules: ['rules', text] },
-    order: 'scope, name',
-    key: ['scope', 'name'],
+  plans: fact({
+    one: 'plan',
+    table: 'plan',
+    fields: { name: ['name', planName], rules: ['rules', planText] },
+    order: 'name',
+    key: ['name'],
+    removable: true,
+  }),
+  exclusions: fact({
+    one: 'exclusion',
+    table: 'exclusion',
+    fields: {
+      machine: ['machine', name],
+      by: ['subject', text],
+      reason: ['reason', text],
+      sinceMs: ['since_ms', timeMs],
+      untilMs: ['until_ms', v.nullable(timeMs)],
+    },
+    order: 'machine',
+    key: ['machine'],
     removable: true,
   }),
 } as const

@@ -102,7 +102,7 @@ export interface JobCommit {
   readonly nowMs: number
   /** Record id of the manifest, which is durable already. */
   readonly manifest: Uint8Array
-  /** Until when retention locks the new point; null where no policy says so. */
+  /** Until when retention locks the new point; null where no plan says so. */
   readonly lockedUntilMs: number | null
 }
 
@@ -145,7 +145,7 @@ export interface Jobs {
       agent: string
       subject: string
       full: boolean
-      /** Requested at the start; the policy may request it as well. */
+      /** Requested at the start; the plan may request it as well. */
       compare: boolean
       /** The due run that it belongs to, and which gateway starts it; absent where a person does, which is a run of its own. */
       run?: PlannedStart
@@ -158,7 +158,7 @@ export interface Jobs {
    * Records what the lease promises and opens an upload per disk and attachment; the same call again changes nothing. The
    * instant comes from the agent and is clamped between the job's start and now (the earlier of both if the clock was set back):
    * retention counts by it, so a wrong or hostile clock must not control it. UPLOAD_INVALID for reads that cannot be what they
-   * are said to be. A refusal by the machine's policy ends the job and is returned.
+   * are said to be. A refusal by the machine's plan ends the job and is returned.
    */
   readonly begin: Transaction<
     {

@@ -1,8 +1,7 @@
-// Machines: which agent declared them, their policy and their group.
+// Machines: which agent declared them, their group, and the plan that covers them.
 import type { Exclusion } from '../../protocol/plans.ts'
 import type { Policy } from '../../protocol/schemas.ts'
 import type { Question, Transaction } from './call.ts'
-import type { Configuration, Configured } from './retention.ts'
 
 export interface MachineRow {
   readonly name: string
@@ -12,6 +11,7 @@ export interface MachineRow {
   readonly uuid: string | null
   /** The site of its agent; null where that is in none. */
   readonly site: string | null
+  /** What its plan asks of its backups. */
   readonly policy: Policy
   readonly group: string | null
   /** Name of the plan that covers it; null where none does. */
@@ -26,6 +26,14 @@ export interface MachineRow {
 /** Whether a machine has neither a restore point nor a backup under way: whoever serves it learns nothing by that. */
 export const isUnused = ({ pointId, job }: Pick<MachineRow, 'pointId' | 'job'>): boolean =>
   pointId === null && job === null
+
+/** What became of a machine that was put into a group. */
+export interface JoinedGroup {
+  readonly group: string | null
+  /** Name of the plan that covers it now. */
+  readonly plan: string | null
+  readonly newGroup: boolean
+}
 
 /** A machine as an agent announces it. */
 export interface Announced {
@@ -63,7 +71,7 @@ export interface Machines {
    * holds stays with that one, and one past MACHINES_MAX is not taken.
    */
   readonly declare: Transaction<
-    { tenant: string; agent: string; machines: readonly Announced[]; policy: Policy; nowMs: number },
+    { tenant: string; agent: string; machines: readonly Announced[]; nowMs: number },
     Declared
   >
 
@@ -86,10 +94,10 @@ export interface Machines {
   readonly get: Question<{ tenant: string; name: string; person?: boolean }, MachineRow>
 
   /**
-   * Changes the given parts of a machine's policy, and its group (null for none); returns both as they are then. NOT_FOUND,
-   * PARAMS_INVALID.
+   * Puts a machine into a group, or with null into none. NOT_FOUND; PARAMS_INVALID for GROUP_NONE. `newGroup`: no other machine is
+   * in it, and no plan names it.
    */
-  readonly configure: Transaction<Configuration, Configured>
+  readonly setGroup: Transaction<{ tenant: string; name: string; group: string | null }, JoinedGroup>
 
   /** Names of the machines of a group, or of all for null; NOT_FOUND for a group without any. */
   readonly members: Question<{ tenant: string; group: string | null }, string[]>

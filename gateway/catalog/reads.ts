@@ -1,4 +1,4 @@
-// The reads that an agent announces for a backup: what the gateway can know of them, and what the machine's policy refuses. Pure.
+// The reads that an agent announces for a backup: what the gateway can know of them, and what the machine's plan refuses. Pure.
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
 import { VarveError, type ErrorCode, type ErrorDetails } from '../../protocol/errors.ts'
 import type { Policy } from '../../protocol/schemas.ts'
@@ -139,7 +139,7 @@ export const checkAny = (disks: readonly unknown[]): void => {
     throw new VarveError('UPLOAD_INVALID', 'a backup without any disk makes no restore point: give it a disk, or none')
 }
 
-/** Why a policy ends a job. */
+/** Why a plan ends a job. */
 export interface Refusal {
   readonly code: ErrorCode
   readonly message: string
@@ -147,7 +147,7 @@ export interface Refusal {
 }
 
 /**
- * What the policy, as it is now, refuses of the reads, of what is left out and of the consistency that was reached:
+ * What the plan, as it is now, refuses of the reads, of what is left out and of the consistency that was reached:
  * FULL_REFUSED, DISK_LEFT_OUT, FREEZE_REQUIRED; null for nothing.
  */
 export const refusedBy = (
@@ -158,19 +158,19 @@ export const refusedBy = (
   const refused = disks.find(({ kind, reason }) => kind === 'full' && policy.refuseFull.includes(reason))
   if (refused !== undefined) {
     const { name: disk, reason } = refused
-    const message = `disk ${disk} would be read in full (${reason}), which the machine's policy refuses`
+    const message = `disk ${disk} would be read in full (${reason}), which the machine's plan refuses`
     return { code: 'FULL_REFUSED', message, details: { disk, reason } }
   }
   const missing = leftOut.find(({ reason }) => policy.refuseLeftOut.includes(reason))
   if (missing !== undefined) {
     const { name: disk, reason } = missing
-    const message = `disk ${disk} would be left out (${reason}), which the machine's policy refuses`
+    const message = `disk ${disk} would be left out (${reason}), which the machine's plan refuses`
     return { code: 'DISK_LEFT_OUT', message, details: { disk, reason } }
   }
   if (policy.consistency === 'freeze-required' && consistency !== 'frozen')
     return {
       code: 'FREEZE_REQUIRED',
-      message: `the machine's policy asks for frozen file systems, and the backup is only ${consistency}-consistent`,
+      message: `the machine's plan asks for frozen file systems, and the backup is only ${consistency}-consistent`,
       details: { consistency },
     }
   return null

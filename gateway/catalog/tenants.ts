@@ -1,4 +1,5 @@
 // Tenants and their quotas.
+import type { Plan } from '../../protocol/plans.ts'
 import type { None, Question, Transaction } from './call.ts'
 
 export interface Tenant {
@@ -35,7 +36,11 @@ export interface TenantAccount extends Tenant, Quota {
 }
 
 export interface Tenants {
-  readonly add: Transaction<{ id: string; name: string; idKey: Uint8Array; chunkBytes: number; nowMs: number }, Tenant>
+  /** Adds a tenant, with a first plan if one is given; EXISTS. */
+  readonly add: Transaction<
+    { id: string; name: string; idKey: Uint8Array; chunkBytes: number; nowMs: number; plan?: Plan },
+    Tenant
+  >
 
   readonly list: Question<None, Tenant[]>
 

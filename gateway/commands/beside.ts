@@ -6,7 +6,8 @@ import { systemClock } from '../../protocol/host/clock.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { checkDataFolder, usageError } from '../datastore/data-folder.ts'
 import { Gateway } from '../gateway.ts'
-import { SocketPath } from '../server/local.ts'
+import { SocketPath } from '../../protocol/host/socket-path.ts'
+import { SOCKET_NAME } from '../server/local.ts'
 import { dialLocal } from './dial-local.ts'
 
 /** How long a command waits for a gateway that starts or stops, and how often it looks, in milliseconds. */
@@ -34,7 +35,7 @@ export interface Mending {
  */
 const connect = async (data: string, tenant: string | null): Promise<Session | null> => {
   try {
-    await using socket = await SocketPath.of(data)
+    await using socket = await SocketPath.of(data, SOCKET_NAME)
     return await dialLocal({ socketPath: socket.path, tenant })
   } catch (thrown) {
     throw usageError(data, thrown)

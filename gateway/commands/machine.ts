@@ -4,6 +4,7 @@ import { checkpointLines, forgottenLines, leftError, statusLines } from '../../p
 import { print, printJson } from '../../protocol/host/output.ts'
 import { printList } from './listing.ts'
 import { addEventsCommand } from './machine-events.ts'
+import { addMachinePlanCommands } from './machine-plan.ts'
 import { name, rowsOption, tenantOption, toGateway, wholeId, type Common } from './options.ts'
 import { withTenant } from './remote.ts'
 import { timeText } from './report-points.ts'
@@ -19,13 +20,14 @@ const addList = (machine: Command): void => {
       printList(options, (after) => peer.call('machines.list', { after }, { signal }), {
         field: 'machines',
         rowsOf: ({ machines }) => machines,
-        heading: ['MACHINE', 'AGENT', 'HOST', 'SITE', 'GROUP', 'LAST POINT (UTC)', 'UUID'],
+        heading: ['MACHINE', 'AGENT', 'HOST', 'SITE', 'GROUP', 'PLAN', 'LAST POINT (UTC)', 'UUID'],
         cells: (row) => [
           row.name,
           row.agent,
           row.host,
           row.site ?? '-',
           row.group ?? '-',
+          row.exclusion === null ? (row.plan ?? '-') : 'excluded',
           timeText(row.lastPoint?.timeMs ?? null),
           row.uuid ?? '-',
         ],
@@ -144,7 +146,9 @@ const addQmp = (machine: Command): void => {
 
 /** Adds `machine`. */
 export const addMachineCommands = (program: Command): void => {
-  const machine = program.command('machine').description('list and inspect machines, assign them to agents')
+  const machine = program
+    .command('machine')
+    .description('list and inspect machines, assign them to agents, decide which plan they belong to')
   addList(machine)
   addStatus(machine)
   addCheckpoints(machine)
@@ -152,4 +156,5 @@ export const addMachineCommands = (program: Command): void => {
   addForget(machine)
   addQmp(machine)
   addEventsCommand(machine)
+  addMachinePlanCommands(machine)
 }

@@ -40,7 +40,7 @@ export const metricsListenOf = (text: string | undefined): MetricsListen | null 
   )
 }
 
-/** The address of a collector; null where none is named. CONFIG_INVALID for one that is none, or to which names travel in the clear. */
+/** The address of a collector; null where none is named. CONFIG_INVALID for none, or one to which names travel in the clear. */
 export const otlpEndpointOf = (text: string | undefined, isInsecure: boolean): string | null => {
   if (text === undefined) return null
   const url = URL.parse(text)

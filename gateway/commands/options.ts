@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander'
 import * as v from 'valibot'
 import { DAY_MS, durationMs } from '../../protocol/host/duration.ts'
 import { sizeBytes } from '../../protocol/host/size.ts'
+import { machinePattern, planName } from '../../protocol/plans.ts'
 import { DAYS_MAX, GROUP_NONE, groupName } from '../../protocol/retention.ts'
 import { idPrefix, name as nameSchema, uuid } from '../../protocol/schemas.ts'
 import { pathProblem } from '../folder/new-folder.ts'
@@ -36,6 +37,21 @@ export const group = (text: string): string => {
   const checked = v.safeParse(groupName, text)
   if (!checked.success)
     throw new InvalidArgumentError(text === GROUP_NONE ? `"${GROUP_NONE}" stands for no group.` : NAME)
+  return checked.output
+}
+
+/** A plan's name. */
+export const planNameOf = (text: string): string => {
+  const checked = v.safeParse(planName, text)
+  if (!checked.success)
+    throw new InvalidArgumentError('A plan has 1 to 80 letters, digits, dots, dashes and underscores as its name.')
+  return checked.output
+}
+
+/** A pattern of machines' names. */
+export const pattern = (text: string): string => {
+  const checked = v.safeParse(machinePattern, text)
+  if (!checked.success) throw new InvalidArgumentError('It takes a name with * for any characters and ? for one.')
   return checked.output
 }
 

@@ -2,12 +2,12 @@
 import { Option, type Command } from 'commander'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params } from '../../protocol/methods.ts'
-import { RETENTION_OFF } from '../../protocol/retention.ts'
+import { KEEP_OFF } from '../../protocol/plans.ts'
 import { isOff } from '../maintenance/retention.ts'
 import { anyTenantOption, group as groupName, machineOption, pointId, toGateway, type Common } from './options.ts'
 import { printEach } from './over-tenants.ts'
 import { pruneLines } from './report-points.ts'
-import { keepOptions, rulesAfter, type KeepOptions } from './retention.ts'
+import { keepOf, keepOptions, type KeepOptions } from './keep-options.ts'
 
 interface PruneOptions extends Common, KeepOptions {
   readonly machine?: string
@@ -32,8 +32,10 @@ export const addPruneCommand = (program: Command): void => {
   keepOptions(command).option('--dry-run', 'only show what would stay, why, and what would go', false)
   toGateway(command).action(async (options: PruneOptions) => {
     const { machine, group, point, dryRun } = options
-    const rules = rulesAfter(RETENTION_OFF, options)
-    if (rules !== null && isOff(rules))
+    const given = keepOf(options)
+    const keep = { ...KEEP_OFF, ...given }
+    const asked = Object.keys(given).length > 0 || options.timeZone !== undefined
+    if (asked && isOff(keep))
       throw new VarveError(
         'PARAMS_INVALID',
         'rules that keep nothing by themselves keep everything: give a --keep option',
@@ -42,7 +44,7 @@ export const addPruneCommand = (program: Command): void => {
       machine: machine ?? null,
       group: group ?? null,
       points: point ?? null,
-      rules,
+      rules: asked ? { keep, timeZone: options.timeZone ?? 'UTC' } : null,
       dryRun,
     }
     await printEach(options, {

@@ -1,7 +1,6 @@
-// Restore points, plans of prune and rules of retention as lines for people.
+// Restore points, and what a prune removes, as lines for people.
 import type { PrunedPoint } from '../../protocol/maintenance.ts'
 import type { Result } from '../../protocol/methods.ts'
-import type { Retention } from '../../protocol/retention.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { tableLines } from '../../protocol/host/table.ts'
@@ -66,21 +65,3 @@ export const pruneLines = (tenant: string, result: Result<'points.prune'>, dryRu
     `${tenant}: ${removed} of ${plural(pointCount, 'restore point')} ${verb}.${removed > 0 && !dryRun ? ' To free their space: varve-gateway gc' : ''}`,
   ]
 }
-
-const rulesText = (rules: Retention): string => {
-  const counts = (['Last', 'Hourly', 'Daily', 'Weekly', 'Monthly', 'Yearly'] as const)
-    .filter((unit) => rules[`keep${unit}`] > 0)
-    .map((unit) => `${unit.toLowerCase()} ${rules[`keep${unit}`]}`)
-  const within = rules.keepWithinDays > 0 ? [`within ${plural(rules.keepWithinDays, 'day')}`] : []
-  return [...counts, ...within].join(', ') || 'everything'
-}
-
-export const RULES_HEADING = ['FOR', 'NAME', 'KEEPS', 'TIME ZONE', 'LOCKS NEW POINTS']
-
-export const ruleCells = ({ scope, name, rules }: Result<'retention.list'>['policies'][number]): string[] => [
-  scope,
-  name || '-',
-  rulesText(rules),
-  rules.timeZone,
-  rules.lockDays === 0 ? '-' : plural(rules.lockDays, 'day'),
-]

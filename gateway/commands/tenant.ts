@@ -33,14 +33,20 @@ const addAdd = (tenant: Command): void => {
         String(CHUNK_BYTES_DEFAULT / 1024),
       ),
     )
-  toGateway(command).action(async (tenantName: string, options: Common & { chunkSize: number }) => {
-    const params = { tenant: tenantName, chunkBytes: options.chunkSize }
+    .option('--no-plan', 'without a first plan: nothing is backed up by itself, every restore point stays')
+  toGateway(command).action(async (tenantName: string, options: Common & { chunkSize: number; plan: boolean }) => {
+    const params = { tenant: tenantName, chunkBytes: options.chunkSize, firstPlan: options.plan }
     // the first tenant makes the datastore
     const added = await withSession(options, ({ peer, signal }) => peer.call('tenants.add', params, { signal }), {
       make: true,
     })
     printJson(added)
-    if (!options.json) print(`Tenant ${tenantName} added. Next: varve-gateway enrol --tenant ${tenantName}`)
+    if (options.json) return
+    print(`Tenant ${tenantName} added. Next: varve-gateway enrol --tenant ${tenantName}`)
+    if (added.plan === null) return print('It has no plan: make one with "varve-gateway plan set".')
+    print(`Plan "${added.plan.name}": all its machines are backed up every night between 01:00 and 04:00`)
+    print(`(${added.plan.timeZone}); points are kept for 14 days, 8 weeks and 12 months and verified every 30 days.`)
+    print(`To turn it off: varve-gateway plan disable ${added.plan.name} --tenant ${tenantName}`)
   })
 }
 

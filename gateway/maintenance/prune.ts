@@ -3,7 +3,7 @@ import type { Tenant } from '../catalog/tenants.ts'
 import { REMOVED_POINTS_MAX, type Removal, type RetentionPoint } from '../catalog/retention.ts'
 import { PRUNE_POINTS_MAX, type PrunedPoint } from '../../protocol/maintenance.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
-import { RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
+import { PLAN_RULES_DEFAULT, type PruneRules } from '../../protocol/plans.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { failpoint } from '../common/failpoint.ts'
@@ -70,11 +70,8 @@ const machinesOf = async ({ catalog, tenant, params }: PruneRequest): Promise<st
   return [machine]
 }
 
-const rulesOf = async ({ catalog, tenant, params }: PruneRequest, machine: string): Promise<Retention> => {
-  if (params.rules !== null) return params.rules
-  const rules = await catalog.retention.of({ tenant: tenant.id, machine })
-  return rules ?? RETENTION_OFF
-}
+const rulesOf = async ({ catalog, tenant, params }: PruneRequest, machine: string): Promise<PruneRules> =>
+  params.rules ?? (await catalog.plans.of({ tenant: tenant.id, machine })) ?? PLAN_RULES_DEFAULT
 
 const planByRules = async (request: PruneRequest): Promise<Plan> => {
   const plan: Plan = { going: [], goingRows: [], keptRows: [], count: 0 }
@@ -116,7 +113,7 @@ const resultOf = (
 }
 
 /**
- * Plans by the policies (or the rules given) and, unless it is a dry run, removes what they do not keep; or removes just the
+ * Plans by the machines' plans (or the rules given) and, unless it is a dry run, removes what they do not keep; or removes just the
  * points named. NOT_FOUND, AMBIGUOUS, PARAMS_INVALID; POINT_HELD where a named point may not be removed, and then none is.
  */
 export const prune = async (request: PruneRequest): Promise<Result<'points.prune'>> => {

@@ -1,5 +1,6 @@
 // Which restore points of one machine stay, and why: a pure plan over times, rules and a time zone.
-import type { KeepReason, Retention } from '../../protocol/retention.ts'
+import type { KeepRules, PruneRules } from '../../protocol/plans.ts'
+import type { KeepReason } from '../../protocol/retention.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import { believedTimes } from './believed-times.ts'
 
@@ -70,17 +71,11 @@ const periodsIn = (timeZone: string): ((timeMs: number) => Periods) => {
 }
 
 /** A point that an earlier rule keeps covers its period for the later ones, so the order is part of the rules. */
-const COUNTED = [
-  ['hourly', 'keepHourly'],
-  ['daily', 'keepDaily'],
-  ['weekly', 'keepWeekly'],
-  ['monthly', 'keepMonthly'],
-  ['yearly', 'keepYearly'],
-] as const
+const COUNTED = ['hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const
 
 /** True for rules none of which keeps anything by itself: then everything is kept. */
-export const isOff = (rules: Retention): boolean =>
-  rules.keepLast === 0 && rules.keepWithinDays === 0 && COUNTED.every(([, field]) => rules[field] === 0)
+export const isOff = (keep: KeepRules): boolean =>
+  keep.last === 0 && keep.withinDays === 0 && COUNTED.every((unit) => keep[unit] === 0)
 
 /** A point that rules count, with its believed time. */
 interface StandingPoint {
@@ -89,14 +84,14 @@ interface StandingPoint {
 }
 
 /** The ids that the counted rules keep, with the rule; `points` are newest first. */
-const counted = (points: readonly StandingPoint[], rules: Retention): Map<string, KeepReason> => {
-  const kept = new Map<string, KeepReason>(points.slice(0, rules.keepLast).map(({ id }) => [id, 'last']))
-  if (COUNTED.every(([, field]) => rules[field] === 0)) return kept
-  const periodsOf = periodsIn(rules.timeZone)
+const counted = (points: readonly StandingPoint[], { keep, timeZone }: PruneRules): Map<string, KeepReason> => {
+  const kept = new Map<string, KeepReason>(points.slice(0, keep.last).map(({ id }) => [id, 'last']))
+  if (COUNTED.every((unit) => keep[unit] === 0)) return kept
+  const periodsOf = periodsIn(timeZone)
   const dated = points.map(({ id, timeMs }) => ({ id, periods: periodsOf(timeMs) }))
-  for (const [reason, field] of COUNTED) {
+  for (const reason of COUNTED) {
     const covered = new Set(dated.filter(({ id }) => kept.has(id)).map(({ periods }) => periods[reason]))
-    let left = rules[field]
+    let left = keep[reason]
     for (const { id, periods } of dated) {
       if (left === 0) break
       if (covered.has(periods[reason])) continue
@@ -125,11 +120,12 @@ const isFuture = ({ timeMs }: { readonly timeMs: number }, nowMs: number): boole
  */
 export const planRetention = <P extends PlannedPoint>(
   points: readonly P[],
-  rules: Retention,
+  rules: PruneRules,
   nowMs: number,
 ): PointPlan<P>[] => {
   const newestFirst = points.toSorted(lastCreatedFirst)
-  const off = isOff(rules)
+  const { keep } = rules
+  const off = isOff(keep)
   const standing = newestFirst.filter((point) => !point.empty && !isFuture(point, nowMs))
   const times = believedTimes(standing.map(({ timeMs }) => timeMs).toReversed()).toReversed()
   const byRule = off
@@ -139,7 +135,7 @@ export const planRetention = <P extends PlannedPoint>(
         rules,
       )
   const believed = new Map(standing.map(({ id }, index) => [id, times[index]!]))
-  const withinMs = (times[0] ?? nowMs) - rules.keepWithinDays * DAY_MS
+  const withinMs = (times[0] ?? nowMs) - keep.withinDays * DAY_MS
   const lastGood = standing.find(({ damaged }) => !damaged)
   const continued = standing.find(({ checkpoint }) => checkpoint)
   return newestFirst.map((point) => {
@@ -148,7 +144,7 @@ export const planRetention = <P extends PlannedPoint>(
     const isWithin = !future && (believed.get(point.id) ?? point.timeMs) >= withinMs
     const reasons: readonly (readonly [KeepReason, boolean])[] = [
       ['no-rules', off],
-      ['within', rules.keepWithinDays > 0 && isWithin],
+      ['within', keep.withinDays > 0 && isWithin],
       ['future', future],
       ...protections(point, nowMs),
       ['last-good', point === lastGood],

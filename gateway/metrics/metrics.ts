@@ -1,6 +1,7 @@
 // What Prometheus reads: one question to the catalog's second thread a scrape, and at most one scrape's work in five seconds.
 import { within } from '../../protocol/host/within.ts'
 import type { Log } from '../../protocol/host/log.ts'
+import type { MachineState } from '../../protocol/coverage.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Figures } from '../catalog/figures.ts'
@@ -18,10 +19,22 @@ export const CATALOG_LIMIT_MS = 5000
 /** Agents that are shown, of those that are not revoked. */
 const SHOWN_AGENTS_MAX = 20_000
 
+/** What is known of the freshness of a machine. */
+export interface WatchedFigures {
+  readonly tenantName: string
+  readonly machine: string
+  readonly state: MachineState
+  readonly rpoMs: number | null
+  readonly deadlineMs: number | null
+  readonly lastVerifiedMs: number | null
+}
+
 export interface MetricsOptions {
   readonly catalog: Pick<Catalog, 'figures'>
   readonly space: Pick<Space, 'room'>
   readonly sessions: { readonly count: number; online(agent: string): boolean }
+  /** Machines as they were looked at last; none where nobody looks. */
+  readonly watched: () => Iterable<WatchedFigures>
   readonly instruments: Instruments
   /** Counts what has happened until now. */
   readonly read: () => Promise<void>
@@ -31,16 +44,22 @@ export interface MetricsOptions {
 
 const orNull = (ms: number): number | null => (Number.isNaN(ms) ? null : ms)
 
-const machinesOf = ({ tenants, machines }: Figures): MachineFigures[] =>
-  machines.names.map((machine, index) => ({
-    tenant: tenants[machines.tenants[index]!]!.tenant,
-    machine,
-    lastPointMs: orNull(machines.pointMs[index]!),
-    rpoMs: null,
-    deadlineMs: null,
-    verifiedMs: null,
-    state: null,
-  }))
+/** Machines of the catalog with what is known of their freshness, which may be a minute older. */
+const machinesOf = ({ tenants, machines }: Figures, watched: Iterable<WatchedFigures>): MachineFigures[] => {
+  const known = new Map<string, WatchedFigures>()
+  for (const one of watched) known.set(`${one.tenantName} ${one.machine}`, one)
+  return machines.names.map((machine, index) => {
+    const { tenant } = tenants[machines.tenants[index]!]!
+    const {
+      state = null,
+      rpoMs = null,
+      deadlineMs = null,
+      lastVerifiedMs = null,
+    } = known.get(`${tenant} ${machine}`) ?? {}
+    const lastPointMs = orNull(machines.pointMs[index]!)
+    return { tenant, machine, lastPointMs, rpoMs, deadlineMs, verifiedMs: lastVerifiedMs, state }
+  })
+}
 
 export class Metrics implements Disposable {
   readonly #options: MetricsOptions
@@ -72,7 +91,7 @@ export class Metrics implements Disposable {
   }
 
   async #make(): Promise<string> {
-    const { sessions, space, read } = this.#options
+    const { sessions, space, read, watched } = this.#options
     const [figures, room] = await Promise.all([
       this.#figures(),
       space.room().catch(() => null),
@@ -81,7 +100,7 @@ export class Metrics implements Disposable {
     ])
     this.#instruments.set(figures, { sessions: sessions.count, room, online: (agent) => sessions.online(agent) })
     const ended = await this.#instruments.registry.metrics()
-    const machines = figures === null ? '' : await machineLines(machinesOf(figures))
+    const machines = figures === null ? '' : await machineLines(machinesOf(figures, watched()))
     return ended.replace(END, `${machines}${END}`)
   }
 

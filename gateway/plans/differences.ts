@@ -6,7 +6,10 @@ import {
   type PlanDifference,
   type PlanRules,
 } from '../../protocol/plans.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import { andElse, meant } from '../common/meant.ts'
 import { exactDuration } from './duration.ts'
+import { planProblem, plansLimit, plansProblem } from './problem.ts'
 
 /** Names of a list that one text has. */
 const NAMED_MAX = 20
@@ -114,3 +117,30 @@ export const applied = (
   const after = [...now.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
   return { after, changes, missing: remove.filter((name) => !old.has(name)) }
 }
+
+/**
+ * The same, held against all that plans must be; NOT_FOUND for one that is to be removed and is not there, PARAMS_INVALID where a
+ * plan or all together make no sense, LIMIT_REACHED.
+ */
+export const checkedChanges = (
+  before: readonly Plan[],
+  wanted: WantedPlans,
+): { readonly after: Plan[]; readonly changes: PlanDifference[] } => {
+  const { after, changes, missing } = applied(before, wanted)
+  const names = before.map(({ name }) => name)
+  if (missing[0] !== undefined) throw noPlan(missing[0], names)
+  const touched = new Set(changes.map(({ plan }) => plan))
+  const own = after.filter(({ name }) => touched.has(name)).map(planProblem)
+  const problem = own.find((one) => one !== null) ?? plansProblem(after)
+  if (problem !== null) throw new VarveError('PARAMS_INVALID', problem)
+  const limit = plansLimit(before, after)
+  if (limit !== null) throw new VarveError('LIMIT_REACHED', limit)
+  return { after, changes }
+}
+
+/** NOT_FOUND with the names that may be meant. */
+export const noPlan = (name: string, names: readonly string[]): VarveError =>
+  new VarveError(
+    'NOT_FOUND',
+    andElse(`there is no plan "${name}"${meant(name, names)}`, 'varve-gateway plan list shows those there are'),
+  )

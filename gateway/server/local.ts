@@ -1,21 +1,18 @@
 // The socket beside the catalog: sessions of the gateway's own user, for the commands, without a token.
-import { constants } from 'node:fs'
-import { chmod, lstat, open, rm, type FileHandle } from 'node:fs/promises'
+import { chmod, lstat, rm } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
+import { SocketPath } from '../../protocol/host/socket-path.ts'
 import type { SessionParts } from '../session/connection.ts'
 import { localListenError } from './listen-error.ts'
 import { Sockets } from '../session/socket.ts'
 
-const SOCKET_NAME = 'gateway.sock'
+export const SOCKET_NAME = 'gateway.sock'
 
 /** Only the gateway's own user may connect. */
 const SOCKET_MODE = 0o600
-
-/** Longest path of a Unix socket, in bytes (`sun_path` of Linux without the final zero). */
-const SOCKET_PATH_BYTES_MAX = 107
 
 /** Connections open at once; further ones are refused. */
 const CONNECTIONS_MAX = 64
@@ -23,29 +20,6 @@ const CONNECTIONS_MAX = 64
 /** How long a client may take to send its request, and connections to end when the server stops, in milliseconds. */
 const REQUEST_TIMEOUT_MS = 15_000
 const STOP_TIMEOUT_MS = 3000
-
-/** The socket of one data folder under a name that the system accepts, until it is disposed of. */
-export class SocketPath implements AsyncDisposable {
-  readonly path: string
-  readonly #folder: FileHandle | null
-
-  private constructor(socket: string, folder: FileHandle | null) {
-    this.path = socket
-    this.#folder = folder
-  }
-
-  /** A path past the system's limit is reached through an open folder; ENOENT where there is no folder. */
-  static async of(folder: string): Promise<SocketPath> {
-    const socket = path.join(path.resolve(folder), SOCKET_NAME)
-    if (Buffer.byteLength(socket) <= SOCKET_PATH_BYTES_MAX) return new SocketPath(socket, null)
-    const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY)
-    return new SocketPath(`/proc/self/fd/${handle.fd}/${SOCKET_NAME}`, handle)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#folder?.close()
-  }
-}
 
 /** A listening local socket; the store lock must be held, so an existing socket is stale. */
 export class LocalServer implements AsyncDisposable {
@@ -72,7 +46,7 @@ export class LocalServer implements AsyncDisposable {
   /** Listens in the data folder; CONFIG_INVALID. */
   static async listen(parts: SessionParts, folder: string): Promise<LocalServer> {
     await using resources = new AsyncDisposableStack()
-    const socketPath = resources.use(await SocketPath.of(folder))
+    const socketPath = resources.use(await SocketPath.of(folder, SOCKET_NAME))
     const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS })
     server.maxConnections = CONNECTIONS_MAX
     const found = await lstat(socketPath.path).catch(() => null)

@@ -1,11 +1,11 @@
-// Machines: their list, policies, agents, and the way to their QEMU.
+// Machines: their list, groups, exclusions, agents, and the way to their QEMU.
 import type { MachineRow } from '../catalog/machines.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { MACHINES_MAX, STREAM_WINDOW_BYTES } from '../../protocol/limits.ts'
 import type { MACHINE_METHODS } from '../../protocol/machine-methods.ts'
 import type { Result } from '../../protocol/methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
-import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
+import { isExcluded } from '../../protocol/plans.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { unlessFull } from '../common/store-error.ts'
 import { answerOf } from '../jobs/agent-error.ts'
@@ -18,7 +18,7 @@ import type { Sessions } from './sessions.ts'
 import { RELAY_TIMEOUT_MS, StatusLooks } from './status-looks.ts'
 
 interface Uses {
-  readonly catalog: Pick<Catalog, 'agents' | 'machines'>
+  readonly catalog: Pick<Catalog, 'agents' | 'machines' | 'plans'>
   readonly sessions: Pick<Sessions, 'agent' | 'announce' | 'online' | 'serves'>
   readonly backups: Pick<Backups, 'moves' | 'reconcile'>
   readonly clock: Clock
@@ -27,17 +27,13 @@ interface Uses {
 
 type Machines = ActionsOf<keyof typeof MACHINE_METHODS>
 
-/** Only owners may change it: the group of a machine decides its retention rules and locks. */
-const GROUP_CHANGERS = ['owner'] as const
+type Kept = 'assign' | 'exclude' | 'include' | 'list' | 'setGroup'
 
-const kept = ({
-  catalog,
-  sessions,
-}: Uses): Pick<Machines, 'machines.assign' | 'machines.configure' | 'machines.list'> => {
-  const view = (row: MachineRow): Result<'machines.list'>['machines'][number] => {
-    const { name, agent, host, uuid, site, group, job, policy, pointId, pointMs } = row
+const kept = ({ catalog, sessions, clock }: Uses): Pick<Machines, `machines.${Kept}`> => {
+  const view = ({ pointId, pointMs, ...row }: MachineRow): Result<'machines.list'>['machines'][number] => {
     const lastPoint = pointId === null || pointMs === null ? null : { id: pointId, timeMs: pointMs }
-    return { name, agent, host, uuid, site, group, job, online: sessions.online(agent), policy, lastPoint }
+    const exclusion = isExcluded(row.exclusion, clock.now()) ? row.exclusion : null
+    return { ...row, exclusion, online: sessions.online(row.agent), lastPoint }
   }
   return {
     'machines.list': {
@@ -51,15 +47,31 @@ const kept = ({
       },
     },
 
-    'machines.configure': {
-      details: ({ policy, group }) => ({
-        ...(policy === undefined ? {} : { policy: JSON.stringify(policy) }),
-        ...(group === undefined ? {} : { group }),
-      }),
-      run: async ({ machine: name, ...changes }, { tenant, machine: find, only, change }) => {
-        if (changes.group !== undefined) only(GROUP_CHANGERS, 'with a group')
+    'machines.exclude': {
+      details: ({ reason, untilMs }) => ({ reason, untilMs }),
+      run: async ({ machine, reason, untilMs }, { actor, tenant, machine: find, change }) => {
+        await find(machine)
+        const sinceMs = clock.now()
+        if (untilMs !== null && untilMs <= sinceMs)
+          throw new VarveError('PARAMS_INVALID', 'an exclusion must end in the future: this time has passed')
+        const exclusion = { by: actor.subject, reason, sinceMs, untilMs }
+        await change((entry) => catalog.plans.exclude({ tenant: tenant.id, machine, exclusion }, entry))
+        return { exclusion }
+      },
+    },
+
+    'machines.include': {
+      run: async ({ machine }, { tenant, machine: find, change }) => {
+        await find(machine)
+        return { changed: await change((entry) => catalog.plans.include({ tenant: tenant.id, machine }, entry)) }
+      },
+    },
+
+    'machines.setGroup': {
+      details: ({ group }) => ({ group }),
+      run: async ({ machine: name, group }, { tenant, machine: find, change }) => {
         await find(name)
-        return change((entry) => catalog.machines.configure({ tenant: tenant.id, name, ...changes }, entry))
+        return change((entry) => catalog.machines.setGroup({ tenant: tenant.id, name, group }, entry))
       },
     },
 
@@ -135,7 +147,7 @@ const declared = ({ catalog, sessions, backups, clock, log }: Uses): Pick<Machin
       const agent = actor.subject
       const nowMs = clock.now()
       await unlessFull(log, 'an agent was seen', () => catalog.agents.seen({ id: agent, nowMs }))
-      const asked = { tenant: tenant.id, agent, machines, policy: POLICY_DEFAULT, nowMs }
+      const asked = { tenant: tenant.id, agent, machines, nowMs }
       const { held, tooMany, changed } = await catalog.machines.declare(asked)
       log.info({ agent, host, machines: machines.length, jobs: jobs.length }, 'agent is here')
       for (const one of changed) log.warn({ agent, ...one }, 'a machine has another uuid; its backups go on')

@@ -1,4 +1,4 @@
-// Restore points: their list, images, holds, locks, retention and removal.
+// Restore points: their list, images, holds, locks and removal.
 import * as v from 'valibot'
 import * as s from '../../protocol/schemas.ts'
 import type { Tenant } from '../catalog/tenants.ts'
@@ -7,7 +7,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { POINT_METHODS } from '../../protocol/point-methods.ts'
-import { DAYS_MAX, RETENTION_SCOPES } from '../../protocol/retention.ts'
+import { DAYS_MAX } from '../../protocol/retention.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { pointView } from '../jobs/views.ts'
 import type { Log } from '../../protocol/host/log.ts'
@@ -34,7 +34,6 @@ const LOCK_MAX_MS = DAYS_MAX * DAY_MS
 
 const POINT_KEY = v.strictTuple([s.timeMs, s.uuid])
 const PLACE_KEY = v.strictTuple([s.diskName, s.count])
-const POLICY_KEY = v.strictTuple([v.picklist(RETENTION_SCOPES), v.string()])
 
 /** A point of the tenant by the first characters of its id; NOT_FOUND, AMBIGUOUS. */
 const findPoint = ({ datastore: { catalog } }: Uses, tenant: Tenant, prefix: string): Promise<StoredPoint> =>
@@ -152,38 +151,4 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
   }
 }
 
-const retained = ({ datastore: { catalog } }: Uses): Pick<Points, 'retention.list' | 'retention.set'> => {
-  return {
-    'retention.set': {
-      details: ({ scope, name, rules }) => ({ scope, name, rules: rules === null ? null : JSON.stringify(rules) }),
-      run: async ({ scope, name, rules, newGroup }, { tenant, change }) => {
-        if ((scope === 'tenant') !== (name === ''))
-          throw new VarveError(
-            'PARAMS_INVALID',
-            'give a name with the scope group or machine, and none with the scope tenant',
-          )
-        const args = { tenant: tenant.id, scope, name, rules, newGroup }
-        await change((entry) => catalog.retention.set(args, entry))
-        return {}
-      },
-    },
-
-    'retention.list': {
-      turn: 'listing',
-      run: async ({ of, after, limit }, { tenant }) => {
-        if (of !== null) {
-          const policy = await catalog.retention.get({ tenant: tenant.id, ...of })
-          return { policies: policy === null ? [] : [policy], next: null }
-        }
-        const [scope, name] = keyBehind('retention.list', after, POLICY_KEY) ?? []
-        const behind = scope === undefined || name === undefined ? null : { scope, name }
-        const rows = await catalog.retention.list({ tenant: tenant.id, after: behind, limit: limit + 1 })
-        const page = pageOf(rows, limit)
-        const next = nextOf('retention.list', page, (policy) => [policy.scope, policy.name])
-        return { policies: [...page.rows], next }
-      },
-    },
-  }
-}
-
-export const pointActions = (uses: Uses): Points => ({ ...shown(uses), ...protectedBy(uses), ...retained(uses) })
+export const pointActions = (uses: Uses): Points => ({ ...shown(uses), ...protectedBy(uses) })

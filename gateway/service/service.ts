@@ -19,6 +19,7 @@ import { eventActions } from './events.ts'
 import { identityActions } from './identities.ts'
 import { machineActions } from './machines.ts'
 import { notifyActions } from './notify.ts'
+import { planActions } from './plans.ts'
 import { pointActions } from './points.ts'
 import type { Sessions } from './sessions.ts'
 import { tenantActions } from './tenants.ts'
@@ -59,6 +60,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
+    ...planActions({ catalog, clock }),
     ...pointActions({ datastore, events, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({ maintenance, audit, folder, clock, forecasts }),

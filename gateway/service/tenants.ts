@@ -2,6 +2,7 @@
 import type { TenantAccount } from '../catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { ID_KEY_BYTES } from '../../protocol/chunk.ts'
+import { FIRST_PLAN } from '../../protocol/plans.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { TENANT_METHODS, TenantView } from '../../protocol/tenant-methods.ts'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -17,6 +18,9 @@ const tenantView = (row: TenantAccount): TenantView => {
   const { name, id, chunkBytes, createdMs, softBytes, hardBytes, packBytes } = row
   return { name, id, chunkBytes, createdMs, quota: { softBytes, hardBytes }, packBytes }
 }
+
+/** The time zone that this process keeps. */
+const ownTimeZone = (): string => new Intl.DateTimeFormat('en').resolvedOptions().timeZone
 
 export const tenantActions = ({ catalog, clock }: Uses): ActionsOf<keyof typeof TENANT_METHODS> => {
   /** NOT_FOUND names those that may be meant. */
@@ -38,11 +42,13 @@ export const tenantActions = ({ catalog, clock }: Uses): ActionsOf<keyof typeof 
     },
 
     'tenants.add': {
-      details: ({ chunkBytes }) => ({ chunkBytes }),
-      run: async ({ tenant: name, chunkBytes }, { change }) => {
+      details: ({ chunkBytes, firstPlan }) => ({ chunkBytes, firstPlan }),
+      run: async ({ tenant: name, chunkBytes, firstPlan }, { change }) => {
         const wanted = { name, id: randomUUID(), idKey: Uint8Array.from(randomBytes(ID_KEY_BYTES)), chunkBytes }
-        await change((entry) => catalog.tenants.add({ ...wanted, nowMs: clock.now() }, entry))
-        return { tenant: await view(name) }
+        const plan = firstPlan ? { ...FIRST_PLAN, timeZone: ownTimeZone() } : null
+        const first = plan === null ? {} : { plan }
+        await change((entry) => catalog.tenants.add({ ...wanted, nowMs: clock.now(), ...first }, entry))
+        return { tenant: await view(name), plan }
       },
     },
 

@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { Backups } from '../../agent/backup.ts'
 import type { JournalEntry, LeaseJournal } from '../../agent/drivers/journal.ts'
+import { Traffic } from '../../agent/status/traffic.ts'
 import { openJournal } from '../../agent/drivers/registry.ts'
 import type { Lease, LeaseDriver, LeasedDisk, LeaseOutcome, MachineConfig } from '../../agent/drivers/driver.ts'
 import { openLog } from '../../protocol/host/log.ts'
@@ -173,6 +174,7 @@ const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> 
     link: () => link,
     freezeTimeoutMs: 1000,
     bandwidth: null,
+    traffic: new Traffic(clock),
     clock,
     log: openLog({ level: 'silent' }),
   })
@@ -257,7 +259,7 @@ test('a backup begins, is checked, committed, and then its lease ends as committ
   await run.until(idle(run))
   expect(run.calls).toEqual(['backup.begin', 'backup.commit'])
   expect(commits).toEqual([{ job, bytesRead: 0, steps: expect.any(Array) as unknown }])
-  expect(commits[0]!.steps!.map(({ step }) => step)).toEqual(['lease', 'compare', 'announce', 'check'])
+  expect(commits[0]!.steps.map(({ step }) => step)).toEqual(['lease', 'compare', 'announce', 'check'])
   expect(lease.ends).toEqual(['committed'])
 })
 

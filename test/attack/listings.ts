@@ -81,7 +81,7 @@ const looks = (peer: Peer, point: string): (() => Promise<unknown>)[] => [
   () => peer.call('machines.list', {}),
   () => peer.call('agents.list', {}),
   () => peer.call('audit.list', { limit: 250 }),
-  () => peer.call('retention.list', {}),
+  () => peer.call('plans.list', {}),
   () => peer.open('store.usage', { machine: null, points: true }).result,
 ]
 

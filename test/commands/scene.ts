@@ -46,7 +46,7 @@ export const openScene = async (): Promise<Scene> => {
   const tenant = (await gateway.catalog.tenants.byName({ name: TENANT }))!
   const machine = await gateway.catalog.machines.get({ tenant: tenant.id, name: 'db1' })
   const point = await addPoint(gateway.catalog, tenant, machine, { root: null, size: 65_536 })
-  await gateway.catalog.machines.configure({ tenant: tenant.id, name: 'db1', group: 'databases' })
+  await gateway.catalog.machines.setGroup({ tenant: tenant.id, name: 'db1', group: 'databases' })
   const away = `ws://127.0.0.1:${await closedPort()}`
   const write = async (name: string, text: string): Promise<string> => {
     await writeFile(temp.join(name), text, { mode: 0o600 })

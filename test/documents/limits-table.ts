@@ -20,6 +20,8 @@ import * as imageTree from '../../protocol/image-tree.ts'
 import * as limits from '../../protocol/limits.ts'
 import * as maintenance from '../../protocol/maintenance.ts'
 import * as notify from '../../protocol/notify.ts'
+import * as plans from '../../protocol/plans.ts'
+import * as planMethods from '../../protocol/plan-methods.ts'
 import * as retention from '../../protocol/retention.ts'
 import * as schemas from '../../protocol/schemas.ts'
 import * as views from '../../protocol/views.ts'
@@ -37,6 +39,8 @@ const PROTOCOL: Readonly<Record<string, Module>> = {
   'protocol/errors.ts': errors,
   'protocol/schemas.ts': schemas,
   'protocol/views.ts': views,
+  'protocol/plans.ts': plans,
+  'protocol/plan-methods.ts': planMethods,
   'protocol/retention.ts': retention,
   'protocol/maintenance.ts': maintenance,
   'protocol/notify.ts': notify,

@@ -8,6 +8,7 @@ import type { Stream } from '../../protocol/method.ts'
 import { METHODS, methodOf, type MethodName } from '../../protocol/methods.ts'
 import * as tenants from '../../protocol/tenant-methods.ts'
 import * as notify from '../../protocol/notify.ts'
+import * as plans from '../../protocol/plans.ts'
 import * as retention from '../../protocol/retention.ts'
 import * as schemas from '../../protocol/schemas.ts'
 import * as transfer from '../../protocol/transfer.ts'
@@ -26,6 +27,8 @@ const SOURCES = [
   'tenant-methods',
   'machine-methods',
   'backup-methods',
+  'plan-methods',
+  'plans',
   'point-methods',
   'upkeep-methods',
   'agent-methods',
@@ -47,7 +50,7 @@ const isSchema = (value: unknown): value is v.GenericSchema =>
 
 /** Schemas with a name: those that the files of schemas export. */
 const NAMED = new Map<unknown, string>(
-  [schemas, views, transfer, retention, maintenance, tenants, notify].flatMap((module) =>
+  [schemas, views, transfer, plans, retention, maintenance, tenants, notify].flatMap((module) =>
     Object.entries(module).flatMap(([name, value]): [unknown, string][] => (isSchema(value) ? [[value, name]] : [])),
   ),
 )

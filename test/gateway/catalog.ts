@@ -9,7 +9,7 @@ import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import type { BeginDisk } from '../../gateway/catalog/reads.ts'
 import type { ReadReason } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
+import type { Covers, PlanChange } from '../../protocol/plans.ts'
 
 /** An enrolled agent's id. */
 export const addAgent = async (catalog: Catalog, tenant: Tenant, host = 'host'): Promise<string> => {
@@ -32,8 +32,7 @@ export const addMachine = async (
   agent: string,
   name: string,
 ): Promise<MachineRow> => {
-  const policy = POLICY_DEFAULT
-  await catalog.machines.declare({ tenant: tenant.id, agent, machines: [announced(name)], policy, nowMs: 1 })
+  await catalog.machines.declare({ tenant: tenant.id, agent, machines: [announced(name)], nowMs: 1 })
   return await catalog.machines.get({ tenant: tenant.id, name })
 }
 
@@ -44,7 +43,18 @@ export const declareMachines = async (
   names: readonly string[],
 ): Promise<void> => {
   const machines = names.map((name) => announced(name))
-  await catalog.machines.declare({ tenant: tenant.id, agent, machines, policy: POLICY_DEFAULT, nowMs })
+  await catalog.machines.declare({ tenant: tenant.id, agent, machines, nowMs })
+}
+
+/** Makes a plan, for all machines unless it covers others, or changes what is named of it. */
+export const setPlan = async (
+  catalog: Catalog,
+  tenant: Tenant,
+  name: string,
+  rules: Omit<PlanChange, 'name' | 'covers'>,
+  covers: Partial<Covers> = { others: true },
+): Promise<void> => {
+  await catalog.plans.apply({ tenant: tenant.id, plans: [{ ...rules, name, covers }], merge: true })
 }
 
 /** Gives a machine to another agent. */

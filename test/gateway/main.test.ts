@@ -21,7 +21,8 @@ test('every command explains itself', async () => {
     ['agent'],
     ['agent', 'list'],
     ['agent', 'revoke'],
-    ['policy'],
+    ['plan'],
+    ['plan', 'set'],
     ['audit'],
     ['audit', 'list'],
     ['machine'],
@@ -30,7 +31,7 @@ test('every command explains itself', async () => {
     ['point'],
     ['backup'],
   ]
-  const keep = [['points'], ['hold'], ['prune'], ['retention'], ['gc'], ['verify'], ['usage'], ['repair']]
+  const keep = [['points'], ['hold'], ['prune'], ['gc'], ['verify'], ['usage'], ['repair']]
   const ended = await Promise.all([...commands, ...more, ...keep].map((command) => runGateway([...command, '--help'])))
   for (const { code, stdout, stderr } of ended) {
     expect([code, stderr]).toEqual([EXIT.ok, ''])
@@ -51,7 +52,7 @@ test('what is not an option, a role, a duration or a name ends with 2 and a word
     ['enrol', '--tenant', 'a', '--ttl', 'soon'],
     ['token', 'issue', '--tenant', 'a'],
     ['token', 'issue', '--tenant', 'a', '--role', 'agent'],
-    ['policy', 'db1', '--tenant', 'a', '--refuse-full', 'nonsense'],
+    ['plan', 'set', 'p', '--tenant', 'a', '--refuse-full', 'nonsense'],
   ]
   for (const { code, stdout, stderr } of await Promise.all(wrong.map((args) => runGateway(args)))) {
     expect([code, stdout]).toEqual([EXIT.usage, ''])
@@ -95,9 +96,9 @@ test('in a folder without a catalog only serve and "tenant add" make one; the ot
   const commands = [
     ['tenant', 'list'],
     ['token', 'issue', ...of, '--role', 'viewer'],
-    ['policy', 'db1', ...of],
+    ['machine', 'group', 'db1', 'web', ...of],
     ['points', ...of],
-    ['retention', ...of, '--keep-last', '1'],
+    ['plan', 'list', ...of],
     ['prune', '--json'],
     ['verify', ...of],
     ['repair', '--check', '--json'],
@@ -209,15 +210,15 @@ test('token and enrol print the token alone, and it says what was asked', async 
   })
 })
 
-test('agents and policies of nobody are not found', async () => {
+test('agents and machines of nobody are not found', async () => {
   await using temp = await tempFolder()
   const at = ['--tenant', 'acme', '--data', temp.path]
   await runGateway(['tenant', 'add', 'acme', '--data', temp.path])
   expect((await runGateway(['agent', 'list', '--json', ...at])).stdout).toBe('{"agents":[]}\n')
   const revoke = await runGateway(['agent', 'revoke', '00000000-0000-4000-8000-000000000000', ...at])
   expect([revoke.code, revoke.stderr]).toEqual([EXIT.failed, expect.stringContaining('NOT_FOUND')])
-  const policy = await runGateway(['policy', 'db1', '--refuse-full', 'first,bitmap-missing', ...at])
-  expect([policy.code, policy.stderr]).toEqual([EXIT.failed, expect.stringContaining('there is no machine "db1"')])
+  const group = await runGateway(['machine', 'group', 'db1', 'web', ...at])
+  expect([group.code, group.stderr]).toEqual([EXIT.failed, expect.stringContaining('there is no machine "db1"')])
 })
 
 test('what the program writes is for its own user alone, also in a folder that is open to all', async () => {
@@ -228,4 +229,13 @@ test('what the program writes is for its own user alone, also in a folder that i
   await runGateway(['tenant', 'add', 'acme', '--data', data])
   for (const name of ['catalog.db', 'catalog.db-wal', 'keys', 'gateway.sock'])
     expect([name, (await stat(temp.join('data', name))).mode & 0o077]).toEqual([name, 0])
+})
+
+test('whoever types a command of before is told the new one', async () => {
+  for (const args of [['policy'], ['policy', 'db1', '--help'], ['retention', '--keep-last', '3', '--tenant', 'acme']]) {
+    const { code, stdout, stderr } = await runGateway(args)
+    expect([args, code, stdout]).toEqual([args, EXIT.usage, ''])
+    expect(stderr).toMatch(/^varve-gateway: there is no command "(?:policy|retention)" any more: .*plan set/u)
+  }
+  expect((await runGateway(['--help'])).stdout).not.toMatch(/^ {2}(?:policy|retention)/mu)
 })

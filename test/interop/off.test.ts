@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, readdir, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
+import { KEEP_OFF } from '../../protocol/plans.ts'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB, type ModelDisk, type ModelMachine, type Snapshot } from '../support/model-machine.ts'
 import { isDaemon, processesWith } from '../support/offline.ts'
@@ -99,8 +100,7 @@ test('retention keeps the point that a machine which stays off continues: increm
   await machine.qemu.quit()
   await host.backup('db1')
   await host.backup('db1')
-  const none = { keepLast: 0, keepHourly: 0, keepDaily: 0, keepWeekly: 0, keepMonthly: 0, keepYearly: 0 }
-  const rules = { ...none, keepLast: 1, keepWithinDays: 0, timeZone: 'UTC', lockDays: 0 }
+  const rules = { keep: { ...KEEP_OFF, last: 1 }, timeZone: 'UTC' }
   const asked = { machine: 'db1', group: null, rules, points: null, dryRun: false }
   const { points, removed } = await (await stand.peer()).call('points.prune', asked)
   expect(removed).toBe(1)

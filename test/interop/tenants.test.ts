@@ -101,8 +101,10 @@ const named: Readonly<
   'machines.status': (peer, { machine }) => peer.call('machines.status', { machine }),
   'machines.checkpoints': (peer, { machine }) => peer.call('machines.checkpoints', { machine }),
   'machines.forget': (peer, { machine }) => peer.call('machines.forget', { machine, disk: null }),
-  'machines.configure': (peer, { machine }) =>
-    peer.call('machines.configure', { machine, policy: { consistency: 'none', refuseFull: ['first'] } }),
+  'machines.setGroup': (peer, { machine }) => peer.call('machines.setGroup', { machine, group: 'web' }),
+  'machines.exclude': (peer, { machine }) => peer.call('machines.exclude', { machine, reason: 'mine', untilMs: null }),
+  'machines.include': (peer, { machine }) => peer.call('machines.include', { machine }),
+  'plans.next': (peer, { machine }) => peer.call('plans.next', { plan: null, machine }),
   'machines.qmp': (peer, { machine }) =>
     peer.call('machines.qmp', { machine, command: 'query-status', arguments: '{}' }),
   'machines.events': (peer, { machine }) => peer.open('machines.events', { machine }).result,

@@ -26,6 +26,7 @@ import { NO_TOKEN, type Role } from '../../protocol/claims.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { CollectionReport, VerifyReport } from '../../protocol/maintenance.ts'
 import { LOAD } from '../../protocol/methods.ts'
+import { KEEP_OFF } from '../../protocol/plans.ts'
 import type { Clock, Handlers, Peer } from '../../protocol/peer.ts'
 import { memoryLink, type MemoryLink } from '../gateway/memory-link.ts'
 import { plainOf, splitChunks } from '../protocol/wire-chunks.ts'
@@ -266,16 +267,7 @@ class Life implements AsyncDisposable {
   }
 
   async #prune({ tenant, points, keepLast }: Extract<Op, { op: 'prune' }>, dryRun: boolean): Promise<string[]> {
-    const none = {
-      keepHourly: 0,
-      keepDaily: 0,
-      keepWeekly: 0,
-      keepMonthly: 0,
-      keepYearly: 0,
-      keepWithinDays: 0,
-      lockDays: 0,
-    }
-    const rules = points === null ? { keepLast, ...none, timeZone: 'UTC' } : null
+    const rules = points === null ? { keep: { ...KEEP_OFF, last: keepLast }, timeZone: 'UTC' } : null
     const params = { machine: null, group: null, rules, points: points === null ? null : [...points], dryRun }
     const pruned = await this.#people.get(tenant)!.call('points.prune', params)
     return pruned.points.filter(({ keptBy }) => keptBy.length === 0).map(({ point }) => point)

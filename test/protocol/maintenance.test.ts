@@ -1,13 +1,12 @@
-// The reports of maintenance and the policies of retention: their largest answers fit a frame, and no group is called by
-// the word for none.
+// The reports of maintenance: their largest answers fit a frame; and no group is called by the word for none.
 import { randomUUID } from 'node:crypto'
 import * as v from 'valibot'
 import { describe, expect, test } from 'vitest'
 import { decodeFrame, encodeFrame, FRAME } from '../../protocol/frames.ts'
-import { CURSOR_CHARS_MAX, FRAME_BYTES_MAX, PAGE_ROWS_MAX } from '../../protocol/limits.ts'
+import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
 import { PRUNE_POINTS_MAX, USAGE_ROWS_MAX } from '../../protocol/maintenance.ts'
 import { METHODS, type Result } from '../../protocol/methods.ts'
-import { GROUP_NONE, KEEP_MAX, KEEP_REASONS, RETENTION_OFF } from '../../protocol/retention.ts'
+import { GROUP_NONE, KEEP_REASONS } from '../../protocol/retention.ts'
 
 const NAME = 'n'.repeat(63)
 const BYTES = 2 ** 50
@@ -15,7 +14,7 @@ const BYTES = 2 ** 50
 const fill = <T>(count: number, one: () => T): T[] => Array.from({ length: count }, one)
 
 /** The largest answers, with names and figures as long as they may be. */
-const LARGEST: { readonly [N in 'store.usage' | 'points.prune' | 'retention.list']: () => Result<N> } = {
+const LARGEST: { readonly [N in 'store.usage' | 'points.prune']: () => Result<N> } = {
   'store.usage': () => ({
     rows: fill(USAGE_ROWS_MAX, () => ({
       scope: 'machine',
@@ -48,28 +47,9 @@ const LARGEST: { readonly [N in 'store.usage' | 'points.prune' | 'retention.list
     pointCount: BYTES,
     removed: BYTES,
   }),
-  'retention.list': () => ({
-    policies: fill(PAGE_ROWS_MAX, () => ({
-      scope: 'machine',
-      name: NAME,
-      rules: {
-        ...RETENTION_OFF,
-        keepLast: KEEP_MAX,
-        keepHourly: KEEP_MAX,
-        keepDaily: KEEP_MAX,
-        keepWeekly: KEEP_MAX,
-        keepMonthly: KEEP_MAX,
-        keepYearly: KEEP_MAX,
-        keepWithinDays: 1.5,
-        lockDays: 1.5,
-        timeZone: 'America/Argentina/ComodRivadavia',
-      },
-    })),
-    next: 'c'.repeat(CURSOR_CHARS_MAX),
-  }),
 }
 
-describe.each(['store.usage', 'points.prune', 'retention.list'] as const)('%s', (name) => {
+describe.each(['store.usage', 'points.prune'] as const)('%s', (name) => {
   test('has largest answers that a frame holds', () => {
     const result = LARGEST[name]()
     expect(v.safeParse(METHODS[name].result, result).success).toBe(true)
@@ -81,7 +61,7 @@ describe.each(['store.usage', 'points.prune', 'retention.list'] as const)('%s', 
 
 test('no group is called by the word for none', () => {
   const takes = (group: string | null): boolean[] => [
-    v.safeParse(METHODS['machines.configure'].params, { machine: 'db1', group }).success,
+    v.safeParse(METHODS['machines.setGroup'].params, { machine: 'db1', group }).success,
     v.safeParse(METHODS['points.prune'].params, {
       machine: null,
       group,

@@ -130,16 +130,24 @@ const point = {
   leftOut,
   disks: [{ ...readDisk, changedBytes: 1, comparedChunks: 1, root: ID }],
 }
-const rules = {
-  keepLast: 1,
-  keepHourly: 0,
-  keepDaily: 7,
-  keepWeekly: 4,
-  keepMonthly: 12,
-  keepYearly: 1,
-  keepWithinDays: 1.5,
+const keep = { last: 1, hourly: 0, daily: 7, weekly: 4, monthly: 12, yearly: 1, withinDays: 1.5 }
+const rules = { keep, timeZone: 'Europe/Berlin' }
+const exclusion = { by: 'anna', reason: 'rebuilt', sinceMs: 1, untilMs: 9 }
+const plan = {
+  name: 'gold',
+  enabled: true,
+  schedule: '30 2 * * *',
+  rpoMs: 14_400_000,
   timeZone: 'Europe/Berlin',
+  window: '22:00-06:00',
+  jitterMs: 600_000,
+  ...policy,
+  keep,
   lockDays: 3,
+  verifyDays: 30,
+  drillDays: 90,
+  priority: 60,
+  covers: { machines: ['db1'], groups: ['web'], patterns: ['db*'], others: true },
 }
 const progress = { phase: 'mark', done: 1, total: 2 }
 const records = { records: 1, bytes: 1 }
@@ -273,7 +281,7 @@ const shownEvent = {
 const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?: unknown[]; down?: unknown[] } } = {
   'session.renew': { params: { token: 'a.b.c' }, result: { expiresMs: 1 } },
   'tenants.list': { params: { tenant: 'acme', ...page }, result: { tenants: [tenant], next: 'b' } },
-  'tenants.add': { params: { tenant: 'acme', chunkBytes: 65_536 }, result: { tenant } },
+  'tenants.add': { params: { tenant: 'acme', chunkBytes: 65_536, firstPlan: true }, result: { tenant, plan } },
   'tenants.setQuota': { params: { tenant: 'acme', softBytes: 1, hardBytes: null }, result: { tenant } },
   'agents.list': {
     params: page,
@@ -316,6 +324,8 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
           online: true,
           policy,
           group: 'web',
+          plan: 'gold',
+          exclusion,
           job: null,
           lastPoint: { id: UUID, timeMs: 1 },
         },
@@ -325,10 +335,12 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'machines.status': { params: machine, result: { ...status, uuid: null, site: 's1' } },
   'machines.checkpoints': { params: machine, result: checkpoints },
   'machines.forget': forget,
-  'machines.configure': {
-    params: { machine: 'db1', policy, group: 'web' },
-    result: { policy, group: 'web', newGroup: true },
+  'machines.setGroup': {
+    params: { machine: 'db1', group: 'web' },
+    result: { group: 'web', plan: 'gold', newGroup: true },
   },
+  'machines.exclude': { params: { machine: 'db1', reason: 'rebuilt', untilMs: 9 }, result: { exclusion } },
+  'machines.include': { params: machine, result: { changed: true } },
   'machines.assign': { params: { machine: 'db1', agent: UUID }, result: { changed: true } },
   'machines.qmp': qmp,
   'machines.events': { params: machine, result: {}, down: [event] },
@@ -359,10 +371,18 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'points.lost': { params: { point: UUID, ...page }, result: { lost: [lost], lostCount: 1, next: 'b' } },
-  'retention.set': { params: { scope: 'group', name: 'web', rules, newGroup: true }, result: {} },
-  'retention.list': {
-    params: { of: { scope: 'machine', name: 'db1' }, ...page },
-    result: { policies: [{ scope: 'machine', name: 'db1', rules }], next: 'b' },
+  'plans.list': { params: page, result: { plans: [plan], next: 'b' } },
+  'plans.get': { params: { plan: 'gold' }, result: { plan } },
+  'plans.apply': {
+    params: { plans: [plan], merge: true, remove: ['silver'], replace: true, dryRun: true },
+    result: {
+      changes: [{ plan: 'gold', change: 'changed', fields: [{ field: 'rpoMs', before: null, after: '4h' }] }],
+      warnings: ['plan gold: there is no machine "db1" yet'],
+    },
+  },
+  'plans.next': {
+    params: { plan: 'gold', machine: null, count: 3 },
+    result: { plan: 'gold', runs: [{ slotMs: 1, startMs: 2 }], reason: null },
   },
   'store.collect': {
     params: { dryRun: false, thresholdPercent: 80, bytesPerSecond: 1 << 20 },
@@ -599,10 +619,7 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'backup.begin missing',
   'machines.list refuseLeftOut',
   'machines.list compareDays',
-  ...['policy', 'consistency', 'refuseFull', 'refuseLeftOut', 'compareDays', 'group'].map(
-    (field) => `machines.configure ${field}`,
-  ),
-  ...['tenants', 'agents', 'tokens', 'audit', 'machines', 'jobs', 'points', 'retention'].flatMap((of) => [
+  ...['tenants', 'agents', 'tokens', 'audit', 'machines', 'jobs', 'points', 'plans'].flatMap((of) => [
     `${of}.list after`,
     `${of}.list limit`,
   ]),
@@ -612,7 +629,6 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'points.lost after',
   'points.lost limit',
   'machines.list machine',
-  'retention.list of',
   'tenants.list tenant',
   'tokens.list tenant',
   'tokens.issue tenant',
@@ -623,7 +639,12 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'agent.backup compareDays',
   'backup.start compare',
   'backup.begin checkpoint',
-  'retention.set newGroup',
+  ...['merge', 'remove', 'replace', 'dryRun', 'keep', 'covers', ...Object.keys(plan)].map(
+    (field) => `plans.apply ${field}`,
+  ),
+  ...[...Object.keys(keep), ...Object.keys(plan.covers)].map((field) => `plans.apply ${field}`),
+  'plans.next count',
+  'tenants.add firstPlan',
   'notify.outbox state',
   'notify.outbox after',
   'notify.outbox limit',

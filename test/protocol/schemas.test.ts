@@ -114,14 +114,6 @@ test('unknown fields are left out, not refused', () => {
   expect(v.parse(s.failure, { code: 'A', message: 'b', later: 1 })).toEqual({ code: 'A', message: 'b' })
 })
 
-test('a policy that was kept before there were other wishes is as if it had the defaults', () => {
-  expect(s.policyOf('{}')).toEqual(s.POLICY_DEFAULT)
-  const older = { consistency: 'none', refuseFull: ['first'] } as const
-  expect(s.policyOf(JSON.stringify(older))).toEqual({ ...s.POLICY_DEFAULT, ...older })
-  const whole: s.Policy = { consistency: 'none', refuseFull: ['first'], refuseLeftOut: ['no-size'], compareDays: 7 }
-  expect(s.policyOf(JSON.stringify(whole))).toEqual(whole)
-})
-
 test('ids are the same in either case', () => {
   expect(v.parse(s.uuid, UUID.toUpperCase())).toBe(UUID)
   expect(v.parse(s.idPrefix, '0192AAAA')).toBe('0192aaaa')

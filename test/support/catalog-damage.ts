@@ -224,12 +224,6 @@ export const setStateNumbers = (folder: string, seq: number): void =>
 export const forgetSetting = (folder: string, name: string): void =>
   changing(folder, (sql) => void sql.run('DELETE FROM setting WHERE name = ?', name))
 
-/** Gives a group of the first tenant rules that no answer can have in it. */
-export const addBadRules = (folder: string, group: string): void =>
-  changing(folder, (sql) => {
-    sql.run("INSERT INTO retention (tenant, scope, name, rules) VALUES (1, 'group', ?, '{}')", group)
-  })
-
 /** The catalog is one of a later program. */
 export const setSchemaVersion = (folder: string, version: number): void => {
   using sql = new Sql(path.join(folder, CATALOG_NAME))
@@ -251,7 +245,8 @@ const PACKED = {
   machine: 'SELECT * FROM machine ORDER BY id',
   point: 'SELECT * FROM point ORDER BY id',
   image: 'SELECT * FROM image ORDER BY point, ordinal',
-  retention: 'SELECT * FROM retention ORDER BY tenant, scope, name',
+  plan: 'SELECT * FROM plan ORDER BY tenant, name',
+  exclusion: 'SELECT * FROM exclusion ORDER BY tenant, machine',
   gateway: "SELECT value FROM setting WHERE name = 'gateway'",
   chunk: `SELECT chunk.tenant, chunk.id, type, pack.uuid, offset, stored, plain, codec
     FROM chunk JOIN pack ON pack.id = chunk.pack ORDER BY chunk.tenant, chunk.id`,

@@ -1,7 +1,6 @@
 // Fills an empty catalog from what packs and an older catalog say; in batches, on an exclusive connection.
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import type { PackKind, RecordHeader, RecordType } from '../../packs/format.ts'
 import { acknowledged } from './examine.ts'
 import type { Manifest } from '../manifest.ts'
@@ -33,8 +32,6 @@ export type NewTenant = BuiltTenant & {
 export interface PlacedRecord extends RecordHeader {
   readonly offset: number
 }
-
-const POLICY = JSON.stringify(POLICY_DEFAULT)
 
 const CHUNK = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)`
@@ -232,7 +229,6 @@ export class CatalogBuilder {
         row: null,
         name: machine,
         agent,
-        policy: POLICY,
         group: null,
         createdMs: committedMs,
         uuid: null,

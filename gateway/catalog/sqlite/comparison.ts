@@ -1,18 +1,15 @@
-// Comparisons of what is said to be unchanged: when a policy asks for one, and the image of the base that it is held against.
+// Comparisons of what is said to be unchanged: when a plan asks for one, and the image of the base that it is held against.
 import { VarveError } from '../../../protocol/errors.ts'
-import { policyOf, type Policy } from '../../../protocol/schemas.ts'
+import { policyOf } from '../../../protocol/plans.ts'
 import { DAY_MS } from '../../../protocol/host/duration.ts'
 import { runningJobOf } from './job-rows.ts'
 import { read, type Operations } from './operation.ts'
+import { planOfMachine } from './plans.ts'
 import type { Sql } from './sql.ts'
 
-/** The policy of a machine as the catalog has it now. */
-export const policyOfMachine = (sql: Sql, machine: number): Policy =>
-  policyOf(sql.get<{ policy: string }>('SELECT policy FROM machine WHERE id = ?', machine)?.policy ?? '{}')
-
-/** Whether a machine's policy asks for a comparison now: none of its backups since then compared or read everything. */
+/** Whether a machine's plan asks for a comparison now: none of its backups since then compared or read everything. */
 export const comparisonDue = (sql: Sql, machine: number, nowMs: number): boolean => {
-  const { compareDays } = policyOfMachine(sql, machine)
+  const { compareDays } = policyOf(planOfMachine(sql, machine))
   if (compareDays === null) return false
   const sinceMs = nowMs - compareDays * DAY_MS
   const last = sql.get(

@@ -93,14 +93,9 @@ const rowOf = (found: Found, plan: Plan | null): CoverageRow => {
   const exclusion = by === null || reason === null || sinceMs === null ? null : { by, reason, sinceMs, untilMs }
   const lastPoint = pointId === null || pointMs === null ? null : { id: pointId, timeMs: pointMs }
   const planned = plan !== null && found.pacePlan === plan.name && found.paceTiming !== ''
-  return {
-    ...{ name, group, agent, host, revokedMs, seenMs, goneMs, createdMs, firstPointMs, lastVerifiedMs, dueMs },
-    plannedSinceMs: planned ? found.paceMs : null,
-    exclusion,
-    plan: plan === null ? null : timingOf(plan),
-    lastPoint,
-    failure: failureOf(found),
-  }
+  const of = { name, group, agent, host, revokedMs, seenMs, goneMs, createdMs, firstPointMs, lastVerifiedMs, dueMs }
+  const planning = { plannedSinceMs: planned ? found.paceMs : null, plan: plan === null ? null : timingOf(plan) }
+  return { ...of, ...planning, exclusion, lastPoint, failure: failureOf(found) }
 }
 
 const facts = (sql: Sql, { tenant, machine, group, after, limit }: Rowed<CoverageAsked>): CoverageRow[] => {

@@ -4,11 +4,13 @@ import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { pointKind, type JobState } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { comparisonDue, policyOfMachine } from './comparison.ts'
+import { policyOf } from '../../../protocol/plans.ts'
+import { comparisonDue } from './comparison.ts'
 import { tellCommitted, tellFailed, tellStarted } from './job-events.ts'
 import { jobOf, runningJobOf, uploadsOf } from './job-rows.ts'
 import { machineRow } from './machine-row.ts'
 import { read, write, type Operations } from './operation.ts'
+import { planOfMachine } from './plans.ts'
 import { basePoint, findBase } from './base-point.ts'
 import { ATTACHMENT_READ, checkAttachments } from '../attachments.ts'
 import { addByHand, endRunOfJob, startRun } from './runs.ts'
@@ -174,7 +176,7 @@ export const jobOperations = {
     }
     checkReads(args.disks, factsOf(sql, job))
     checkAttachments(args.disks, args.attachments ?? [], missing)
-    const refusal = refusedBy(policyOfMachine(sql, job.machineRow), args.disks, args.begun)
+    const refusal = refusedBy(policyOf(planOfMachine(sql, job.machineRow)), args.disks, args.begun)
     if (refusal !== null) {
       const { code, message } = refusal
       endJob(sql, job.id, 'failed', { code, message }, args.nowMs)

@@ -1,8 +1,8 @@
-// Machines: which agent declared them, and their policy.
+// Machines: which agent declared them, their group, and the plan that covers them.
 import { isUnused, type Announced, type MachineRow } from '../machines.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { MACHINES_MAX } from '../../../protocol/limits.ts'
-import { policyOf } from '../../../protocol/schemas.ts'
+import { policyOf } from '../../../protocol/plans.ts'
 import { meant } from '../../common/meant.ts'
 import { aside, read, write, type Operations } from './operation.ts'
 import { coveringIn } from './plans.ts'
@@ -10,7 +10,7 @@ import { LAST_CREATED } from './points.ts'
 import type { Sql, SqlValue } from './sql.ts'
 
 /** Asks for rows of machines; the newest point of each is the first in an index. */
-export const MACHINE = `SELECT machine.id AS row, machine.name, machine.agent, agent.host, machine.policy, machine.member_of AS "group", machine.uuid, agent.site,
+export const MACHINE = `SELECT machine.id AS row, machine.name, machine.agent, agent.host, machine.member_of AS "group", machine.uuid, agent.site,
   (SELECT job.id FROM job WHERE job.machine = machine.id AND job.ended_ms IS NULL LIMIT 1) AS job,
   (SELECT point.id FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointId,
   (SELECT point.time_ms FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointMs
@@ -35,12 +35,13 @@ interface ExclusionColumns {
   readonly excludedUntilMs: number | null
 }
 
-type Found = Omit<OwnMachine, 'policy' | 'plan' | 'exclusion'> & ExclusionColumns & { readonly policy: string }
+type Found = Omit<OwnMachine, 'policy' | 'plan' | 'exclusion'> & ExclusionColumns
 
 const ownMachine = (found: Found, planFor: ReturnType<typeof coveringIn>): OwnMachine => {
   const { excludedBy: by, exclusionReason: reason, excludedMs: sinceMs, excludedUntilMs: untilMs, ...machine } = found
   const exclusion = by === null || reason === null || sinceMs === null ? null : { by, reason, sinceMs, untilMs }
-  return { ...machine, policy: policyOf(found.policy), plan: planFor(machine)?.name ?? null, exclusion }
+  const plan = planFor(machine)
+  return { ...machine, policy: policyOf(plan), plan: plan?.name ?? null, exclusion }
 }
 
 const shown = ({ row: _, ...machine }: OwnMachine): MachineRow => machine
@@ -99,11 +100,10 @@ export const machineOperations = {
       else if (found === undefined) {
         count++
         sql.run(
-          'INSERT INTO machine (tenant, name, agent, policy, created_ms, uuid) VALUES (?, ?, ?, ?, ?, ?)',
+          'INSERT INTO machine (tenant, name, agent, created_ms, uuid) VALUES (?, ?, ?, ?, ?)',
           args.tenant,
           name,
           args.agent,
-          JSON.stringify(args.policy),
           args.nowMs,
           here ? uuid : null,
         )

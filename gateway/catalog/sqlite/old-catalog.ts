@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url'
 import type { JobState } from '../../../protocol/backup.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { checkCatalogVersion } from './store-version.ts'
+import { planFact, plansOfOlder, type OlderMachine, type OlderRetention } from '../older-rules.ts'
 import { factOf, TENANT_FIELDS, type FactName, type FactRow } from '../facts.ts'
 import { selectFact, selectFields, withDefaults } from './facts.ts'
 import type { BuiltTenant, CatalogBuilder, NewTenant } from './catalog-builder.ts'
@@ -103,7 +104,12 @@ export class OldCatalog implements Disposable {
   ): { readonly rows: readonly FactRow<N>[]; readonly whole: boolean } {
     const before = this.problems.length
     const there = this.#columns(factOf(fact).table)
-    const rows = there.size === 0 ? [] : this.#all<Row>(fact, selectFact(fact, there), tenant)
+    const rows =
+      there.size > 0
+        ? this.#all<Row>(fact, selectFact(fact, there), tenant)
+        : fact === 'plans'
+          ? this.#olderPlans(tenant)
+          : []
     return { rows: rows.map((row) => withDefaults(fact, row)), whole: this.problems.length === before }
   }
 
@@ -232,6 +238,20 @@ export class OldCatalog implements Disposable {
     this.#copy('jobs', builder, uploads, (row) => {
       if (builder.sql.get('SELECT 1 FROM job WHERE id = ?', row['job']!) !== undefined) insert(builder, 'upload', row)
     })
+  }
+
+  /** What a catalog from before there were plans says, as plans. */
+  #olderPlans(tenant: number): Row[] {
+    const machines = 'SELECT name, member_of AS "group", policy FROM machine WHERE tenant = ?'
+    const older = {
+      retention: this.#all<OlderRetention>(
+        'plans',
+        'SELECT scope, name, rules FROM retention WHERE tenant = ?',
+        tenant,
+      ),
+      machines: this.#all<OlderMachine>('plans', machines, tenant),
+    }
+    return plansOfOlder(older).map(planFact)
   }
 
   #select(table: Table): string {

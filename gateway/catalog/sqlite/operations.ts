@@ -12,6 +12,7 @@ import { coverageOperations } from './coverage.ts'
 import { damageOperations } from './damage.ts'
 import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
+import { groupOperations } from './groups.ts'
 import { figureOperations } from './figures.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
@@ -48,6 +49,7 @@ const OPERATIONS = {
   ...damageOperations,
   ...eventOperations,
   ...examineOperations,
+  ...groupOperations,
   ...figureOperations,
   ...identityOperations,
   ...jobOperations,

@@ -1,5 +1,7 @@
 // The migration that brings plans, and machines that are left out of them on purpose.
-import { tallyFirst } from './tally-schema.ts'
+import { planFact, plansOfOlder, type OlderMachine, type OlderRetention } from '../older-rules.ts'
+import type { Sql } from './sql.ts'
+import { tallyAgain, tallyEnd, tallyFirst } from './tally-schema.ts'
 
 /** The version of this migration. */
 const VERSION = 10
@@ -11,7 +13,7 @@ CREATE TRIGGER ${trigger} AFTER ${on} BEGIN UPDATE tenant SET state_dirty = 1${a
 // transaction that changed them is undone, so what was derived from plans is known to hold by it
 const NEXT = ', plans = abs(random() % 9007199254740991)'
 
-export const PLAN_SCHEMA = `
+const TABLES = `
 CREATE TABLE plan (
   tenant INTEGER NOT NULL REFERENCES tenant, name TEXT NOT NULL, rules TEXT NOT NULL, PRIMARY KEY (tenant, name)
 ) STRICT, WITHOUT ROWID;
@@ -29,3 +31,26 @@ ${noted('state_exclusion_removed', 'DELETE ON exclusion', 'OLD')}
 ${tallyFirst('plan', VERSION)}
 ${tallyFirst('exclusion', VERSION)}
 `
+
+// what policies and retention said is in plans now
+const REMOVED = `
+${tallyEnd('machine')}
+ALTER TABLE machine DROP COLUMN policy;
+${tallyAgain('machine', VERSION)}
+DROP TABLE retention;
+DELETE FROM tally WHERE name = 'retention';
+`
+
+export const PLAN_SCHEMA = (sql: Sql): void => {
+  sql.script(TABLES)
+  for (const { id } of sql.all<{ id: number }>('SELECT id FROM tenant')) {
+    const retention = sql.all<OlderRetention>('SELECT scope, name, rules FROM retention WHERE tenant = ?', id)
+    const machines = sql.all<OlderMachine>(
+      'SELECT name, member_of AS "group", policy FROM machine WHERE tenant = ? ORDER BY name',
+      id,
+    )
+    for (const { name, rules } of plansOfOlder({ retention, machines }).map(planFact))
+      sql.run('INSERT INTO plan (tenant, name, rules) VALUES (?, ?, ?)', id, name, rules)
+  }
+  sql.script(REMOVED)
+}

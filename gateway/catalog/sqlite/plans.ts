@@ -1,10 +1,7 @@
 // Plans in the catalog: their rows, which of them covers a machine, and machines that are left out.
-import { VarveError } from '../../../protocol/errors.ts'
 import { PLAN_RULES_DEFAULT, type Plan, type PlanRules } from '../../../protocol/plans.ts'
-import { andElse, meant } from '../../common/meant.ts'
 import { coveringOf, type CoveredMachine } from '../../plans/covering.ts'
-import { applied } from '../../plans/differences.ts'
-import { planProblem, plansLimit, plansProblem } from '../../plans/problem.ts'
+import { checkedChanges, noPlan } from '../../plans/differences.ts'
 import { machineRow } from './machine-row.ts'
 import { aside, read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
@@ -72,12 +69,6 @@ export const planOfMachine = (sql: Sql, machine: number): Plan | null => {
 
 const namesOf = (sql: Sql, tenant: number): string[] => plansOf(sql, tenant).map(({ name }) => name)
 
-const noPlan = (name: string, names: readonly string[]): VarveError =>
-  new VarveError(
-    'NOT_FOUND',
-    andElse(`there is no plan "${name}"${meant(name, names)}`, 'varve-gateway plan list shows those there are'),
-  )
-
 export const planOperations = {
   'plans.list': aside((sql, { tenant }) => plansOf(sql, tenant)),
 
@@ -100,24 +91,10 @@ export const planOperations = {
 
   'plans.apply': write((sql, { tenant, ...wanted }) => {
     // read anew: it is this transaction that changes them
-    const before = plansOf(sql, tenant)
-    const { after, changes, missing } = applied(before, wanted)
-    if (missing[0] !== undefined)
-      throw noPlan(
-        missing[0],
-        before.map(({ name }) => name),
-      )
-    const touched = new Set(changes.map(({ plan }) => plan))
-    const problem =
-      after
-        .filter(({ name }) => touched.has(name))
-        .map(planProblem)
-        .find((one) => one !== null) ?? plansProblem(after)
-    if (problem !== null) throw new VarveError('PARAMS_INVALID', problem)
-    const limit = plansLimit(before, after)
-    if (limit !== null) throw new VarveError('LIMIT_REACHED', limit)
+    const { after, changes } = checkedChanges(plansOf(sql, tenant), wanted)
     for (const { plan, change } of changes)
       if (change === 'removed') sql.run('DELETE FROM plan WHERE tenant = ? AND name = ?', tenant, plan)
+    const touched = new Set(changes.map(({ plan }) => plan))
     for (const plan of after) if (touched.has(plan.name)) putPlan(sql, tenant, plan)
     return changes
   }),

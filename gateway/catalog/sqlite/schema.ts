@@ -3,6 +3,7 @@ import { EVENT_SCHEMA } from './event-schema.ts'
 import { NOTICE_SCHEMA } from './notice-schema.ts'
 import { PLAN_SCHEMA } from './plan-schema.ts'
 import { RUN_SCHEMA } from './run-schema.ts'
+import type { Sql } from './sql.ts'
 import { UPKEEP_SCHEMA } from './upkeep-schema.ts'
 import { TALLY, tallyAgain, tallyTriggers } from './tally-schema.ts'
 
@@ -207,7 +208,8 @@ ${tallyAgain('agent', 9)}
 ${tallyAgain('machine', 9)}
 `
 
-export const MIGRATIONS: readonly string[] = [
+/** A migration is SQL, or a function where that would not be clear. */
+export const MIGRATIONS: readonly (string | ((sql: Sql) => void))[] = [
   VERSION_1,
   VERSION_2,
   VERSION_3,

@@ -71,6 +71,13 @@ export class Sql implements Disposable {
     return this.#statement(text).get(...values) as R | undefined
   }
 
+  /** Runs statements of the schema. */
+  script(text: string): void {
+    // what was prepared before may not fit the schema any more
+    this.#statements.clear()
+    this.#db.exec(text)
+  }
+
   /** Rows one after the other as arrays of their columns, for what does not fit into memory. */
   *rows<R extends readonly unknown[]>(text: string, ...values: SQLInputValue[]): Generator<R> {
     const statement = this.#db.prepare(text)
@@ -159,7 +166,8 @@ export class Sql implements Disposable {
       this.transaction(() => {
         // another process may have migrated between the check and the lock
         if (Number(this.#db.prepare('PRAGMA user_version').get()?.['user_version']) > index) return
-        this.#db.exec(migration)
+        if (typeof migration === 'string') this.script(migration)
+        else migration(this)
         this.#db.exec(`PRAGMA user_version = ${index + 1}`)
       })
     }

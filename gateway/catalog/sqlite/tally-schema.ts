@@ -63,6 +63,7 @@ const TABLES: Readonly<Record<string, Tallied>> = {
   machine: {
     columns: columns('id tenant created_ms', 'name agent policy member_of'),
     later: [[9, columns('', 'uuid')]],
+    gone: [10, ['policy']],
     acknowledged: 'agent, policy, member_of',
   },
   job: {
@@ -96,7 +97,7 @@ const TABLES: Readonly<Record<string, Tallied>> = {
     later: [[8, columns('attachment', '')]],
     acknowledged: null,
   },
-  retention: { columns: columns('tenant', 'scope name rules'), acknowledged: 'rules' },
+  retention: { until: 10, columns: columns('tenant', 'scope name rules'), acknowledged: 'rules' },
   damage: { columns: columns('tenant type offset found_ms', 'id pack reason'), acknowledged: null },
   pack: { columns: columns('id tenant bytes sealed created_ms', 'kind uuid'), acknowledged: 'sealed' },
   plan: { since: 10, columns: columns('tenant', 'name rules'), acknowledged: 'rules' },

@@ -3,7 +3,9 @@ import type { Tenant, TenantAccount, Quota, TenantQuota } from '../tenants.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { andElse, meant } from '../../common/meant.ts'
 import { aside, read, write, type Operations } from './operation.ts'
+import { putPlan } from './plans.ts'
 import type { Sql } from './sql.ts'
+import { tenantRow } from './tenant-row.ts'
 
 const TENANT =
   'SELECT uuid AS id, name, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs FROM tenant'
@@ -42,6 +44,7 @@ export const tenantOperations = {
       tenant.chunkBytes,
       tenant.nowMs,
     )
+    if (tenant.plan !== undefined) putPlan(sql, tenantRow(sql, tenant.id), tenant.plan)
     return sql.get<Tenant & object>(`${TENANT} WHERE name = ?`, tenant.name)!
   }),
 

@@ -10,11 +10,10 @@ import type { Announced, MachineRow, Move } from '../../../gateway/catalog/machi
 import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { RECORD } from '../../../gateway/packs/format.ts'
 import { CODEC } from '../../../protocol/chunk.ts'
-import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { conditions, events } from './events-suite.ts'
 import { watching } from './watching-suite.ts'
-import { addAgent, addMachine, addPoint, beginJob, finishDisk, fullDisk, startJob } from '../catalog.ts'
+import { addAgent, addMachine, addPoint, beginJob, finishDisk, fullDisk, setPlan, startJob } from '../catalog.ts'
 import { runs } from './run-suite.ts'
 
 /** A fresh catalog without anything in it. */
@@ -194,21 +193,23 @@ const identities = (open: () => Promise<World>) =>
 
 const machines = (open: () => Promise<World>) =>
   describe('machines', () => {
-    test('policy and group are one change', async () => {
+    test('a group is given and taken, told whether it is new, and none is called by the word for none', async () => {
       await using world = await open()
       const { catalog, acme } = world
       const about = { tenant: acme.id, name: 'db1' }
-      // the group is refused: the policy is as it was
-      const refused = catalog.machines.configure({ ...about, policy: { consistency: 'none' }, group: 'none' })
-      expect(await codeOf(refused)).toBe('PARAMS_INVALID')
+      expect(await codeOf(catalog.machines.setGroup({ ...about, group: 'none' }))).toBe('PARAMS_INVALID')
       expect(await catalog.machines.get(about)).toMatchObject({ policy: { consistency: 'freeze' }, group: null })
-      const configured = await catalog.machines.configure({ ...about, policy: { compareDays: 3 }, group: 'web' })
-      expect(configured).toMatchObject({
-        policy: { consistency: 'freeze', compareDays: 3 },
+      await setPlan(catalog, acme, 'webs', { consistency: 'none' }, { groups: ['web'] })
+      const joined = await catalog.machines.setGroup({ ...about, group: 'web' })
+      expect(joined).toEqual({ group: 'web', plan: 'webs', newGroup: false })
+      expect(await catalog.machines.get(about)).toMatchObject({
+        policy: { consistency: 'none' },
         group: 'web',
-        newGroup: true,
+        plan: 'webs',
       })
-      expect(await catalog.machines.get(about)).toMatchObject({ policy: configured.policy, group: 'web' })
+      const other = await catalog.machines.setGroup({ ...about, group: 'databases' })
+      expect(other).toEqual({ group: 'databases', plan: null, newGroup: true })
+      expect(await codeOf(catalog.machines.setGroup({ ...about, name: 'db9', group: null }))).toBe('NOT_FOUND')
     })
 
     test('a name is one tenant’s, and of one agent until a person gives it to another', async () => {
@@ -220,7 +221,6 @@ const machines = (open: () => Promise<World>) =>
         tenant: acme.id,
         agent: second,
         machines: [announced('db1'), announced('db2')],
-        policy: world.machine.policy,
         nowMs: 1,
       }
       expect(await catalog.machines.declare(declared)).toMatchObject({
@@ -276,14 +276,13 @@ const machines = (open: () => Promise<World>) =>
 
     test('the uuid is what a machine ran under last at its own agent', async () => {
       await using world = await open()
-      const { catalog, acme, agent, machine } = world
+      const { catalog, acme, agent } = world
       const [one, two] = [randomUUID(), randomUUID()]
       const declare = async (rest: Partial<Announced>, of = agent) => {
         const asked = {
           tenant: acme.id,
           agent: of,
           machines: [announced('db1', rest)],
-          policy: machine.policy,
           nowMs: 1,
         }
         const { changed } = await catalog.machines.declare(asked)
@@ -298,13 +297,12 @@ const machines = (open: () => Promise<World>) =>
 
     test('a machine is handed over within a site, or not at all: looked at in the transaction, with its entry', async () => {
       await using world = await open()
-      const { catalog, acme, other, agent, machine } = world
+      const { catalog, acme, other, agent } = world
       const uuid = randomUUID()
       const declared = {
         tenant: acme.id,
         agent,
         machines: [announced('db1', { uuid })],
-        policy: machine.policy,
         nowMs: 1,
       }
       await catalog.machines.declare(declared)
@@ -336,17 +334,35 @@ const machines = (open: () => Promise<World>) =>
       expect(await codeOf(move({ from: second, to: agent }))).toBe('EXISTS')
     })
 
-    test('rules of the nearest scope hold, as they were given', async () => {
+    test('rules of the plan that covers a machine hold, as they were given', async () => {
+      await using world = await open()
+      const { catalog, acme, other } = world
+      const of = { tenant: acme.id, machine: 'db1' }
+      expect(await catalog.plans.of(of)).toBeNull()
+      await setPlan(catalog, acme, 'all', { keep: { last: 3 } })
+      await setPlan(catalog, acme, 'own', { keep: { last: 3 }, lockDays: 1 }, { machines: ['db1'] })
+      expect(await catalog.plans.of(of)).toMatchObject({ name: 'own', keep: { last: 3, daily: 0 }, lockDays: 1 })
+      await catalog.plans.apply({ tenant: acme.id, plans: [], remove: ['own'] })
+      expect(await catalog.plans.of(of)).toMatchObject({ name: 'all', lockDays: 0 })
+      expect(await catalog.plans.list({ tenant: other.id })).toEqual([])
+      const change = { tenant: acme.id, plans: [{ name: 'late' }], remove: ['all'] }
+      expect(await codeOf(catalog.plans.apply(change, BROKEN))).not.toBe('none')
+      expect((await catalog.plans.list({ tenant: acme.id })).map(({ name }) => name)).toEqual(['all'])
+    })
+
+    test('an exclusion and its entry are one, and it is replaced and ended', async () => {
       await using world = await open()
       const { catalog, acme } = world
-      const rules = { ...RETENTION_OFF, keepLast: 3 }
-      const of = { tenant: acme.id, machine: 'db1' }
-      expect(await catalog.retention.of(of)).toBeNull()
-      await catalog.retention.set({ tenant: acme.id, scope: 'tenant', name: '', rules })
-      await catalog.retention.set({ tenant: acme.id, scope: 'machine', name: 'db1', rules: { ...rules, lockDays: 1 } })
-      expect(await catalog.retention.of(of)).toEqual({ ...rules, lockDays: 1 })
-      await catalog.retention.set({ tenant: acme.id, scope: 'machine', name: 'db1', rules: null })
-      expect(await catalog.retention.of(of)).toEqual(rules)
+      const about = { tenant: acme.id, machine: 'db1' }
+      const exclusion = { by: 'ann', reason: 'rebuilt', sinceMs: 5, untilMs: null }
+      const shown = async () => (await catalog.machines.get({ tenant: acme.id, name: 'db1' })).exclusion
+      expect(await codeOf(catalog.plans.exclude({ ...about, exclusion }, BROKEN))).not.toBe('none')
+      expect(await shown()).toBeNull()
+      await catalog.plans.exclude({ ...about, exclusion })
+      await catalog.plans.exclude({ ...about, exclusion: { ...exclusion, untilMs: 9 } })
+      expect(await shown()).toEqual({ ...exclusion, untilMs: 9 })
+      expect([await catalog.plans.include(about), await catalog.plans.include(about)]).toEqual([true, false])
+      expect(await shown()).toBeNull()
     })
   })
 
@@ -405,10 +421,10 @@ const jobs = (open: () => Promise<World>) =>
       expect(left).toMatchObject([{ id: held, held: true, damaged: false, inUse: false }])
     })
 
-    test('what the policy refuses ends the job in the same step', async () => {
+    test('what the plan refuses ends the job in the same step', async () => {
       await using world = await open()
       const { catalog, acme, agent, machine } = world
-      await catalog.machines.configure({ tenant: acme.id, name: 'db1', policy: { refuseFull: ['first'] } })
+      await setPlan(catalog, acme, 'strict', { refuseFull: ['first'] })
       const id = await startJob(catalog, acme, machine)
       expect(await codeOf(beginJob(catalog, { id, agent }, [fullDisk('vda', 4096)]))).not.toBe('none')
       const { job, uploads } = (await catalog.jobs.get({ tenant: acme.id, job: id }))!

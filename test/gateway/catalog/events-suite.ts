@@ -73,7 +73,7 @@ export const events = (open: () => Promise<World>) =>
       await using world = await open()
       const { catalog, acme, machine } = world
       const { name } = machine
-      await catalog.machines.configure({ tenant: acme.id, name, group: 'databases' })
+      await catalog.machines.setGroup({ tenant: acme.id, name, group: 'databases' })
       const long = 'x'.repeat(EVENT_CHARS_MAX + 9)
       const data = {
         ...Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`field${index}`, 1])),

@@ -32,8 +32,9 @@ const stateOf = (points: number): TenantState => {
       quotaHardBytes: 5_000_000_000_000,
     },
     agents: [{ id: agent, host: 'h', publicKey: 'k', enrolledMs: 1, revokedMs: null, site: 's1' }],
-    machines: [{ row: 9, name: 'db1', agent, policy: '{}', group: 'g', createdMs: 2, uuid: null }],
-    retention: [{ scope: 'tenant', name: '', rules: '{"keepLast":1}' }],
+    machines: [{ row: 9, name: 'db1', agent, group: 'g', createdMs: 2, uuid: null }],
+    plans: [{ name: 'nightly', rules: '{"lockDays":1}' }],
+    exclusions: [{ machine: 'db1', by: 'ann', reason: 'rebuilt', sinceMs: 3, untilMs: 9 }],
     points: Array.from({ length: points }, (_, index) => ({
       id: randomUUID(),
       held: index % 5 === 1,
@@ -98,11 +99,23 @@ describe('hostile bytes', () => {
     expect(forged((value) => void (value['tenant'] = { ...(value['tenant'] as object), chunkBytes: 5 }))).toThrow(
       'size',
     )
-    expect(forged((value) => void (value['version'] = 2))).toThrow('version 2')
+    expect(forged((value) => void (value['version'] = 3))).toThrow('version 3')
   })
 
   test('any value anywhere ends in one of our errors or a state', () => {
-    const keys = ['seq', 'timeMs', 'part', 'parts', 'gateway', 'tenant', 'agents', 'machines', 'points', 'jobs']
+    const keys = [
+      'seq',
+      'timeMs',
+      'part',
+      'parts',
+      'gateway',
+      'tenant',
+      'agents',
+      'machines',
+      'plans',
+      'points',
+      'jobs',
+    ]
     fc.assert(
       fc.property(fc.constantFrom(...keys), fc.jsonValue(), (key, value) => {
         try {

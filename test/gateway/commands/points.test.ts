@@ -1,12 +1,10 @@
 // The commands about restore points as a person runs them, on the folder of a stopped gateway and beside a running one.
 import { expect, test } from 'vitest'
 import { timeOf } from '../../../gateway/commands/points.ts'
-import { rulesAfter } from '../../../gateway/commands/retention.ts'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { EXIT } from '../../../protocol/host/exit.ts'
 import { DISKS_MAX } from '../../../protocol/limits.ts'
-import { RETENTION_OFF } from '../../../protocol/retention.ts'
-import { addBadRules, copyPoint } from '../../support/catalog-damage.ts'
+import { copyPoint } from '../../support/catalog-damage.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
 import { addAgent, addMachine, addPoint } from '../catalog.ts'
@@ -68,23 +66,6 @@ test('a time is a date, a date with time and zone, or a duration from now', () =
     '-1d',
   ])
     expect(() => timeOf(wrong, 5)).toThrow('not a')
-})
-
-test('options change the rules that they name, and none changes none', () => {
-  const before = { ...RETENTION_OFF, keepDaily: 7, lockDays: 2 }
-  expect(rulesAfter(before, {})).toBe(null)
-  expect(rulesAfter(before, { keepDaily: 0, keepWithin: 1.5 })).toEqual({
-    ...before,
-    keepDaily: 0,
-    keepWithinDays: 1.5,
-  })
-  expect(rulesAfter(before, { timeZone: 'Asia/Tokyo', lockDays: 0 })).toEqual({
-    ...before,
-    timeZone: 'Asia/Tokyo',
-    lockDays: 0,
-  })
-  const more = { keepLast: 1, tenant: 'acme', json: true, dryRun: true }
-  expect(rulesAfter(RETENTION_OFF, more)).toEqual({ ...RETENTION_OFF, keepLast: 1 })
 })
 
 test('points are listed, held, locked, planned and pruned on a stopped gateway, and the audit log has it all', async () => {
@@ -171,51 +152,25 @@ test('points with as many disks as there may be are listed, however many they ar
   expect(listed).toHaveLength(126)
 })
 
-test('rules are changed and removed without a look at all the others', async () => {
-  await using temp = await tempFolder()
-  const { data } = await furnish(temp)
-  const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--tenant', TENANT, '--data', data])
-  const set = jsonOf(await run('retention', '--keep-last', '2', '--json'))
-  expect(set).toMatchObject({ policies: [{ rules: { keepLast: 2 } }] })
-  // one that no answer can have in it stands for more than an answer holds
-  addBadRules(data, 'odd')
-  expect((await run('retention')).code).toBe(EXIT.failed)
-  const changed = jsonOf(await run('retention', '--keep-daily', '3', '--json'))
-  const rules = { ...RETENTION_OFF, keepLast: 2, keepDaily: 3 }
-  expect(changed).toEqual({ policies: [{ scope: 'tenant', name: '', rules }] })
-  expect((await run('retention', '--none')).stdout).toContain('no rules')
-})
-
-test('rules and groups are shown and changed beside a running gateway, and prune follows them', async () => {
+test('plans and groups are changed beside a running gateway, and prune follows them', async () => {
   await using temp = await tempFolder()
   const { data } = await furnish(temp)
   await using _gateway = await startGateway({ folder: data })
   const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--tenant', TENANT, '--data', data])
-  expect((await run('retention')).stdout).toBe('There are no rules: every restore point stays.\n')
-  const zone = ['--time-zone', 'Europe/Berlin']
-  const set = jsonOf(await run('retention', '--keep-daily', '3', ...zone, '--json'))
-  const rules = { ...RETENTION_OFF, keepDaily: 3, timeZone: 'Europe/Berlin' }
-  expect(set).toEqual({ policies: [{ scope: 'tenant', name: '', rules }] })
-  const typo = await run('retention', '--group', 'web', '--keep-last', '1', '--lock-days', '2')
-  expect([typo.code, typo.stderr]).toEqual([EXIT.failed, expect.stringContaining('--new-group')])
-  await run('retention', '--group', 'web', '--new-group', '--keep-last', '1', '--lock-days', '2')
+  expect((await run('plan', 'list')).stdout).toContain('every restore point stays')
+  await run('plan', 'set', 'all', '--keep-daily', '3', '--time-zone', 'Europe/Berlin', '--cover-others')
+  await run('plan', 'set', 'webs', '--cover-group', 'web', '--keep-last', '1', '--lock-days', '2')
   // what is not named stays
-  const changed = jsonOf(await run('retention', '--group', 'web', '--keep-within', '12h', '--json'))
-  const web = {
-    scope: 'group',
-    name: 'web',
-    rules: { ...RETENTION_OFF, keepLast: 1, keepWithinDays: 0.5, lockDays: 2 },
-  }
-  expect(changed).toEqual({ policies: [web] })
-  expect(jsonOf(await run('retention', '--json'))).toEqual({ policies: [{ scope: 'tenant', name: '', rules }, web] })
-  expect(jsonOf(await run('retention', '--machine', 'db1', '--json'))).toEqual({ policies: [] })
-  const policy = await run('policy', 'web1', '--group', 'web')
-  expect(policy.stdout).toContain('group: web')
-  expect(jsonOf(await run('policy', 'web1', '--json'))).toMatchObject({ group: 'web' })
+  await run('plan', 'set', 'webs', '--keep-within', '12h')
+  expect(jsonOf(await run('plan', 'list', '--json'))).toMatchObject({
+    plans: [
+      { name: 'all', keep: { daily: 3, last: 0 }, timeZone: 'Europe/Berlin', covers: { others: true } },
+      { name: 'webs', keep: { last: 1, withinDays: 0.5 }, lockDays: 2, covers: { groups: ['web'] } },
+    ],
+  })
+  expect((await run('machine', 'group', 'web1', 'web')).stdout).toBe('web1: group web; plan webs\n')
   expect(jsonOf(await run('prune', '--json'))).toMatchObject({ tenants: [{ pointCount: 6, removed: 2 }] })
-  expect((await run('policy', 'web1', '--group', 'none')).stdout).toContain('group: none')
-  expect((await run('retention', '--group', 'web', '--none')).stdout).toContain('no rules')
-  expect(jsonOf(await run('retention', '--json'))).toEqual({ policies: [{ scope: 'tenant', name: '', rules }] })
+  expect((await run('machine', 'group', 'web1', 'none')).stdout).toBe('web1: group none; plan all\n')
 })
 
 test('what does not go together, and what is not a value, is refused before anything happens', async () => {
@@ -227,13 +182,15 @@ test('what does not go together, and what is not a value, is refused before anyt
     ['prune', ...of, '--time-zone', 'UTC'],
     ['prune', ...of, '--keep-last', '1', '--point', 'abcd'],
     ['hold', 'abcd', ...of, '--until', '1d', '--release'],
-    ['retention', ...of, '--none', '--keep-last', '1'],
-    ['retention', ...of, '--group', 'none'],
-    ['retention', ...of, '--keep-within', '999999d'],
+    ['plan', 'set', 'p', ...of, '--cover-group', 'none'],
+    ['plan', 'set', 'p', ...of, '--keep-within', '999999d'],
+    ['plan', 'next', 'p', ...of, '--machine', 'db1'],
     ['prune', ...of, '--keep-within', '36501d'],
     ['verify', ...of, '--older-than', '36501d'],
     ['hold', 'abcd', ...of, '--until', '2027-02-31'],
-    ['retention', ...of, '--machine', 'db1', '--group', 'web', '--keep-last', '1'],
+    ['plan', 'set', 'p', ...of, '--schedule', 'sometimes'],
+    ['retention', ...of],
+    ['policy', 'db1', ...of, '--consistency', 'none'],
   ]) {
     const { code, stdout, stderr } = await runGateway([...args, '--data', data])
     expect([args, code, stdout]).toEqual([args, EXIT.usage, ''])

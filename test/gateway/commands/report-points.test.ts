@@ -1,7 +1,6 @@
 // Points, plans and rules for people.
 import { expect, test } from 'vitest'
-import { holdLine, pointCells, pruneLines, ruleCells, timeText } from '../../../gateway/commands/report-points.ts'
-import { RETENTION_OFF } from '../../../protocol/retention.ts'
+import { holdLine, pointCells, pruneLines, timeText } from '../../../gateway/commands/report-points.ts'
 import type { Point } from '../../../protocol/schemas.ts'
 
 const ID = '0192aaaa-0000-4000-8000-0000c0ffee42'
@@ -74,23 +73,5 @@ test('a dry run shows every point with what keeps it, in the order of machines a
   ])
   expect(pruneLines('acme', { points: [], pointCount: 1, removed: 0 }, false)).toEqual([
     'acme: 0 of 1 restore point removed.',
-  ])
-})
-
-test('rules: what they keep, in whose time, and what they lock', () => {
-  const rules = { ...RETENTION_OFF, keepLast: 2, keepYearly: 1, keepWithinDays: 1, timeZone: 'Asia/Tokyo', lockDays: 7 }
-  expect(ruleCells({ scope: 'tenant', name: '', rules })).toEqual([
-    'tenant',
-    '-',
-    'last 2, yearly 1, within 1 day',
-    'Asia/Tokyo',
-    '7 days',
-  ])
-  expect(ruleCells({ scope: 'group', name: 'web', rules: RETENTION_OFF })).toEqual([
-    'group',
-    'web',
-    'everything',
-    'UTC',
-    '-',
   ])
 })

@@ -5,6 +5,7 @@ import { cp, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { chunkCount, hex } from '../../../protocol/chunk.ts'
+import { PLAN_RULES_DEFAULT } from '../../../protocol/plans.ts'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { leaves } from '../../../gateway/trees/leaves.ts'
@@ -52,12 +53,24 @@ const expectImages = async (datastore: Datastore): Promise<void> => {
   }
 }
 
+/** The rules that its group had, which are a plan now. */
+const expectPlans = async ({ catalog }: Datastore): Promise<void> => {
+  const { id: tenant } = (await catalog.tenants.byName({ name: expected.tenant }))!
+  const keep = { ...PLAN_RULES_DEFAULT.keep, last: 3 }
+  const covers = { ...PLAN_RULES_DEFAULT.covers, groups: ['databases'] }
+  const plan = { ...PLAN_RULES_DEFAULT, name: 'group-databases', keep, covers }
+  expect(await catalog.plans.list({ tenant })).toEqual([plan])
+  expect(await catalog.plans.of({ tenant, machine: 'db1' })).toEqual(plan)
+  expect(await catalog.plans.of({ tenant, machine: 'web1' })).toBe(null)
+}
+
 test('opens, and every image is what it was', async () => {
   await using folder = await temporaryFolder()
   await cp(FIXTURE, folder.path, { recursive: true })
   await using datastore = await openDatastore(folder.path)
   expect(datastore.report).toMatchObject({ damaged: [], unknown: [] })
   await expectImages(datastore)
+  await expectPlans(datastore)
   expect(await datastore.catalog.condition.examine({ trusted: false })).toEqual([])
   expect(await datastore.catalog.audit.check({ after: null })).toMatchObject({ brokenSeq: null, done: true })
 })
@@ -76,6 +89,7 @@ test('is found again in its packs and its old catalog', async () => {
   expect(await jobsIn(folder.path)).toEqual(jobs)
   await using datastore = await openDatastore(folder.path)
   await expectImages(datastore)
+  await expectPlans(datastore)
 })
 
 test('is found again in its packs alone', async () => {
@@ -97,4 +111,5 @@ test('is found again in its packs alone', async () => {
   const { id: tenant } = (await datastore.catalog.tenants.byName({ name: expected.tenant }))!
   const machine = await datastore.catalog.machines.get({ tenant, name: 'db1' })
   expect(machine).toMatchObject({ host: 'host', policy: { consistency: 'freeze' } })
+  await expectPlans(datastore)
 })

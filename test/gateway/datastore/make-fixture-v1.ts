@@ -1,6 +1,5 @@
 // Makes the datastore that every later version must open: `node test/gateway/datastore/make-fixture-v1.ts`; to be run again
 // only while version 1 is not released.
-import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -8,7 +7,7 @@ import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import { compactCatalog, forgetPoints } from '../../support/catalog-damage.ts'
 import { Dice } from '../../support/model-dice.ts'
-import { revokeAgent, startJob } from '../catalog.ts'
+import { revokeAgent, setPlan, startJob } from '../catalog.ts'
 import { Stand, type Plains } from '../chains/script.ts'
 import { CHUNK_BYTES } from './fixture.ts'
 
@@ -64,8 +63,8 @@ const locked = await add(web, [...disk.slice(0, 10), dice.bytes(700)], 3000)
 await add(old, Array<null>(64).fill(null), 4000)
 await catalog.points.hold({ tenant, id: held, held: true })
 await catalog.points.lock({ tenant, id: locked, untilMs: LOCKED_UNTIL_MS })
-await catalog.machines.configure({ tenant, name: 'db1', group: 'databases' })
-await catalog.retention.set({ tenant, scope: 'group', name: 'databases', rules: { ...RETENTION_OFF, keepLast: 3 } })
+await catalog.machines.setGroup({ tenant, name: 'db1', group: 'databases' })
+await setPlan(catalog, stand.tenant, 'group-databases', { keep: { last: 3 } }, { groups: ['databases'] })
 await revokeAgent(catalog, stand.tenant, old.agent)
 forgetPoints(stand.folder, [pruned])
 await catalog.audit.appendAll({

@@ -10,12 +10,10 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { encodeFrame, errorFrame } from '../../../protocol/frames.ts'
 import { ANSWER, DOWN, RUN, UP, type Job, type Params } from '../../../protocol/methods.ts'
 import type { Handlers, OpenCall, Peer } from '../../../protocol/peer.ts'
-import { RETENTION_OFF } from '../../../protocol/retention.ts'
-import type { PolicyChange } from '../../../protocol/schemas.ts'
 import { Damager } from '../../support/damage.ts'
 import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
-import { addAgent, addMachine, fullDisk, incrementalDisk, startJob } from '../catalog.ts'
+import { addAgent, addMachine, fullDisk, incrementalDisk, setPlan, startJob } from '../catalog.ts'
 import { joinIds, Stand, type Runs } from '../chains/script.ts'
 import { addTenant, CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
@@ -145,8 +143,7 @@ test('a backup goes from its order to a restore point, which is the next one’s
   await call.send(zeroes(2))
   call.end()
   expect(await call.result).toEqual({ root: null })
-  const rules = { ...RETENTION_OFF, lockDays: 2 }
-  await datastore.catalog.retention.set({ tenant: tenant.id, scope: 'tenant', name: '', rules })
+  await setPlan(datastore.catalog, tenant, 'p', { lockDays: 2 })
   expect(await setting.commit(job)).toEqual({ point: job })
   expect(await setting.commit(job)).toEqual({ point: job })
   const point = await datastore.catalog.points.find({ tenant: tenant.id, agent: null, prefix: job })
@@ -438,14 +435,13 @@ test('a job that was ended beside the gateway ends its watch too', async () => {
   expect(await watch.result).toMatchObject({ state: 'failed', error: { code: 'AGENT_REVOKED' } })
 })
 
-test('what the machine’s policy refuses when a backup begins fails its job, and whoever watches it is told', async () => {
+test('what the machine’s plan refuses when a backup begins fails its job, and whoever watches it is told', async () => {
   await using setting = await Setting.open()
   const { agent } = setting.connect()
   const { stand, machine } = setting
   const { job } = await setting.start()
-  // after the order, of which the agent knows only the policy before
-  const about = { tenant: stand.tenant.id, name: machine.name }
-  await stand.datastore.catalog.machines.configure({ ...about, policy: { refuseFull: ['first'] } })
+  // after the order, of which the agent knows only the plan before
+  await setPlan(stand.datastore.catalog, stand.tenant, 'p', { refuseFull: ['first'] })
   const watch = agent.open('jobs.watch', { job })
   const begun = setting.begin(job)
   void setting.backups.released(machine.agent, job)
@@ -454,16 +450,15 @@ test('what the machine’s policy refuses when a backup begins fails its job, an
   expect(await watch.result).toMatchObject({ state: 'failed', error, disks: [] })
   await setting.fail(job)
   expect(await setting.view(job)).toMatchObject({ state: 'failed', error })
-  await stand.datastore.catalog.machines.configure({ ...about, policy: { refuseFull: [] } })
+  await setPlan(stand.datastore.catalog, stand.tenant, 'p', { refuseFull: [] })
   await setting.begin((await setting.start()).job)
 })
 
-test('a disk that the policy wants and that is left out ends the job before anything is sent', async () => {
+test('a disk that the plan wants and that is left out ends the job before anything is sent', async () => {
   await using setting = await Setting.open()
   setting.connect()
   const { stand, machine, backups } = setting
-  const policy: PolicyChange = { refuseLeftOut: ['unplugged'] }
-  await stand.datastore.catalog.machines.configure({ tenant: stand.tenant.id, name: machine.name, policy })
+  await setPlan(stand.datastore.catalog, stand.tenant, 'p', { refuseLeftOut: ['unplugged'] })
   const { job } = await setting.start()
   const leftOut = [
     { name: 'cd', reason: 'read-only' as const },

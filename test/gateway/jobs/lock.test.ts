@@ -1,27 +1,20 @@
-// The lock of new points: from the nearest policy, in parts of days, and none where none says so.
+// The lock of new points: from the plan of the machine, in parts of days, and none where no plan says so.
 import { expect, test } from 'vitest'
 import { lockOfNewPoint } from '../../../gateway/jobs/lock.ts'
-import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { testAuthority } from '../auth/test-authority.ts'
-import { addAgent, addMachine } from '../catalog.ts'
+import { addAgent, addMachine, setPlan } from '../catalog.ts'
 
-test('a new point is locked for as long as the nearest policy says', async () => {
+test('a new point is locked for as long as the plan of its machine says', async () => {
   await using authority = await testAuthority()
   const { catalog, acme } = authority
   await addMachine(catalog, acme, await addAgent(catalog, acme), 'db1')
   const lock = (): Promise<number | null> => lockOfNewPoint(catalog, acme, 'db1', 1000)
-  const set = (scope: 'tenant' | 'machine', lockDays: number): Promise<void> =>
-    catalog.retention.set({
-      tenant: acme.id,
-      scope,
-      name: scope === 'tenant' ? '' : 'db1',
-      rules: { ...RETENTION_OFF, lockDays },
-    })
   expect(await lock()).toBe(null)
-  await set('tenant', 0.5)
+  await setPlan(catalog, acme, 'all', { lockDays: 0.5 })
   expect(await lock()).toBe(1000 + 12 * 3_600_000)
-  await set('machine', 0)
+  await setPlan(catalog, acme, 'own', { lockDays: 0 }, { machines: ['db1'] })
   expect(await lock()).toBe(null)
-  await set('machine', 2)
+  // one that is off locks all the same
+  await setPlan(catalog, acme, 'own', { lockDays: 2, enabled: false }, { machines: ['db1'] })
   expect(await lock()).toBe(1000 + 48 * 3_600_000)
 })

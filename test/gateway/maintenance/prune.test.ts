@@ -9,9 +9,9 @@ import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
 import { prune } from '../../../gateway/maintenance/prune.ts'
 import type { Params, Result } from '../../../protocol/methods.ts'
-import { RETENTION_OFF, type Retention } from '../../../protocol/retention.ts'
+import { KEEP_OFF } from '../../../protocol/plans.ts'
 import { codeOf, testAuthority } from '../auth/test-authority.ts'
-import { addAgent, addMachine, addPoint } from '../catalog.ts'
+import { addAgent, addMachine, addPoint, setPlan } from '../catalog.ts'
 
 const BY = { subject: 'anna', role: 'operator' } as const
 const HOUR_MS = 3_600_000
@@ -38,33 +38,23 @@ const furnish = async (catalog: Catalog, tenant: Tenant, names: string[]): Promi
   return points
 }
 
-const setRules = (
-  catalog: Catalog,
-  tenant: Tenant,
-  scope: 'tenant' | 'group' | 'machine',
-  name: string,
-  rules: Partial<Retention>,
-): Promise<void> =>
-  catalog.retention.set({
-    tenant: tenant.id,
-    scope,
-    name,
-    rules: { ...RETENTION_OFF, ...rules },
-  })
+const RULES = { keep: KEEP_OFF, timeZone: 'UTC' }
+
+const keepLast = (last: number) => ({ ...RULES, keep: { ...KEEP_OFF, last } })
 
 const left = async (catalog: Catalog, tenant: Tenant, machine: string): Promise<number[]> =>
   (await catalog.retention.points({ tenant: tenant.id, machine })).map(({ timeMs }) => timeMs / HOUR_MS)
 
-test('each machine by its nearest rules; one without rules keeps all; another tenant is not touched', async () => {
+test('each machine by its plan; one without rules keeps all; another tenant is not touched', async () => {
   await using authority = await testAuthority()
   const { catalog, acme, other } = authority
   await furnish(catalog, acme, ['a', 'b', 'c'])
   await furnish(catalog, other, ['a'])
   expect(await asked(catalog, acme)).toMatchObject({ pointCount: 15, removed: 0 })
-  await setRules(catalog, acme, 'tenant', '', { keepLast: 3 })
-  await setRules(catalog, acme, 'group', 'web', { keepHourly: 2 })
-  await setRules(catalog, acme, 'machine', 'c', { lockDays: 5 })
-  await catalog.machines.configure({ tenant: acme.id, name: 'b', group: 'web' })
+  await setPlan(catalog, acme, 'all', { keep: { last: 3 } })
+  await setPlan(catalog, acme, 'webs', { keep: { hourly: 2 } }, { groups: ['web'] })
+  await setPlan(catalog, acme, 'own', { lockDays: 5 }, { machines: ['c'] })
+  await catalog.machines.setGroup({ tenant: acme.id, name: 'b', group: 'web' })
   const dry = await asked(catalog, acme, { dryRun: true })
   expect(dry).toMatchObject({ pointCount: 15, removed: 5 })
   // those that go come first
@@ -95,15 +85,15 @@ test('each machine by its nearest rules; one without rules keeps all; another te
   expect(await asked(catalog, acme)).toMatchObject({ pointCount: 10, removed: 0 })
 })
 
-test('a machine, a group, and rules of the call in place of the policies', async () => {
+test('a machine, a group, and rules of the call in place of the plans', async () => {
   await using authority = await testAuthority()
   const { catalog, acme } = authority
   await furnish(catalog, acme, ['a', 'b', 'c'])
-  await catalog.machines.configure({ tenant: acme.id, name: 'b', group: 'web' })
-  const rules = { ...RETENTION_OFF, keepLast: 1 }
-  await setRules(catalog, acme, 'tenant', '', { keepLast: 4 })
+  await catalog.machines.setGroup({ tenant: acme.id, name: 'b', group: 'web' })
+  const rules = keepLast(1)
+  await setPlan(catalog, acme, 'all', { keep: { last: 4 } })
   expect(await asked(catalog, acme, { machine: 'a', rules })).toMatchObject({ pointCount: 5, removed: 4 })
-  expect(await asked(catalog, acme, { group: 'web', rules: { ...rules, keepLast: 2 } })).toMatchObject({ removed: 3 })
+  expect(await asked(catalog, acme, { group: 'web', rules: keepLast(2) })).toMatchObject({ removed: 3 })
   expect(await asked(catalog, acme, { machine: 'c' })).toMatchObject({ removed: 1 })
   for (const [machine, hours] of [
     ['a', [5]],
@@ -141,7 +131,7 @@ test('points by name go whatever the rules say, the last one too; a protected on
   expect(await codeOf(asked(catalog, acme, { points: [randomUUID()] }))).toBe('NOT_FOUND')
   expect(await codeOf(asked(catalog, other, { points: [a[1]!] }))).toBe('NOT_FOUND')
   expect(await codeOf(asked(catalog, acme, { points: [a[1]!], machine: 'a' }))).toBe('PARAMS_INVALID')
-  expect(await codeOf(asked(catalog, acme, { points: [a[1]!], rules: RETENTION_OFF }))).toBe('PARAMS_INVALID')
+  expect(await codeOf(asked(catalog, acme, { points: [a[1]!], rules: RULES }))).toBe('PARAMS_INVALID')
   expect(await left(catalog, acme, 'a')).toEqual([4, 3, 2])
 })
 
@@ -153,7 +143,7 @@ test('a point that is held between plan and removal stays, and is reported as ke
   using _armed = armFailpoints((name) => {
     if (name === 'prune') holding.push(catalog.points.hold({ tenant: acme.id, id: a[1]!, held: true }))
   })
-  const done = await asked(catalog, acme, { rules: { ...RETENTION_OFF, keepLast: 3 } })
+  const done = await asked(catalog, acme, { rules: keepLast(3) })
   await Promise.all(holding)
   expect(holding).toHaveLength(1)
   expect(done).toMatchObject({ pointCount: 5, removed: 1 })
@@ -173,7 +163,7 @@ test('a point of an older program that has no disk, or none with a byte, displac
   const { a } = (await furnish(catalog, acme, ['a'])) as { a: string[] }
   forgetDisks(folder, a[4]!)
   setDiskSizes(folder, 0, a[3]!)
-  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  const rules = keepLast(1)
   const { points } = await asked(catalog, acme, { rules, dryRun: true })
   expect(points.map(({ timeMs, keptBy }) => [timeMs / HOUR_MS, keptBy.join(',')])).toEqual([
     [5, ''],
@@ -200,7 +190,7 @@ test('the point that the next backup continues stays while newer ones have no ch
     made.push(await addPoint(catalog, acme, machine, { timeMs, nowMs: timeMs, checkpoint }))
   }
   for (const checkpoint of [true, true, false, false]) await add(checkpoint)
-  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  const rules = keepLast(1)
   const done = await asked(catalog, acme, { rules })
   expect(done.points.map(({ timeMs, keptBy }) => [timeMs / HOUR_MS, keptBy.join(',')])).toEqual([
     [3, ''],
@@ -229,11 +219,11 @@ test('a removal that fails leaves every point where it is', async () => {
     using _armed = armFailpoints((name) => {
       if (name === 'transaction.before') throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
     })
-    expect(await codeOf(asked(catalog, acme, { rules: { ...RETENTION_OFF, keepLast: 1 } }))).not.toBe('none')
+    expect(await codeOf(asked(catalog, acme, { rules: keepLast(1) }))).not.toBe('none')
   }
   expect(await left(catalog, acme, 'a')).toHaveLength(5)
   expect(await left(catalog, acme, 'b')).toHaveLength(5)
-  expect(await asked(catalog, acme, { rules: { ...RETENTION_OFF, keepLast: 1 } })).toMatchObject({ removed: 8 })
+  expect(await asked(catalog, acme, { rules: keepLast(1) })).toMatchObject({ removed: 8 })
 })
 
 test('what rules let go of is removed a few at a time, so that backups of everybody go on between', async () => {
@@ -249,7 +239,7 @@ test('what rules let go of is removed a few at a time, so that backups of everyb
     if (name === 'points.remove') removals.push((args as { points: readonly string[] }).points.length)
     return call()
   })
-  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  const rules = keepLast(1)
   expect((await asked(watched, acme, { rules })).removed).toBe(119)
   expect(removals).toEqual([50, 50, 19])
   expect(await left(catalog, acme, 'a')).toHaveLength(1)

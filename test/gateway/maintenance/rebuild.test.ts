@@ -1,8 +1,6 @@
 // Rebuilds: the catalog deleted, truncated, rolled back or damaged, packs hurt in every way; what comes back is what was
 // there, and what does not is listed.
 import { announced } from '../../support/announced.ts'
-import { RETENTION_OFF } from '../../../protocol/retention.ts'
-import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { appendFile, cp, mkdir, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
@@ -26,7 +24,7 @@ import { manifestOf } from '../../../gateway/catalog/manifest.ts'
 import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import type { RebuildReport } from '../../../gateway/maintenance/rebuild-report.ts'
 import { sizeOf, Stand, type Plains } from '../chains/script.ts'
-import { revokeAgent, startJob } from '../catalog.ts'
+import { revokeAgent, setPlan, startJob } from '../catalog.ts'
 import { packedRows, rowsBeside, setSchemaVersion } from '../../support/catalog-damage.ts'
 import { Dice } from '../../support/model-dice.ts'
 import { addTenant, memoryLog, newManifest, openDatastore, temporaryFolder, touch } from '../datastore/fixture.ts'
@@ -74,13 +72,10 @@ const world = async (): Promise<World> => {
   await add(two, Array<null>(5).fill(null), 60)
   await catalog.points.hold({ tenant: tenant.id, id: held, held: true })
   await catalog.points.lock({ tenant: tenant.id, id: locked, untilMs: 99_000 })
-  await catalog.machines.configure({ tenant: tenant.id, name: 'one', group: 'g' })
-  await catalog.retention.set({
-    tenant: tenant.id,
-    scope: 'group',
-    name: 'g',
-    rules: { ...RETENTION_OFF, keepLast: 3 },
-  })
+  await catalog.machines.setGroup({ tenant: tenant.id, name: 'one', group: 'g' })
+  await setPlan(catalog, tenant, 'kept', { keep: { last: 3 } }, { groups: ['g'] })
+  const exclusion = { by: 'ann', reason: 'rebuilt', sinceMs: 5, untilMs: null }
+  await catalog.plans.exclude({ tenant: tenant.id, machine: 'two', exclusion })
   removePoints(stand, pruned)
   points.delete(pruned)
   await stand.datastore.tenantStore(tenant).writeState()
@@ -618,10 +613,11 @@ describe('several tenants', () => {
     const { stand, folder } = place
     await stand.reopen()
     const { catalog } = stand.datastore
-    const policy = { ...POLICY_DEFAULT, note: 'x'.repeat(60_000) }
-    const agent = (await catalog.agents.list({ tenant: stand.tenant.id, after: null, limit: 99 }))[0]!.id
-    const machines = Array.from({ length: 80 }, (_, index) => announced(`m${index}`))
-    await catalog.machines.declare({ tenant: stand.tenant.id, agent, machines, policy, nowMs: 3 })
+    const plans = Array.from({ length: 80 }, (_, index) => {
+      const machines = Array.from({ length: 950 }, (_, at) => `m${index}-${at}`.padEnd(63, 'x'))
+      return { name: `plan${index}`, covers: { machines } }
+    })
+    await catalog.plans.apply({ tenant: stand.tenant.id, plans, merge: true })
     await stand.datastore.tenantStore(stand.tenant).writeState()
     await stand.datastore[Symbol.asyncDispose]()
     const before = packedRows(folder)
@@ -649,8 +645,8 @@ test('a site is a grant that a rebuilt catalog has, and one that was taken back 
   const { catalog } = stand.datastore
   const [one, two] = (await catalog.agents.list({ tenant, after: null, limit: 99 })).map(({ id }) => id)
   for (const id of [one!, two!]) await catalog.agents.setSite({ tenant, id, site: 'dc1' })
-  const { name, agent, policy } = (await catalog.machines.list({ tenant, agent: null, after: null, limit: 1 }))[0]!
-  await catalog.machines.declare({ tenant, agent, machines: [announced(name, { uuid })], policy, nowMs: 3 })
+  const { name, agent } = (await catalog.machines.list({ tenant, agent: null, after: null, limit: 1 }))[0]!
+  await catalog.machines.declare({ tenant, agent, machines: [announced(name, { uuid })], nowMs: 3 })
   await stand.datastore.tenantStore(stand.tenant).writeState()
   await catalog.agents.setSite({ tenant, id: two!, site: null })
   await stand.datastore.tenantStore(stand.tenant).writeState()

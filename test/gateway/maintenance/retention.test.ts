@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isOff, planRetention, protectedBy, type PlannedPoint } from '../../../gateway/maintenance/retention.ts'
-import { RETENTION_OFF, type Retention } from '../../../protocol/retention.ts'
+import { KEEP_OFF, type KeepRules, type PruneRules } from '../../../protocol/plans.ts'
 
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
@@ -24,10 +24,13 @@ const pointAt = (time: string | number, more: Partial<PlannedPoint> = {}): Plann
   }
 }
 
-const rulesOf = (rules: Partial<Retention>): Retention => ({ ...RETENTION_OFF, ...rules })
+/** Rules, with the zone whose clock counts. */
+type Said = Partial<KeepRules> & { readonly timeZone?: string }
+
+const rulesOf = ({ timeZone = 'UTC', ...keep }: Said): PruneRules => ({ keep: { ...KEEP_OFF, ...keep }, timeZone })
 
 /** What the plan keeps, newest first, as `time: reasons`; the reason that every newest point has is left out. */
-const kept = (points: readonly PlannedPoint[], rules: Partial<Retention>, nowMs = 2 ** 50): string[] =>
+const kept = (points: readonly PlannedPoint[], rules: Said, nowMs = 2 ** 50): string[] =>
   planRetention(points, rulesOf(rules), nowMs)
     .map(({ point, keptBy }) => [point.id, keptBy.filter((reason) => reason !== 'last-good').join(' ')])
     .filter(([, reasons]) => reasons !== '')
@@ -62,7 +65,7 @@ describe('tables worked out by hand', () => {
       '2023-06-01T00:00Z', // 2024 has none
       '2022-06-01T00:00Z',
     ])
-    const rules = { keepLast: 2, keepHourly: 2, keepDaily: 2, keepWeekly: 2, keepMonthly: 2, keepYearly: 2 }
+    const rules = { last: 2, hourly: 2, daily: 2, weekly: 2, monthly: 2, yearly: 2 }
     expect(kept(points, rules)).toEqual([
       '2026-11-20T12:40Z: last',
       '2026-11-20T12:10Z: last',
@@ -81,45 +84,42 @@ describe('tables worked out by hand', () => {
 
   test('a rule alone counts its periods from the newest point, not from now', () => {
     const points = at(['2020-03-05T10:00Z', '2020-03-05T09:00Z', '2020-03-04T10:00Z', '2020-03-01T10:00Z'])
-    expect(kept(points, { keepDaily: 2 })).toEqual(['2020-03-05T10:00Z: daily', '2020-03-04T10:00Z: daily'])
-    expect(kept(points, { keepLast: 1 })).toEqual(['2020-03-05T10:00Z: last'])
-    expect(kept(points, { keepLast: 99 })).toHaveLength(4)
+    expect(kept(points, { daily: 2 })).toEqual(['2020-03-05T10:00Z: daily', '2020-03-04T10:00Z: daily'])
+    expect(kept(points, { last: 1 })).toEqual(['2020-03-05T10:00Z: last'])
+    expect(kept(points, { last: 99 })).toHaveLength(4)
   })
 
   test('a week that lies in two months does not keep a month from its own newest point', () => {
     // week 5 of 2026 is 26 January to 1 February
     const points = at(['2026-02-01T12:00Z', '2026-01-31T12:00Z', '2026-01-20T12:00Z'])
-    expect(kept(points, { keepWeekly: 1, keepMonthly: 2 })).toEqual([
-      '2026-02-01T12:00Z: weekly',
-      '2026-01-31T12:00Z: monthly',
-    ])
+    expect(kept(points, { weekly: 1, monthly: 2 })).toEqual(['2026-02-01T12:00Z: weekly', '2026-01-31T12:00Z: monthly'])
   })
 
   test('within counts back from the newest point, to the millisecond, and takes nothing from the other rules', () => {
     const newest = Date.parse('2026-11-20T12:00Z')
     const points = [newest, newest - DAY_MS, newest - 2 * DAY_MS, newest - 2 * DAY_MS - 1].map((ms) => pointAt(ms))
-    expect(kept(points, { keepWithinDays: 2 })).toEqual(points.slice(0, 3).map(({ id }) => `${id}: within`))
-    expect(kept(points, { keepWithinDays: 0.5, keepDaily: 2 })).toEqual([
+    expect(kept(points, { withinDays: 2 })).toEqual(points.slice(0, 3).map(({ id }) => `${id}: within`))
+    expect(kept(points, { withinDays: 0.5, daily: 2 })).toEqual([
       `${newest}: daily within`,
       `${newest - DAY_MS}: daily`,
     ])
   })
 
-  test('rules that are all off keep everything, whatever the zone and the lock say', () => {
+  test('rules that are all off keep everything, whatever the zone says', () => {
     const points = at(['2026-11-20T12:00Z', '2020-01-01T00:00Z'])
-    expect(kept(points, { timeZone: 'Asia/Tokyo', lockDays: 9 })).toEqual([
+    expect(kept(points, { timeZone: 'Asia/Tokyo' })).toEqual([
       '2026-11-20T12:00Z: no-rules',
       '2020-01-01T00:00Z: no-rules',
     ])
-    expect(isOff(RETENTION_OFF)).toBe(true)
-    expect(planRetention([], RETENTION_OFF, 0)).toEqual([])
-    expect(planRetention([], rulesOf({ keepLast: 1 }), 0)).toEqual([])
+    expect(isOff(KEEP_OFF)).toBe(true)
+    expect(planRetention([], rulesOf({}), 0)).toEqual([])
+    expect(planRetention([], rulesOf({ last: 1 }), 0)).toEqual([])
   })
 
   test('points of the same instant are told apart by their ids, the same way each time', () => {
     const points = ['b', 'a', 'c'].map((id) => pointAt(5, { id }))
-    expect(kept(points, { keepLast: 1 })).toEqual(['c: last'])
-    expect(kept(points.toReversed(), { keepLast: 1 })).toEqual(['c: last'])
+    expect(kept(points, { last: 1 })).toEqual(['c: last'])
+    expect(kept(points.toReversed(), { last: 1 })).toEqual(['c: last'])
   })
 })
 
@@ -145,7 +145,7 @@ describe('weeks at the turn of the year', () => {
       [0, 1, 3],
     ],
   ])('%j', (times, weeks) => {
-    expect(kept(at(times), { keepWeekly: 9 })).toEqual(weeks.map((index) => `${times[index]}: weekly`))
+    expect(kept(at(times), { weekly: 9 })).toEqual(weeks.map((index) => `${times[index]}: weekly`))
   })
 })
 
@@ -153,25 +153,25 @@ describe('the policy’s own time zone', () => {
   test('a day begins at midnight of the zone', () => {
     // midnight of 20 November is 23:00Z in Berlin, 15:00Z in Tokyo, 05:00Z in New York, 18:15Z in Kathmandu
     const points = at(['2026-11-20T05:00Z', '2026-11-20T04:59Z', '2026-11-19T23:00Z', '2026-11-19T22:59Z'])
-    const days = (timeZone: string): string[] => kept(points, { keepDaily: 9, timeZone }).map((row) => row.slice(0, 17))
+    const days = (timeZone: string): string[] => kept(points, { daily: 9, timeZone }).map((row) => row.slice(0, 17))
     expect(days('UTC')).toEqual(['2026-11-20T05:00Z', '2026-11-19T23:00Z'])
     expect(days('Europe/Berlin')).toEqual(['2026-11-20T05:00Z', '2026-11-19T22:59Z'])
     expect(days('America/New_York')).toEqual(['2026-11-20T05:00Z', '2026-11-20T04:59Z'])
     expect(days('Asia/Tokyo')).toEqual(['2026-11-20T05:00Z'])
     const nepal = at(['2026-11-19T18:15Z', '2026-11-19T18:14Z'])
-    expect(kept(nepal, { keepDaily: 9, timeZone: 'Asia/Kathmandu' })).toHaveLength(2)
+    expect(kept(nepal, { daily: 9, timeZone: 'Asia/Kathmandu' })).toHaveLength(2)
   })
 
   test('a day of 23 hours has 23 of them, and one of 25 has 24: the hour that the clock repeats is one', () => {
     // Berlin: 29 March 2026 from 2 to 3, 25 October 2026 from 3 to 2
     const hours = (from: string, count: number): PlannedPoint[] =>
       Array.from({ length: count }, (_, index) => pointAt(Date.parse(from) + index * HOUR_MS))
-    const rules = { keepHourly: 99, timeZone: 'Europe/Berlin' }
+    const rules = { hourly: 99, timeZone: 'Europe/Berlin' }
     expect(kept(hours('2026-03-28T23:00Z', 23), rules)).toHaveLength(23)
-    expect(kept(hours('2026-03-28T23:00Z', 23), { keepDaily: 9, timeZone: 'Europe/Berlin' })).toHaveLength(1)
+    expect(kept(hours('2026-03-28T23:00Z', 23), { daily: 9, timeZone: 'Europe/Berlin' })).toHaveLength(1)
     expect(kept(hours('2026-10-24T22:00Z', 25), rules)).toHaveLength(24)
-    expect(kept(hours('2026-10-24T22:00Z', 25), { keepDaily: 9, timeZone: 'Europe/Berlin' })).toHaveLength(1)
-    expect(kept(hours('2026-10-24T22:00Z', 26), { keepDaily: 9, timeZone: 'Europe/Berlin' })).toHaveLength(2)
+    expect(kept(hours('2026-10-24T22:00Z', 25), { daily: 9, timeZone: 'Europe/Berlin' })).toHaveLength(1)
+    expect(kept(hours('2026-10-24T22:00Z', 26), { daily: 9, timeZone: 'Europe/Berlin' })).toHaveLength(2)
     // 00:30Z and 01:30Z are both half past two
     expect(kept(at(['2026-10-25T01:30Z', '2026-10-25T00:30Z']), rules)).toEqual(['2026-10-25T01:30Z: hourly'])
   })
@@ -179,21 +179,21 @@ describe('the policy’s own time zone', () => {
   test('a clock that jumps by half an hour, and a day that a zone never had', () => {
     // Lord Howe: 4 October 2026 from 2:00 to 2:30; 15:45Z is 2:45
     expect(
-      kept(at(['2026-10-03T15:45Z', '2026-10-03T15:15Z']), { keepHourly: 9, timeZone: 'Australia/Lord_Howe' }),
+      kept(at(['2026-10-03T15:45Z', '2026-10-03T15:15Z']), { hourly: 9, timeZone: 'Australia/Lord_Howe' }),
     ).toEqual(['2026-10-03T15:45Z: hourly', '2026-10-03T15:15Z: hourly'])
     // Apia went from 29 to 31 December 2011
     const apia = at(['2011-12-30T10:30Z', '2011-12-30T09:30Z'])
-    expect(kept(apia, { keepDaily: 9, timeZone: 'Pacific/Apia' })).toHaveLength(2)
+    expect(kept(apia, { daily: 9, timeZone: 'Pacific/Apia' })).toHaveLength(2)
   })
 
   test('weeks, months and years turn by the zone’s clock as well', () => {
     const points = at(['2027-01-01T04:00Z', '2026-12-31T23:30Z', '2026-12-31T22:30Z'])
-    expect(kept(points, { keepYearly: 9, timeZone: 'Europe/Berlin' })).toHaveLength(2)
-    expect(kept(points, { keepYearly: 9, timeZone: 'America/New_York' })).toHaveLength(1)
-    expect(kept(points, { keepMonthly: 9, timeZone: 'America/New_York' })).toHaveLength(1)
+    expect(kept(points, { yearly: 9, timeZone: 'Europe/Berlin' })).toHaveLength(2)
+    expect(kept(points, { yearly: 9, timeZone: 'America/New_York' })).toHaveLength(1)
+    expect(kept(points, { monthly: 9, timeZone: 'America/New_York' })).toHaveLength(1)
     const monday = at(['2026-11-16T00:30Z', '2026-11-15T23:30Z', '2026-11-15T22:30Z'])
-    expect(kept(monday, { keepWeekly: 9 })).toHaveLength(2)
-    expect(kept(monday, { keepWeekly: 9, timeZone: 'Europe/Berlin' })).toEqual([
+    expect(kept(monday, { weekly: 9 })).toHaveLength(2)
+    expect(kept(monday, { weekly: 9, timeZone: 'Europe/Berlin' })).toEqual([
       '2026-11-16T00:30Z: weekly',
       '2026-11-15T22:30Z: weekly',
     ])
@@ -201,7 +201,7 @@ describe('the policy’s own time zone', () => {
 })
 
 describe('what stays though no rule keeps it', () => {
-  const rules = rulesOf({ keepLast: 1 })
+  const rules = { last: 1 }
 
   test('held, locked and in use, each by its name; a lock only until its time', () => {
     const points = [
@@ -219,7 +219,7 @@ describe('what stays though no rule keeps it', () => {
     const plan = (damaged: number[]): string[] =>
       planRetention(
         [9, 8, 7].map((ms) => pointAt(ms, { damaged: damaged.includes(ms) })),
-        rules,
+        rulesOf(rules),
         10,
       ).map(({ point, keptBy }) => `${point.id}: ${keptBy.join(' ')}`)
     expect(plan([])).toEqual(['9: last last-good', '8: ', '7: '])
@@ -231,7 +231,7 @@ describe('what stays though no rule keeps it', () => {
 
 describe('the point that the next backup continues', () => {
   /** The plan for points made one after another, the newest first: `c` has a checkpoint, `-` has none. */
-  const plan = (kinds: string, rules: Partial<Retention>, more: Record<number, Partial<PlannedPoint>> = {}): string[] =>
+  const plan = (kinds: string, rules: Said, more: Record<number, Partial<PlannedPoint>> = {}): string[] =>
     planRetention(
       kinds
         .split('')
@@ -253,19 +253,19 @@ describe('the point that the next backup continues', () => {
     // a machine that is only ever read has nothing to continue
     ['---', ['3: last last-good', '2: ', '1: ']],
   ])('%s', (kinds, expected) => {
-    expect(plan(kinds, { keepLast: 1 })).toEqual(expected)
+    expect(plan(kinds, { last: 1 })).toEqual(expected)
   })
 
   test('it is named beside the rules that keep it, damaged or not, with rules or without', () => {
-    expect(plan('-cc', { keepLast: 2 })).toEqual(['3: last last-good', '2: last next-base', '1: '])
-    expect(plan('--cc', { keepLast: 1 }, { 2: { damaged: true } })[2]).toBe('2: next-base')
+    expect(plan('-cc', { last: 2 })).toEqual(['3: last last-good', '2: last next-base', '1: '])
+    expect(plan('--cc', { last: 1 }, { 2: { damaged: true } })[2]).toBe('2: next-base')
     expect(plan('-c', {})).toEqual(['2: no-rules last-good', '1: no-rules next-base'])
   })
 
   test('points that stand for no other do not make it one, and are none', () => {
-    expect(plan('-cc', { keepLast: 1 }, { 3: { empty: true } })).toEqual(['3: ', '2: last last-good', '1: '])
-    expect(plan('-cc', { keepLast: 1 }, { 3: { timeMs: 101 } })).toEqual(['3: future', '2: last last-good', '1: '])
-    expect(plan('-cc', { keepLast: 1 }, { 2: { empty: true } })).toEqual(['3: last last-good', '2: ', '1: next-base'])
+    expect(plan('-cc', { last: 1 }, { 3: { empty: true } })).toEqual(['3: ', '2: last last-good', '1: '])
+    expect(plan('-cc', { last: 1 }, { 3: { timeMs: 101 } })).toEqual(['3: future', '2: last last-good', '1: '])
+    expect(plan('-cc', { last: 1 }, { 2: { empty: true } })).toEqual(['3: last last-good', '2: ', '1: next-base'])
   })
 
   test('a person who names it may remove it', () => {
@@ -275,11 +275,11 @@ describe('the point that the next backup continues', () => {
 
 test('a point in which there is nothing to restore stands for no other', () => {
   const points = [pointAt(9, { empty: true }), pointAt(8, { damaged: true }), pointAt(7), pointAt(6)]
-  const plan = (rules: Partial<Retention>): string[] =>
+  const plan = (rules: Said): string[] =>
     planRetention(points, rulesOf(rules), 10).map(({ point, keptBy }) => `${point.id}: ${keptBy.join(' ')}`)
-  expect(plan({ keepLast: 1 })).toEqual(['9: ', '8: last', '7: last-good', '6: '])
-  expect(plan({ keepDaily: 1 })).toEqual(['9: ', '8: daily', '7: last-good', '6: '])
-  expect(plan({ keepWithinDays: 1 / DAY_MS })).toEqual(['9: within', '8: within', '7: within last-good', '6: '])
+  expect(plan({ last: 1 })).toEqual(['9: ', '8: last', '7: last-good', '6: '])
+  expect(plan({ daily: 1 })).toEqual(['9: ', '8: daily', '7: last-good', '6: '])
+  expect(plan({ withinDays: 1 / DAY_MS })).toEqual(['9: within', '8: within', '7: within last-good', '6: '])
   expect(plan({})).toEqual(['9: no-rules', '8: no-rules', '7: no-rules last-good', '6: no-rules'])
 })
 
@@ -318,18 +318,19 @@ describe('for any points and rules', () => {
     })),
   )
   const few = fc.integer({ min: 0, max: 6 })
-  const anyRules = fc.record({
-    keepLast: few,
-    keepHourly: few,
-    keepDaily: few,
-    keepWeekly: few,
-    keepMonthly: few,
-    keepYearly: few,
-    keepWithinDays: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 40, noNaN: true })),
-    timeZone: fc.constantFrom(...ZONES),
-    lockDays: fc.constant(0),
-  })
-  const idsKept = (points: readonly PlannedPoint[], rules: Retention): string[] =>
+  const anyRules = fc
+    .record({
+      last: few,
+      hourly: few,
+      daily: few,
+      weekly: few,
+      monthly: few,
+      yearly: few,
+      withinDays: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 40, noNaN: true })),
+      timeZone: fc.constantFrom(...ZONES),
+    })
+    .map(rulesOf)
+  const idsKept = (points: readonly PlannedPoint[], rules: PruneRules): string[] =>
     planRetention(points, rules, NOW_MS)
       .filter(({ keptBy }) => keptBy.length > 0)
       .map(({ point }) => point.id)
@@ -407,20 +408,20 @@ describe('for any points and rules', () => {
         const plain = points.map((point) => ({ ...point, held: false, lockedUntilMs: null, inUse: false }))
         const before = idsKept(plain, rules)
         expect(idsKept(points, rules)).toEqual(expect.arrayContaining(before))
-        if (isOff(rules)) return
-        const wider = { ...rules, keepWithinDays: rules.keepWithinDays + days }
+        if (isOff(rules.keep)) return
+        const wider = { ...rules, keep: { ...rules.keep, withinDays: rules.keep.withinDays + days } }
         expect(idsKept(plain, wider)).toEqual(expect.arrayContaining(before))
       }),
     )
   })
 
-  const FIELDS = ['keepLast', 'keepHourly', 'keepDaily', 'keepWeekly', 'keepMonthly', 'keepYearly'] as const
+  const FIELDS = ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const
 
   test('to keep more of anything keeps at least as many points', () => {
     fc.assert(
       fc.property(bare, anyRules, fc.constantFrom(...FIELDS), (points, rules, field) => {
-        if (isOff(rules)) return
-        const more = { ...rules, [field]: rules[field] + 1 }
+        if (isOff(rules.keep)) return
+        const more = { ...rules, keep: { ...rules.keep, [field]: rules.keep[field] + 1 } }
         expect(idsKept(points, more).length).toBeGreaterThanOrEqual(idsKept(points, rules).length)
       }),
       { numRuns: 2000 },
@@ -428,11 +429,11 @@ describe('for any points and rules', () => {
   })
 
   test('where no week lies across what is kept, to keep more keeps all that was kept', () => {
-    const withoutWeeks = anyRules.map((rules) => ({ ...rules, keepWeekly: 0 }))
+    const withoutWeeks = anyRules.map((rules) => ({ ...rules, keep: { ...rules.keep, weekly: 0 } }))
     fc.assert(
       fc.property(bare, withoutWeeks, fc.constantFrom(...FIELDS), (points, rules, field) => {
-        if (isOff(rules) || field === 'keepWeekly') return
-        const more = { ...rules, [field]: rules[field] + 1 }
+        if (isOff(rules.keep) || field === 'weekly') return
+        const more = { ...rules, keep: { ...rules.keep, [field]: rules.keep[field] + 1 } }
         expect(idsKept(points, more)).toEqual(expect.arrayContaining(idsKept(points, rules)))
       }),
       { numRuns: 1000 },
@@ -444,9 +445,9 @@ describe('for any points and rules', () => {
       fc.property(bare, few, fc.constantFrom('UTC'), (points, count, timeZone) => {
         if (count === 0) return
         const days = new Set(points.map(({ timeMs }) => Math.floor(timeMs / DAY_MS)))
-        expect(idsKept(points, rulesOf({ keepDaily: count, timeZone }))).toHaveLength(Math.min(count, days.size))
+        expect(idsKept(points, rulesOf({ daily: count, timeZone }))).toHaveLength(Math.min(count, days.size))
         const hours = new Set(points.map(({ timeMs }) => Math.floor(timeMs / HOUR_MS)))
-        expect(idsKept(points, rulesOf({ keepHourly: count, timeZone }))).toHaveLength(Math.min(count, hours.size))
+        expect(idsKept(points, rulesOf({ hourly: count, timeZone }))).toHaveLength(Math.min(count, hours.size))
       }),
     )
   })
@@ -458,16 +459,16 @@ describe('clocks', () => {
 
   test('a point from the future stays, and stands for no other', () => {
     const points = [pointAt('2100-01-01T00:00Z'), ...real]
-    const plan = (rules: Partial<Retention>): string[] =>
+    const plan = (rules: Said): string[] =>
       planRetention(points, rulesOf(rules), NOON).map(({ point, keptBy }) => `${point.id}: ${keptBy.join(' ')}`)
     const [newest, ...older] = real.map(({ id }) => id)
-    expect(plan({ keepLast: 1 })).toEqual([
+    expect(plan({ last: 1 })).toEqual([
       '2100-01-01T00:00Z: future',
       `${newest}: last last-good`,
       ...older.map((id) => `${id}: `),
     ])
-    expect(plan({ keepYearly: 1 }).slice(0, 2)).toEqual(['2100-01-01T00:00Z: future', `${newest}: yearly last-good`])
-    expect(plan({ keepWithinDays: 3 })).toEqual([
+    expect(plan({ yearly: 1 }).slice(0, 2)).toEqual(['2100-01-01T00:00Z: future', `${newest}: yearly last-good`])
+    expect(plan({ withinDays: 3 })).toEqual([
       '2100-01-01T00:00Z: future',
       `${newest}: within last-good`,
       `${older[0]}: within`,
@@ -476,17 +477,17 @@ describe('clocks', () => {
     ])
     expect(plan({})[0]).toBe('2100-01-01T00:00Z: no-rules future')
     // one that is alone as well: no rule counts it, and it is no good one
-    expect(kept([points[0]!], { keepLast: 1 }, NOON)).toEqual(['2100-01-01T00:00Z: future'])
+    expect(kept([points[0]!], { last: 1 }, NOON)).toEqual(['2100-01-01T00:00Z: future'])
   })
 
   test('it is from the future by a millisecond, and not when its time has come', () => {
     const points = [pointAt(NOON + 1, { id: 'f', seq: 1 }), pointAt(NOON, { id: 'n', seq: 2 })]
-    expect(kept(points, { keepLast: 1 }, NOON)).toEqual(['n: last', 'f: future'])
-    expect(kept(points, { keepLast: 1 }, NOON + 1)).toEqual(['n: last'])
+    expect(kept(points, { last: 1 }, NOON)).toEqual(['n: last', 'f: future'])
+    expect(kept(points, { last: 1 }, NOON + 1)).toEqual(['n: last'])
   })
 
   test('with a clock that was set back all that was made since is from the future, and stays', () => {
-    const rules = { keepLast: 1, keepDaily: 1 }
+    const rules = { last: 1, daily: 1 }
     expect(kept(real, rules, Date.parse('2026-11-18T12:00Z'))).toEqual([
       `${real[0]!.id}: future`,
       `${real[1]!.id}: future`,
@@ -509,8 +510,8 @@ describe('clocks', () => {
       '2026-11-21T00:00Z',
     ])
     const now = Date.parse('2026-11-21T12:00Z')
-    expect(kept(points, { keepLast: 2 }, now)).toEqual(['5 of 2026-11-21T00:00Z: last', '4 of 2026-11-20T00:00Z: last'])
-    expect(kept(points, { keepDaily: 4 }, now)).toEqual([
+    expect(kept(points, { last: 2 }, now)).toEqual(['5 of 2026-11-21T00:00Z: last', '4 of 2026-11-20T00:00Z: last'])
+    expect(kept(points, { daily: 4 }, now)).toEqual([
       '5 of 2026-11-21T00:00Z: daily',
       '4 of 2026-11-20T00:00Z: daily',
       '3 of 2026-11-19T00:00Z: daily',
@@ -518,22 +519,19 @@ describe('clocks', () => {
     ])
     // no other is of its day
     const before = points.slice(0, 4)
-    expect(kept(before, { keepDaily: 2 }, now)).toEqual([
-      '4 of 2026-11-20T00:00Z: daily',
-      '3 of 2026-11-19T00:00Z: daily',
-    ])
+    expect(kept(before, { daily: 2 }, now)).toEqual(['4 of 2026-11-20T00:00Z: daily', '3 of 2026-11-19T00:00Z: daily'])
   })
 
   test('one that a clock dated too early is as young as the order of creation says', () => {
     // made on the 20th by a clock that said January
     const points = made(['2026-01-31T00:00Z', '2026-11-19T00:00Z', '2026-11-20T00:00Z', '2026-01-31T12:00Z'])
     const now = Date.parse('2026-11-21T12:00Z')
-    expect(kept(points, { keepLast: 2 }, now)).toEqual(['4 of 2026-01-31T12:00Z: last', '3 of 2026-11-20T00:00Z: last'])
-    expect(kept(points, { keepMonthly: 2 }, now)).toEqual([
+    expect(kept(points, { last: 2 }, now)).toEqual(['4 of 2026-01-31T12:00Z: last', '3 of 2026-11-20T00:00Z: last'])
+    expect(kept(points, { monthly: 2 }, now)).toEqual([
       '4 of 2026-01-31T12:00Z: monthly',
       '1 of 2026-01-31T00:00Z: monthly',
     ])
-    expect(kept(points, { keepWithinDays: 2 }, now)).toEqual([
+    expect(kept(points, { withinDays: 2 }, now)).toEqual([
       '4 of 2026-01-31T12:00Z: within',
       '3 of 2026-11-20T00:00Z: within',
       '2 of 2026-11-19T00:00Z: within',

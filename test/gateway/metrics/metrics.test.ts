@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import type { Figures } from '../../../gateway/catalog/figures.ts'
 import { Instruments } from '../../../gateway/metrics/instruments.ts'
 import { SHOWN_MACHINES_MAX } from '../../../gateway/metrics/machine-lines.ts'
-import { ANSWER_LIFE_MS, Metrics } from '../../../gateway/metrics/metrics.ts'
+import { ANSWER_LIFE_MS, Metrics, type WatchedFigures } from '../../../gateway/metrics/metrics.ts'
 import { openLog } from '../../../protocol/host/log.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 
@@ -33,7 +33,7 @@ const FIGURES: Figures = {
   machines: { tenants: Uint32Array.of(0, 0), names: ['app', 'db'], pointMs: Float64Array.of(Number.NaN, 2000) },
 }
 
-const stand = (now: () => Promise<Figures> = async () => FIGURES) => {
+const stand = (now: () => Promise<Figures> = async () => FIGURES, watched: readonly WatchedFigures[] = []) => {
   const clock = new HandClock()
   let asked = 0
   let freeBytes = 1000
@@ -49,6 +49,7 @@ const stand = (now: () => Promise<Figures> = async () => FIGURES) => {
     },
     space: { room: async () => ({ freeBytes: freeBytes++, totalBytes: 2000, reserveBytes: 100 }) },
     sessions: { count: 9, online: (agent) => agent === 'a1' },
+    watched: () => watched,
     instruments: new Instruments('1.2.3'),
     read: async () => {},
     clock,
@@ -133,4 +134,22 @@ test('a catalog that fails leaves the rest, says so, and comes back', async () =
   fails = false
   clock.advance(ANSWER_LIFE_MS)
   expect(samples(await metrics.text())).toContain('varve_scrape_complete 1')
+})
+
+test('a machine has its state and its times, where somebody looks; one that is gone has none', async () => {
+  using stack = new DisposableStack()
+  const look = { tenantName: 'acme', state: 'late', rpoMs: 3_600_000, deadlineMs: 5000, lastVerifiedMs: null } as const
+  const watched = [
+    { ...look, machine: 'db' },
+    { ...look, machine: 'gone' },
+    { ...look, machine: 'app', tenantName: 'other' },
+  ]
+  const { metrics } = stand(undefined, watched)
+  stack.use(metrics)
+  expect(samples(await metrics.text()).filter((line) => line.includes('machine='))).toEqual([
+    'varve_machine_state{tenant="acme",machine="db",state="late"} 1',
+    'varve_machine_last_point_timestamp_seconds{tenant="acme",machine="db"} 2',
+    'varve_machine_deadline_timestamp_seconds{tenant="acme",machine="db"} 5',
+    'varve_machine_rpo_seconds{tenant="acme",machine="db"} 3600',
+  ])
 })

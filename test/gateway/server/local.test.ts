@@ -9,7 +9,8 @@ import { systemClock } from '../../../protocol/host/clock.ts'
 import { Gateway } from '../../../gateway/gateway.ts'
 import { openLog } from '../../../protocol/host/log.ts'
 import { REVOCATION_INTERVAL_MS } from '../../../gateway/service/revocations.ts'
-import { SocketPath } from '../../../gateway/server/local.ts'
+import { SOCKET_NAME } from '../../../gateway/server/local.ts'
+import { SocketPath } from '../../../protocol/host/socket-path.ts'
 import { dialLocal } from '../../../gateway/commands/dial-local.ts'
 import type { Session } from '../../../protocol/client.ts'
 import { decodeFrame, encodeFrame, FRAME } from '../../../protocol/frames.ts'
@@ -19,7 +20,7 @@ import { tempFolder } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 
 const tryDial = async (folder: string, tenant: string | null = TENANT): Promise<Session | null> => {
-  await using socket = await SocketPath.of(folder)
+  await using socket = await SocketPath.of(folder, SOCKET_NAME)
   return await dialLocal({ socketPath: socket.path, tenant })
 }
 
@@ -49,12 +50,10 @@ test('who can open the socket is owner of the tenant it names, under a name of i
     await clock.advanceSettled(REVOCATION_INTERVAL_MS)
     await peer.call('machines.list', {})
   }
-  await peer
-    .call('machines.configure', { machine: 'db1', policy: { consistency: 'none', refuseFull: [] } })
-    .catch(() => {})
+  await peer.call('machines.setGroup', { machine: 'db1', group: 'web' }).catch(() => {})
   const { entries } = await peer.call('audit.list', { limit: 100 })
   expect(entries).toContainEqual(
-    expect.objectContaining({ subject: 'local-administrator', role: 'owner', action: 'machines.configure' }),
+    expect.objectContaining({ subject: 'local-administrator', role: 'owner', action: 'machines.setGroup' }),
   )
 })
 

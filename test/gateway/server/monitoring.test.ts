@@ -1,7 +1,7 @@
 // The paths for monitoring: who may read what, on the port and on a listener of its own.
 import { rename } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { OPENMETRICS, PLAIN } from '../../../gateway/metrics/formats.ts'
+import { OPENMETRICS, PLAIN } from '../../../protocol/host/metrics-format.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 

@@ -8,7 +8,6 @@ import { outward } from '../../../gateway/service/outward.ts'
 import type { Role } from '../../../protocol/claims.ts'
 import type { Params, Result } from '../../../protocol/methods.ts'
 import { VarveError, type ErrorCode } from '../../../protocol/errors.ts'
-import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import { eventually } from '../../support/temp.ts'
 import { TestServices } from '../services.ts'
 import { servedCall, testAccount } from '../../support/served-call.ts'
@@ -34,17 +33,17 @@ const pass = <N extends Served>(
   return new Door({ ...services, actions, catalog }).run(name, params, { actor, call, account: testAccount() })
 }
 
-const run = (test: TestServices, role: Role, work: Action<'machines.configure'>['run']) =>
-  pass(test, actorOf(test, role), ['machines.configure', work, { machine: 'db1', policy: { refuseFull: [] } }])
+const run = (test: TestServices, role: Role, work: Action<'machines.setGroup'>['run']) =>
+  pass(test, actorOf(test, role), ['machines.setGroup', work, { machine: 'db1', group: 'web' }])
 
-const CONFIGURED = { policy: POLICY_DEFAULT, group: null, newGroup: false }
+const JOINED = { group: null, plan: null, newGroup: false }
 
 test('the code of a forbidden method does not run', async () => {
   await using test = await TestServices.open()
   let ran = false
   const code = async () => {
     ran = true
-    return CONFIGURED
+    return JOINED
   }
   await expect(run(test, 'viewer', code)).rejects.toMatchObject({ code: 'ROLE_FORBIDDEN' })
   expect(ran).toBe(false)
@@ -83,24 +82,23 @@ test('a change and its entry are one: neither is there without the other, and a 
     tenant: test.acme.id,
     agent: agent.id,
     machines: [announced('db1')],
-    policy: POLICY_DEFAULT,
     nowMs: 1,
   })
-  const configure = (context: Context<'machines.configure'>, name: string) =>
-    context.change((entry) => catalog.machines.configure({ tenant: test.acme.id, name, group: 'web' }, entry), {
+  const join = (context: Context<'machines.setGroup'>, name: string) =>
+    context.change((entry) => catalog.machines.setGroup({ tenant: test.acme.id, name, group: 'web' }, entry), {
       details: { group: 'web' },
     })
   const before = (await test.audited(test.acme)).length
   const entries = async () =>
     (await test.audited(test.acme)).slice(before).map(({ outcome, details }) => [outcome, details])
   const address = '192.0.2.7'
-  await expect(run(test, 'owner', (_, context) => configure(context, 'db9'))).rejects.toMatchObject({
+  await expect(run(test, 'owner', (_, context) => join(context, 'db9'))).rejects.toMatchObject({
     code: 'NOT_FOUND',
   })
   expect(await entries()).toEqual([['NOT_FOUND', { address }]])
   // the change is made: what fails behind it does not make it undone
   const late = run(test, 'owner', async (_, context) => {
-    await configure(context, 'db1')
+    await join(context, 'db1')
     throw new VarveError('STORE_FAILED', 'later')
   })
   await expect(late).rejects.toMatchObject({ code: 'STORE_FAILED' })
@@ -108,10 +106,7 @@ test('a change and its entry are one: neither is there without the other, and a 
   // an entry that cannot be written takes the change with it
   const broken = run(test, 'owner', (_, context) =>
     context.change((entry) =>
-      catalog.machines.configure(
-        { tenant: test.acme.id, name: 'db1', group: 'other' },
-        { ...entry!, tenant: 'nobody' },
-      ),
+      catalog.machines.setGroup({ tenant: test.acme.id, name: 'db1', group: 'other' }, { ...entry!, tenant: 'nobody' }),
     ),
   )
   await expect(broken).rejects.toMatchObject({ code: 'NOT_FOUND' })
@@ -120,8 +115,8 @@ test('a change and its entry are one: neither is there without the other, and a 
 
 test('the platform is told that a method takes a tenant, and how it gets one', async () => {
   await using test = await TestServices.open()
-  const configured = run(test, 'platform', async () => CONFIGURED)
-  await expect(configured).rejects.toMatchObject({
+  const joined = run(test, 'platform', async () => JOINED)
+  await expect(joined).rejects.toMatchObject({
     code: 'ROLE_FORBIDDEN',
     message: expect.stringContaining('take a token of the tenant') as string,
   })
@@ -131,7 +126,7 @@ test('the platform is told that a method takes a tenant, and how it gets one', a
     { after: null, limit: 1 },
   ])
   await expect(listed).rejects.toMatchObject({ code: 'ROLE_FORBIDDEN' })
-  expect(await test.audited(null)).toMatchObject([{ action: 'machines.configure' }, { action: 'audit.list' }])
+  expect(await test.audited(null)).toMatchObject([{ action: 'machines.setGroup' }, { action: 'audit.list' }])
 })
 
 test('what an agent says in words that nobody knows is its failure, and never one of the gateway', async () => {

@@ -1,7 +1,6 @@
 // Pages: a cursor leads on where the page ended, in its own list only, and whatever else comes is refused.
 import { expect, test } from 'vitest'
 import { COUNT_KEY, keyBehind, nextOf, pageOf, TEXT_KEY } from '../../../gateway/service/page.ts'
-import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { everyRow } from '../../../protocol/paging.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { addAgent, addMachine, addPoint, startJob } from '../catalog.ts'
@@ -52,7 +51,7 @@ test('every list gives each of its rows once, page by page, and takes no cursor 
     await addPoint(catalog, test.acme, machine, { timeMs: 100 + index })
     await startJob(catalog, test.acme, machine, { nowMs: 200 + index })
     await test.token('viewer')
-    await owner.call('retention.set', { scope: 'machine', name: `m${index}`, rules: RETENTION_OFF })
+    await owner.call('plans.apply', { plans: [{ name: `p${index}` }] })
     await catalog.tenants.add({
       ...test.acme,
       name: `t${index}`,
@@ -67,7 +66,7 @@ test('every list gives each of its rows once, page by page, and takes no cursor 
     machines: async (after) => rowsOf(await owner.call('machines.list', { after, limit }), 'machines'),
     jobs: async (after) => rowsOf(await owner.call('jobs.list', { machine: null, after, limit }), 'jobs'),
     points: async (after) => rowsOf(await owner.call('points.list', { machine: null, after, limit }), 'points'),
-    policies: async (after) => rowsOf(await owner.call('retention.list', { after, limit }), 'policies'),
+    plans: async (after) => rowsOf(await owner.call('plans.list', { after, limit }), 'plans'),
     tenants: async (after) => rowsOf(await platform.call('tenants.list', { after, limit }), 'tenants'),
     entries: async (after) => rowsOf(await owner.call('audit.list', { after, limit }), 'entries'),
   }

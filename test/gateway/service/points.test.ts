@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { REFUSALS_PER_WINDOW_MAX } from '../../../gateway/auth/audit.ts'
 import type { Peer } from '../../../protocol/peer.ts'
-import { RETENTION_OFF } from '../../../protocol/retention.ts'
+import { KEEP_OFF } from '../../../protocol/plans.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { addMachine, addPoint } from '../catalog.ts'
 import { TestServices, type TestAgent } from '../services.ts'
@@ -33,7 +33,7 @@ test('a hold keeps a point from everybody’s prune until somebody releases it',
   const held = await operator.call('points.hold', { point: first.slice(0, 13), held: true })
   expect(held.point).toMatchObject({ id: first, held: true, lockedUntilMs: null })
   expect(await codeOf(owner.call('points.prune', { ...PRUNE, points: [first] }))).toBe('POINT_HELD')
-  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  const rules = { keep: { ...KEEP_OFF, last: 1 }, timeZone: 'UTC' }
   const done = await operator.call('points.prune', { ...PRUNE, machine: 'db1', rules })
   expect(done.points).toEqual([
     { point: second, machine: 'db1', timeMs: 2 * DAY_MS, keptBy: [] },
@@ -74,7 +74,7 @@ test('a lock is an owner’s to set, and no role can shorten or remove it; when 
   expect(await codeOf(owner.call('points.hold', { point, held: false }))).toBe('none')
   for (const peer of [owner, operator]) {
     expect(await codeOf(peer.call('points.prune', { ...PRUNE, points: [point] }))).toBe('POINT_HELD')
-    const rules = { ...RETENTION_OFF, keepLast: 1 }
+    const rules = { keep: { ...KEEP_OFF, last: 1 }, timeZone: 'UTC' }
     const planned = await peer.call('points.prune', { ...PRUNE, rules, dryRun: true })
     expect(planned.points.find((one) => one.point === point)?.keptBy).toEqual(['locked'])
   }
@@ -83,7 +83,7 @@ test('a lock is an owner’s to set, and no role can shorten or remove it; when 
   expect(await again.call('points.prune', { ...PRUNE, points: [point] })).toMatchObject({ removed: 1 })
 })
 
-test('an agent can neither prune, hold, lock, group nor set rules, whatever it names', async () => {
+test('an agent can neither prune, hold, lock, group nor change plans, whatever it names', async () => {
   await using test = await TestServices.open()
   const { agent, ids } = await furnish(test)
   const { peer } = await test.session(agent.assertion())
@@ -93,57 +93,32 @@ test('an agent can neither prune, hold, lock, group nor set rules, whatever it n
     codeOf(peer.call('points.prune', { ...PRUNE, machine: 'db1', dryRun: true })),
     codeOf(peer.call('points.hold', { point, held: false })),
     codeOf(peer.call('points.lock', { point, untilMs: test.clock.now() + DAY_MS })),
-    codeOf(peer.call('retention.set', { scope: 'machine', name: 'db1', rules: { ...RETENTION_OFF, keepLast: 1 } })),
-    codeOf(peer.call('retention.list', {})),
-    codeOf(peer.call('machines.configure', { machine: 'db1', group: 'web' })),
+    codeOf(peer.call('plans.apply', { plans: [{ name: 'p', keep: { last: 1 } }] })),
+    codeOf(peer.call('plans.list', {})),
+    codeOf(peer.call('machines.setGroup', { machine: 'db1', group: 'web' })),
+    codeOf(peer.call('machines.exclude', { machine: 'db1', reason: 'mine', untilMs: null })),
   ])
-  expect(refused).toEqual(Array.from({ length: 7 }, () => 'ROLE_FORBIDDEN'))
+  expect(refused).toEqual(Array.from({ length: 8 }, () => 'ROLE_FORBIDDEN'))
   expect(await pointIds(await test.person('viewer'))).toEqual(ids.toReversed())
 })
 
-test('rules are set by an owner, for the tenant, a group or a machine, and followed by the next prune', async () => {
+test('a group is an owner’s to give, as the rules and locks of its plan come with it', async () => {
   await using test = await TestServices.open()
   const { ids } = await furnish(test)
-  const owner = await test.person('owner')
-  const viewer = await test.person('viewer')
-  const rules = { ...RETENTION_OFF, keepDaily: 2, timeZone: 'Europe/Berlin' }
-  const group = { scope: 'group', name: 'web', rules } as const
-  expect(await codeOf(owner.call('retention.set', group))).toBe('NOT_FOUND')
-  await owner.call('retention.set', { ...group, newGroup: true })
-  await owner.call('machines.configure', { machine: 'db1', group: 'web' })
-  expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ name: 'db1', group: 'web' }])
-  expect(await viewer.call('retention.list', {})).toEqual({
-    policies: [{ scope: 'group', name: 'web', rules }],
-    next: null,
-  })
-  for (const wrong of [
-    { scope: 'tenant', name: 'db1' },
-    { scope: 'machine', name: '' },
-    { scope: 'group', name: '' },
-  ] as const)
-    expect(await codeOf(owner.call('retention.set', { ...wrong, rules }))).toBe('PARAMS_INVALID')
-  const strange = { ...rules, timeZone: 'Mars/Base' }
-  expect(await codeOf(owner.call('retention.set', { scope: 'tenant', name: '', rules: strange }))).toBe(
-    'PARAMS_INVALID',
-  )
-  expect(await owner.call('points.prune', PRUNE)).toMatchObject({ removed: 1 })
-  expect(await pointIds(viewer)).toEqual([ids[2], ids[1]])
-  await owner.call('machines.configure', { machine: 'db1', group: null })
-  await owner.call('retention.set', { scope: 'group', name: 'web', rules: null })
-  expect(await viewer.call('retention.list', {})).toEqual({ policies: [], next: null })
-  expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ group: null }])
-})
-
-test('a group is an owner’s to give, as its rules and locks come with it', async () => {
-  await using test = await TestServices.open()
-  await furnish(test)
   const operator = await test.person('operator')
   for (const group of ['web', null])
-    expect(await codeOf(operator.call('machines.configure', { machine: 'db1', group }))).toBe('ROLE_FORBIDDEN')
+    expect(await codeOf(operator.call('machines.setGroup', { machine: 'db1', group }))).toBe('ROLE_FORBIDDEN')
   const owner = await test.person('owner')
-  expect(await codeOf(owner.call('machines.configure', { machine: 'db1', group: 'none' }))).toBe('PARAMS_INVALID')
-  const rules = { scope: 'group', name: 'none', rules: RETENTION_OFF } as const
-  expect(await codeOf(owner.call('retention.set', rules))).toBe('PARAMS_INVALID')
+  const viewer = await test.person('viewer')
+  expect(await codeOf(owner.call('machines.setGroup', { machine: 'db1', group: 'none' }))).toBe('PARAMS_INVALID')
+  const webs = { name: 'webs', keep: { daily: 2 }, timeZone: 'Europe/Berlin', covers: { groups: ['web'] } }
+  await owner.call('plans.apply', { plans: [webs] })
+  expect(await owner.call('points.prune', PRUNE)).toMatchObject({ removed: 0 })
+  const joined = { group: 'web', plan: 'webs', newGroup: false }
+  expect(await owner.call('machines.setGroup', { machine: 'db1', group: 'web' })).toEqual(joined)
+  expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ name: 'db1', group: 'web', plan: 'webs' }])
+  expect(await owner.call('points.prune', PRUNE)).toMatchObject({ removed: 1 })
+  expect(await pointIds(viewer)).toEqual([ids[2], ids[1]])
 })
 
 test('the audit log says what was done', async () => {
@@ -152,17 +127,18 @@ test('the audit log says what was done', async () => {
   const [first, second] = ids as [string, string]
   const owner = await test.person('owner')
   const untilMs = test.clock.now() + DAY_MS
-  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  const rules = { keep: { ...KEEP_OFF, last: 1 }, timeZone: 'UTC' }
   const slow = { bytesPerSecond: 1 << 20 }
-  await owner.call('machines.configure', { machine: 'db1', group: 'web' })
-  await owner.call('retention.set', { scope: 'group', name: 'web', rules })
+  await owner.call('machines.setGroup', { machine: 'db1', group: 'web' })
+  await owner.call('plans.apply', { plans: [{ name: 'webs', keep: { last: 1 }, covers: { groups: ['web'] } }] })
+  await owner.call('plans.apply', { plans: [{ name: 'webs', keep: { last: 2 } }], merge: true })
   await owner.call('points.hold', { point: first, held: true })
   await owner.call('points.lock', { point: second, untilMs })
   expect(await codeOf(owner.call('points.prune', { ...PRUNE, points: [first, second] }))).toBe('POINT_HELD')
   await owner.call('points.hold', { point: first, held: false })
   await owner.call('points.prune', { ...PRUNE, group: 'web', rules, dryRun: true })
   await owner.call('points.prune', PRUNE)
-  await owner.call('retention.set', { scope: 'group', name: 'web', rules: null })
+  await owner.call('plans.apply', { plans: [], remove: ['webs'] })
   await owner.call('points.list', { machine: null, limit: 1 })
   // these points have no packs
   const collect = { thresholdPercent: 70, ...slow }
@@ -174,12 +150,13 @@ test('the audit log says what was done', async () => {
   await (await test.person('viewer')).call('store.usage', { machine: 'db1', points: true })
   const audited = (await test.audited(test.acme)).flatMap(({ action, resource, outcome, details }) => {
     const { address: _, ...said } = details
-    return /^(?:points?|retention|store|machines)\./u.test(action) ? [[action, resource, outcome, said]] : []
+    return /^(?:points?|plans|store|machines)\./u.test(action) ? [[action, resource, outcome, said]] : []
   })
   const text = JSON.stringify(rules)
   expect(audited).toEqual([
-    ['machines.configure', 'machine=db1', 'ok', { group: 'web' }],
-    ['retention.set', '', 'ok', { scope: 'group', name: 'web', rules: text }],
+    ['machines.setGroup', 'machine=db1', 'ok', { group: 'web' }],
+    ['plans.apply', '', 'ok', { changes: 'webs added' }],
+    ['plans.apply', '', 'ok', { changes: 'webs changed: keep.last 1 to 2' }],
     ['points.hold', `point=${first}`, 'ok', { id: first, held: true }],
     ['points.lock', `point=${second}`, 'ok', { id: second, untilMs }],
     ['points.prune', '', 'POINT_HELD', { dryRun: false, named: 2 }],
@@ -187,7 +164,7 @@ test('the audit log says what was done', async () => {
     ['points.prune', '', 'ok', { dryRun: true, group: 'web', rules: text, removed: 1 }],
     ['points.remove', `point=${first}`, 'ok', { machine: 'db1', timeMs: DAY_MS }],
     ['points.prune', '', 'ok', { dryRun: false, removed: 1 }],
-    ['retention.set', '', 'ok', { scope: 'group', name: 'web', rules: null }],
+    ['plans.apply', '', 'ok', { changes: 'webs removed' }],
     ['store.collect', '', 'CATALOG_DAMAGED', { dryRun: true, ...collect }],
     ['points.acceptLoss', `point=${second}`, 'asked', {}],
     ['store.collect', '', 'POINT_HELD', { dryRun: false, ...collect, acceptLoss: 1 }],

@@ -7,7 +7,6 @@ import type { AuditEntry } from '../../../gateway/catalog/audit.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { METHODS, methodOf, type Asked, type MethodName, type Params, type Result } from '../../../protocol/methods.ts'
 import type { Peer } from '../../../protocol/peer.ts'
-import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { finishDisk, fullDisk } from '../catalog.ts'
 import { MAIL } from '../notify/stand.ts'
@@ -123,13 +122,13 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   expect(await good(platform, 'store.checkFolder', {})).toEqual({ problems: [] })
   await bad(owner, 'store.checkFolder', {}, 'ROLE_FORBIDDEN')
 
-  const configured = await good(owner, 'machines.configure', {
-    machine: 'db1',
-    policy: { consistency: 'none' },
-    group: 'web',
-  })
-  expect(configured).toMatchObject({ policy: { consistency: 'none', refuseFull: [] }, group: 'web', newGroup: true })
-  await bad(owner, 'machines.configure', { machine: 'db9', group: null }, 'NOT_FOUND')
+  const joined = await good(owner, 'machines.setGroup', { machine: 'db1', group: 'web' })
+  expect(joined).toEqual({ group: 'web', plan: null, newGroup: true })
+  await bad(owner, 'machines.setGroup', { machine: 'db9', group: null }, 'NOT_FOUND')
+  await good(owner, 'machines.exclude', { machine: 'db1', reason: 'rebuilt', untilMs: null })
+  await bad(owner, 'machines.exclude', { machine: 'db1', reason: 'rebuilt', untilMs: 1 }, 'PARAMS_INVALID')
+  await good(owner, 'machines.include', { machine: 'db1' })
+  await bad(owner, 'machines.include', { machine: 'db9' }, 'NOT_FOUND')
   for (const to of [spare, agent]) await good(owner, 'machines.assign', { machine: 'db1', agent: to.id })
   await bad(owner, 'machines.assign', { machine: 'db1', agent: randomUUID() }, 'NOT_FOUND')
   await good(owner, 'machines.qmp', { machine: 'db1', command: 'query-status', arguments: '{}' })
@@ -169,9 +168,9 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   const prune = { machine: null, group: null, rules: null, dryRun: false }
   await good(owner, 'points.prune', { ...prune, points: null })
   await bad(owner, 'points.prune', { ...prune, points: [job] }, 'POINT_HELD')
-  const rules = { scope: 'group', rules: { ...RETENTION_OFF, keepLast: 1 } } as const
-  await good(owner, 'retention.set', { ...rules, name: 'web' })
-  await bad(owner, 'retention.set', { ...rules, name: 'wbe' }, 'NOT_FOUND')
+  const plans = [{ name: 'web', covers: { groups: ['web'] } }]
+  await good(owner, 'plans.apply', { plans })
+  await bad(owner, 'plans.apply', { plans: [], remove: ['wbe'] }, 'NOT_FOUND')
   const slow = { bytesPerSecond: null }
   const collect = { dryRun: true, thresholdPercent: 50, ...slow }
   await good(owner, 'store.collect', collect)

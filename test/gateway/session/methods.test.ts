@@ -41,7 +41,7 @@ const NO_IMAGES = { checkpoint: true, disks: [], attachments: [], missing: [] }
 const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Params<N> } => ({
   'session.renew': { token: 'a.b.c' },
   'tenants.list': { tenant: null, ...PAGE },
-  'tenants.add': { tenant: 'new', chunkBytes: 65_536 },
+  'tenants.add': { tenant: 'new', chunkBytes: 65_536, firstPlan: true },
   'tenants.setQuota': { tenant: 'acme', hardBytes: null },
   'agents.list': PAGE,
   'agents.rotateKey': { publicKey: 'x' },
@@ -66,7 +66,9 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'machines.status': { machine },
   'machines.checkpoints': { machine },
   'machines.forget': { machine, disk: null },
-  'machines.configure': { machine, policy: POLICY_DEFAULT },
+  'machines.setGroup': { machine, group: 'web' },
+  'machines.exclude': { machine, reason: 'rebuilt', untilMs: null },
+  'machines.include': { machine },
   'machines.assign': { machine, agent: MISSING.agent },
   'machines.qmp': { machine, command: 'query-status', arguments: '{}' },
   'machines.events': { machine },
@@ -81,8 +83,10 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'points.lock': { point, untilMs: 1 },
   'points.prune': { machine, group: null, rules: null, points: null, dryRun: true },
   'points.lost': { point, ...PAGE },
-  'retention.set': { scope: 'machine', name: machine, rules: null, newGroup: false },
-  'retention.list': { of: null, ...PAGE },
+  'plans.list': PAGE,
+  'plans.get': { plan: 'nightly' },
+  'plans.apply': { plans: [], merge: false, remove: [], replace: false, dryRun: false },
+  'plans.next': { plan: null, machine, count: 1 },
   'store.collect': { dryRun: true, thresholdPercent: 50, bytesPerSecond: null },
   'store.verify': { point, machine: null, olderThanDays: null, bytesPerSecond: null },
   'store.check': { bytesPerSecond: null },
@@ -156,8 +160,7 @@ const furnish = async (test: TestServices, tenant: TestAgent['tenant']): Promise
   const agentOf = await test.agent(tenant)
   const { catalog } = test.services.datastore
   const machine = `machine-of-${tenant.name}`
-  const policy = POLICY_DEFAULT
-  const declared = { tenant: tenant.id, agent: agentOf.id, machines: [announced(machine)], policy, nowMs: 1 }
+  const declared = { tenant: tenant.id, agent: agentOf.id, machines: [announced(machine)], nowMs: 1 }
   await catalog.machines.declare(declared)
   const row = await catalog.machines.get({ tenant: tenant.id, name: machine })
   const point = await addPoint(catalog, tenant, row)
@@ -303,10 +306,8 @@ test('a backup is started, followed and cancelled by people, and every change is
   })
   const operator = await test.person('operator')
   const policy = { consistency: 'none', refuseFull: ['bitmap-missing'] } as const
-  await operator.call('machines.configure', {
-    machine: 'db1',
-    policy: { ...policy, refuseFull: [...policy.refuseFull] },
-  })
+  const plans = [{ ...policy, name: 'p', refuseFull: [...policy.refuseFull], covers: { others: true } }]
+  await (await test.person('owner')).call('plans.apply', { plans })
   const { job } = await operator.call('backup.start', { machine: 'db1', full: true })
   expect(orders).toMatchObject([{ job, machine: 'db1', full: true, policy }])
   expect(await codeOf(operator.call('backup.start', { machine: 'db1', full: true }))).toBe('JOB_RUNNING')
@@ -319,7 +320,6 @@ test('a backup is started, followed and cancelled by people, and every change is
     [subject, action, resource, outcome].join(' '),
   )
   expect(entries.filter((entry) => entry.startsWith('a operator'))).toEqual([
-    'a operator machines.configure machine=db1 ok',
     'a operator backup.start machine=db1 ok',
     'a operator backup.start machine=db1 JOB_RUNNING',
     `a operator jobs.cancel job=${job} ok`,

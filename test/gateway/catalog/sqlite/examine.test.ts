@@ -97,7 +97,7 @@ test('a catalog from before is counted as it is when it is opened', async () => 
   await using temp = await tempFolder()
   {
     using db = new DatabaseSync(temp.join('db'))
-    db.exec(MIGRATIONS[0]!)
+    db.exec(String(MIGRATIONS[0]))
     db.exec('PRAGMA user_version = 1')
     db.exec("INSERT INTO tenant (name, uuid, id_key, chunk_bytes, created_ms) VALUES ('a', 'u', x'0102', 4096, 1)")
     db.exec("INSERT INTO pack VALUES (1, 1, 'data', 'p', 500, 1, 1)")

@@ -20,8 +20,9 @@ const UUID = '3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214'
 
 const ROWS: { readonly [N in FactName]: AnyRow } = {
   agents: { id: 'a', host: 'h', publicKey: 'k', enrolledMs: 1, revokedMs: null, site: 's1' },
-  machines: { row: 7, name: 'db1', agent: 'a', policy: '{}', group: 'g', createdMs: 2, uuid: UUID },
-  retention: { scope: 'tenant', name: '', rules: '{}' },
+  machines: { row: 7, name: 'db1', agent: 'a', group: 'g', createdMs: 2, uuid: UUID },
+  plans: { name: 'nightly', rules: '{}' },
+  exclusions: { machine: 'db1', by: 'ann', reason: 'rebuilt', sinceMs: 3, untilMs: null },
 }
 
 const open = async () => {

@@ -11,19 +11,20 @@ import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 import { manifestOf } from '../../../../gateway/catalog/manifest.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import {
+  BEGUN,
   addAgent,
   addMachine,
   addPoint,
+  assignMachine,
   beginJob,
-  BEGUN,
   finishDisk,
   fullDisk,
   incrementalDisk,
-  assignMachine,
   revokeAgent,
+  setPlan,
   startJob,
 } from '../../catalog.ts'
-import { POLICY_DEFAULT, type PolicyChange } from '../../../../protocol/schemas.ts'
+import type { Policy } from '../../../../protocol/schemas.ts'
 
 interface Setting extends AsyncDisposable {
   readonly catalog: Catalog
@@ -111,7 +112,7 @@ describe('job.start', () => {
     expect(await baseOf(setting)).toBe(third)
   })
 
-  test('all is compared where somebody asked, and where the policy’s time is over', async () => {
+  test('all is compared where somebody asked, and where the plan’s time is over', async () => {
     await using setting = await setUp()
     const { catalog, tenant, machine, agent } = setting
     const DAY_MS = 24 * 3_600_000
@@ -140,7 +141,7 @@ describe('job.start', () => {
     asked.compare = true
     expect(await day(41, 'failed')).toBe(true)
     asked.compare = false
-    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy: { compareDays: 7 } })
+    await setPlan(catalog, tenant, 'p', { compareDays: 7 })
     // the first point was read in full, long ago
     expect(await day(42, 'failed')).toBe(true)
     expect(await day(43, 'incremental')).toBe(true)
@@ -158,7 +159,7 @@ describe('job.start', () => {
     // what ended later than now is of a clock that was ahead
     expect(await day(60, 'failed')).toBe(false)
     expect(await day(1, 'failed')).toBe(false)
-    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy: POLICY_DEFAULT })
+    await setPlan(catalog, tenant, 'p', { compareDays: null })
     expect(await day(1000, 'failed')).toBe(false)
   })
 
@@ -260,8 +261,8 @@ describe('job.begin', () => {
   })
 })
 
-describe('what the machine’s policy refuses', () => {
-  test.each<[PolicyChange, string]>([
+describe('what the machine’s plan refuses', () => {
+  test.each<[Partial<Policy>, string]>([
     [{ consistency: 'none', refuseFull: ['first'] }, 'FULL_REFUSED'],
     [{ consistency: 'freeze-required', refuseFull: [] }, 'FREEZE_REQUIRED'],
   ])('%j ends the job, and nothing of it is left', async (policy, code) => {
@@ -269,7 +270,7 @@ describe('what the machine’s policy refuses', () => {
     const { catalog, tenant, machine, agent } = setting
     const job = await setting.start()
     // as it is when the backup begins, not as it was when it started
-    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy })
+    await setPlan(catalog, tenant, 'p', policy, { machines: [machine.name] })
     const args = { job: job.id, agent, begun: BEGUN, state: encodeState(EMPTY_STATE), nowMs: 500 }
     const begin = () => catalog.jobs.begin({ ...args, disks: [fullDisk('vda', SIZE)] })
     const refusal = await begin()
@@ -283,13 +284,13 @@ describe('what the machine’s policy refuses', () => {
     await setting.start()
   })
 
-  test('a backup that has begun goes on, whatever the policy says from then on', async () => {
+  test('a backup that has begun goes on, whatever the plan says from then on', async () => {
     await using setting = await setUp()
     const { catalog, tenant, machine } = setting
     const job = await setting.start()
     await beginJob(catalog, job, [fullDisk('vda', SIZE)])
-    const policy: PolicyChange = { consistency: 'freeze-required', refuseFull: ['first'] }
-    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy })
+    const policy: Partial<Policy> = { consistency: 'freeze-required', refuseFull: ['first'] }
+    await setPlan(catalog, tenant, 'p', policy, { machines: [machine.name] })
     await beginJob(catalog, job, [fullDisk('vda', SIZE)])
     await finishDisk(catalog, job, 'vda')
     const figures = { bytesRead: 1, nowMs: 20, manifest: new Uint8Array(32), lockedUntilMs: null }

@@ -6,7 +6,7 @@ import { MACHINE } from '../../../../gateway/catalog/sqlite/machines.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 import { POLICY_DEFAULT } from '../../../../protocol/schemas.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
-import { addAgent, addMachine, addPoint, revokeAgent, startJob } from '../../catalog.ts'
+import { addAgent, addMachine, addPoint, revokeAgent, setPlan, startJob } from '../../catalog.ts'
 
 const policy = POLICY_DEFAULT
 
@@ -19,7 +19,7 @@ test('a name belongs to the agent that declared it first, until a person assigns
   const second = await addAgent(catalog, acme, 'host2')
   const declare = async (agent: string, names: string[], nowMs = 5) => {
     const machines = names.map((name) => announced(name))
-    const { held } = await catalog.machines.declare({ tenant: acme.id, agent, machines, policy, nowMs })
+    const { held } = await catalog.machines.declare({ tenant: acme.id, agent, machines, nowMs })
     return held.map(({ name, host }) => ({ machine: name, holder: host }))
   }
   expect(await declare(first, ['a', 'b'])).toEqual([])
@@ -77,12 +77,12 @@ test('a machine shows its open job and the point made last, whatever clocks said
   expect(now).toMatchObject({ job, pointId: point, pointMs: 300 })
 })
 
-test('a policy is changed, and one tenant’s machine is not there for another', async () => {
+test('a plan is a tenant’s, and one tenant’s machine is not there for another', async () => {
   await using authority = await testAuthority()
   const { catalog, acme, other } = authority
   await addMachine(catalog, acme, await addAgent(catalog, acme), 'a')
   const theirs = await addMachine(catalog, other, await addAgent(catalog, other), 'a')
-  await catalog.machines.configure({ tenant: acme.id, name: 'a', policy: { consistency: 'none' } })
+  await setPlan(catalog, acme, 'p', { consistency: 'none' })
   expect((await catalog.machines.get({ tenant: acme.id, name: 'a' })).policy.consistency).toBe('none')
   expect((await catalog.machines.get({ tenant: other.id, name: 'a' })).policy).toEqual(policy)
   await addMachine(catalog, other, theirs.agent, 'b')

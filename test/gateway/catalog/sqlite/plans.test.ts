@@ -56,7 +56,7 @@ test('the nearest plan covers a machine, and each tenant has its own', async () 
     ['nightly', 'added'],
     ['webs', 'added'],
   ])
-  await catalog.machines.configure({ tenant: acme.id, name: 'web2', group: 'web' })
+  await catalog.machines.setGroup({ tenant: acme.id, name: 'web2', group: 'web' })
   expect(await Promise.all(['db1', 'web1', 'web2', 'x'].map((name) => nearest(name)))).toEqual([
     'databases',
     'names',

@@ -1,6 +1,4 @@
-// Retention in the catalog: which rules are nearest, holds and locks that only grow, and removals that look again in their
-// own transaction.
-import { RETENTION_OFF, type Retention } from '../../../../protocol/retention.ts'
+// Retention in the catalog: holds and locks that only grow, and removals that look again in their own transaction.
 import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
 import { REMOVED_POINTS_MAX } from '../../../../gateway/catalog/retention.ts'
 import type { MachineRow } from '../../../../gateway/catalog/machines.ts'
@@ -9,10 +7,8 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
-import { tenantRow } from '../../../../gateway/catalog/sqlite/tenant-row.ts'
-import { GROUP_NONE, POLICIES_MAX } from '../../../../protocol/retention.ts'
 import { codeOf, testAuthority, type TestAuthority } from '../../auth/test-authority.ts'
-import { addAgent, addMachine, addPoint, startJob } from '../../catalog.ts'
+import { addAgent, addMachine, addPoint, setPlan, startJob } from '../../catalog.ts'
 
 const BY = { subject: 'anna', role: 'operator' } as const
 
@@ -29,61 +25,12 @@ const furnish = async (
   return { machine, ids }
 }
 
-/** Rules that can be told from others. */
-const rulesOf = (timeZone: string): Retention => ({ ...RETENTION_OFF, timeZone })
-
-const ALL = { after: null, limit: 100 }
-
 const catalogOf = ({ folder }: TestAuthority): Sql => new Sql(path.join(folder, 'catalog.db'))
 
 const damage = (authority: TestAuthority, point: string): void => {
   using sql = catalogOf(authority)
   sql.run("INSERT INTO lost (point, disk, offset, length, id) VALUES (?, 'vda', 0, 4096, x'00')", point)
 }
-
-test('the nearest rules count: the machine’s own, else its group’s, else the tenant’s; each tenant has its own', async () => {
-  await using authority = await testAuthority()
-  const { catalog, acme, other } = authority
-  await furnish(catalog, acme, { count: 0 })
-  await furnish(catalog, other, { count: 0 })
-  const nearest = (tenant = acme): Promise<Retention | null> =>
-    catalog.retention.of({ tenant: tenant.id, machine: 'db1' })
-  const set = (scope: 'tenant' | 'group' | 'machine', name: string, rules: Retention | null): Promise<void> =>
-    catalog.retention.set({ tenant: acme.id, scope, name, rules })
-  expect(await nearest()).toBe(null)
-  await set('tenant', '', rulesOf('all'))
-  await set('group', 'db1', rulesOf('a group that is called like the machine'))
-  await set('group', 'web', rulesOf('web'))
-  expect(await nearest()).toEqual(rulesOf('all'))
-  await catalog.machines.configure({ tenant: acme.id, name: 'db1', group: 'web' })
-  expect(await nearest()).toEqual(rulesOf('web'))
-  await set('machine', 'db1', rulesOf('own'))
-  expect(await nearest()).toEqual(rulesOf('own'))
-  await set('machine', 'db1', rulesOf('newer'))
-  expect(await catalog.retention.list({ tenant: acme.id, ...ALL })).toEqual([
-    { scope: 'tenant', name: '', rules: rulesOf('all') },
-    { scope: 'machine', name: 'db1', rules: rulesOf('newer') },
-    { scope: 'group', name: 'db1', rules: rulesOf('a group that is called like the machine') },
-    { scope: 'group', name: 'web', rules: rulesOf('web') },
-  ])
-  const group = { scope: 'group', name: 'db1' } as const
-  expect(await catalog.retention.list({ tenant: acme.id, after: group, limit: 9 })).toMatchObject([{ name: 'web' }])
-  expect(await catalog.retention.list({ tenant: acme.id, after: null, limit: 1 })).toMatchObject([{ scope: 'tenant' }])
-  expect(await catalog.retention.get({ tenant: acme.id, scope: 'machine', name: 'db1' })).toMatchObject({
-    rules: rulesOf('newer'),
-  })
-  expect(await codeOf(catalog.retention.get({ tenant: acme.id, scope: 'group', name: 'none-such' }))).toBe('NOT_FOUND')
-  await set('machine', 'db1', null)
-  await set('group', 'web', null)
-  expect(await nearest()).toEqual(rulesOf('all'))
-  expect(await nearest(other)).toBe(null)
-  expect(await catalog.retention.list({ tenant: other.id, ...ALL })).toEqual([])
-  expect(await codeOf(set('machine', 'db9', rulesOf('x')))).toBe('NOT_FOUND')
-  expect(await codeOf(catalog.machines.configure({ tenant: acme.id, name: 'db9', group: 'x' }))).toBe('NOT_FOUND')
-  expect(await catalog.machines.members({ tenant: acme.id, group: 'web' })).toEqual(['db1'])
-  expect(await catalog.machines.members({ tenant: other.id, group: null })).toEqual(['db1'])
-  expect(await codeOf(catalog.machines.members({ tenant: other.id, group: 'web' }))).toBe('NOT_FOUND')
-})
 
 test('a lock is only ever made longer, by nothing released, and tells until when', async () => {
   await using authority = await testAuthority()
@@ -196,25 +143,6 @@ test('points that a person names go all or none; the last good one may, what is 
   expect(await codeOf(catalog.retention.points({ tenant: other.id, machine: 'db1' }))).toBe('NOT_FOUND')
 })
 
-test('policies of one tenant are bounded, those that are there can be changed', async () => {
-  await using authority = await testAuthority()
-  const { catalog, acme, other } = authority
-  {
-    using sql = catalogOf(authority)
-    sql.run(
-      `WITH RECURSIVE number (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM number WHERE value < ?)
-       INSERT INTO retention (tenant, scope, name, rules) SELECT ?, 'group', 'g' || value, '"x"' FROM number`,
-      POLICIES_MAX,
-      tenantRow(sql, acme.id),
-    )
-  }
-  const set = (tenant: Tenant, name: string): Promise<void> =>
-    catalog.retention.set({ tenant: tenant.id, scope: 'group', name, rules: rulesOf('y') })
-  expect(await codeOf(set(acme, 'one more'))).toBe('LIMIT_REACHED')
-  expect(await codeOf(set(acme, 'g1'))).toBe('none')
-  expect(await codeOf(set(other, 'one more'))).toBe('none')
-})
-
 test('what changes nothing does not make the state to be written again', async () => {
   await using authority = await testAuthority()
   const { catalog, acme } = authority
@@ -223,12 +151,12 @@ test('what changes nothing does not make the state to be written again', async (
   const [id] = ids as [string]
   const changes = {
     hold: () => catalog.points.hold({ tenant, id, held: true }),
-    rules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: rulesOf('x') }),
-    group: () => catalog.machines.configure({ tenant, name: 'db1', group: 'web' }),
+    plan: () => setPlan(catalog, acme, 'p', { lockDays: 1 }),
+    group: () => catalog.machines.setGroup({ tenant, name: 'db1', group: 'web' }),
     release: () => catalog.points.hold({ tenant, id, held: false }),
-    otherRules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: rulesOf('y') }),
-    noRules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: null }),
-    noGroup: () => catalog.machines.configure({ tenant, name: 'db1', group: null }),
+    otherPlan: () => setPlan(catalog, acme, 'p', { lockDays: 2 }),
+    noPlan: () => catalog.plans.apply({ tenant, plans: [], replace: true }),
+    noGroup: () => catalog.machines.setGroup({ tenant, name: 'db1', group: null }),
   }
   /** 1 where the change is to be written. */
   const dirtyAfter = async (change: () => Promise<unknown>): Promise<number | undefined> => {
@@ -239,20 +167,7 @@ test('what changes nothing does not make the state to be written again', async (
   }
   for (const [name, change] of Object.entries(changes))
     expect([name, await dirtyAfter(change), await dirtyAfter(change)]).toEqual([name, 1, 0])
-  expect(await catalog.retention.list({ tenant, ...ALL })).toEqual([])
-})
-
-test('no group is called "none"', async () => {
-  await using authority = await testAuthority()
-  const { catalog, acme } = authority
-  await furnish(catalog, acme, { count: 0 })
-  const about = { tenant: acme.id, name: GROUP_NONE }
-  const set = (scope: 'group' | 'machine'): Promise<string> =>
-    codeOf(catalog.retention.set({ ...about, scope, rules: rulesOf('x') }))
-  expect([await set('group'), await set('machine')]).toEqual(['PARAMS_INVALID', 'NOT_FOUND'])
-  const join = catalog.machines.configure({ tenant: acme.id, name: 'db1', group: GROUP_NONE })
-  expect(await codeOf(join)).toBe('PARAMS_INVALID')
-  expect(await catalog.machines.get({ tenant: acme.id, name: 'db1' })).toMatchObject({ group: null })
+  expect(await catalog.plans.list({ tenant })).toEqual([])
 })
 
 test('one removal is bounded', async () => {

@@ -21,13 +21,16 @@ test('every change that packs must know of is noted, and nothing else', async ()
     'UPDATE agent SET seen_ms = 5',
     "UPDATE agent SET site = 'dc1'",
     "INSERT INTO agent VALUES ('a', 1, 'h', 'k', 1, NULL, NULL, NULL)",
-    "INSERT INTO machine VALUES (77, 1, 'two', 'a', '{}', 1, NULL, NULL)",
+    "INSERT INTO machine VALUES (77, 1, 'two', 'a', 1, NULL, NULL)",
     "UPDATE machine SET uuid = 'u' WHERE id = 77",
     "UPDATE machine SET member_of = 'g'",
     'DELETE FROM machine WHERE id = 77',
-    "INSERT INTO retention VALUES (1, 'tenant', '', '{}')",
-    "UPDATE retention SET rules = '[]'",
-    'DELETE FROM retention',
+    "INSERT INTO plan VALUES (1, 'p', '{}')",
+    "UPDATE plan SET rules = '[]'",
+    'DELETE FROM plan',
+    "INSERT INTO exclusion VALUES (1, 'two', 's', 'r', 1, NULL)",
+    'UPDATE exclusion SET until_ms = 5',
+    'DELETE FROM exclusion',
     "INSERT INTO setting VALUES ('gateway', 'u')",
     "INSERT INTO setting VALUES ('other', 'u')",
     'UPDATE point SET held = 1',
@@ -45,6 +48,6 @@ test('every change that packs must know of is noted, and nothing else', async ()
     sql.run('UPDATE tenant SET state_dirty = 0')
   }
   const silent = ["'running'", 'seen_ms', "'other', 'u'", 'verified_ms', "x'01'", 'FROM image']
-  expect(noted).toHaveLength(19)
+  expect(noted).toHaveLength(22)
   for (const word of silent) expect(noted.filter((statement) => statement.includes(word))).toEqual([])
 })

@@ -1,6 +1,6 @@
 // The two text formats: which of them a request is given, and that the older one says the same.
 import { expect, test } from 'vitest'
-import { formatFor, OPENMETRICS, PLAIN, plainOf } from '../../../gateway/metrics/formats.ts'
+import { formatFor, OPENMETRICS, PLAIN, plainOf } from '../../../protocol/host/metrics-format.ts'
 
 test('OpenMetrics goes to whoever prefers it, the older text to all others', () => {
   const prometheus =
