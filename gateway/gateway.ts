@@ -5,6 +5,7 @@ import type { Clock } from '../protocol/peer.ts'
 import { Audit } from './auth/audit.ts'
 import { openAuthority } from './auth/authority.ts'
 import { LockWatch } from './folder/lock-watch.ts'
+import type { Catalog } from './catalog/catalog.ts'
 import { Datastore } from './datastore/datastore.ts'
 import { Events } from './events/events.ts'
 import { Forecasts } from './freshness/forecasts.ts'
@@ -117,9 +118,11 @@ export class Gateway implements AsyncDisposable {
     const mark = works ? resources.use(await StartMark.set({ catalog, events, clock, log })) : null
     const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
     const registry = new Registry(clock, presence)
+    const states = new MachineStates({ catalog, online: (agent) => registry.online(agent), clock })
+    const freshness = resources.use(new Freshness({ catalog, events, states, clock, log }))
     const observation = resources.use(
       await Observation.open({
-        watched: () => [],
+        watched: () => freshness.watched(),
         ...observed(options),
         catalog,
         space: datastore.space,
@@ -134,8 +137,6 @@ export class Gateway implements AsyncDisposable {
     const { notifyPrivate: anywhere = false } = options
     const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock, anywhere })
     const memory = new MemoryBudget(options.memoryBytes ?? MEMORY_BYTES_DEFAULT)
-    const online = (agent: string): boolean => registry.online(agent)
-    const states = new MachineStates({ catalog, online, clock })
     const service = serviceOf({
       folder,
       datastore,
@@ -167,20 +168,15 @@ export class Gateway implements AsyncDisposable {
       catalog,
       space: datastore.space,
       forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
-      online,
+      online: (agent) => registry.online(agent),
       sightings: new Sightings(),
       skewsOf: (agents) => backups.skews.of(agents),
       certificate: () => port?.certificate ?? null,
     })
-    const freshness = new Freshness({ catalog, events, states, clock, log })
-    if (works) resources.use(freshness.start())
-    if (mark !== null) resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
-    if (options.works === true) {
-      const { limits = LIMITS_DEFAULT } = options
-      resources.use(new Scheduler({ catalog, backups, agents: registry, events, audit, clock, log, limits }))
-      const { outward, deadMan } = desk
-      const listen = (listener: () => void): (() => void) => events.listen(listener)
-      resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))
+    if (mark !== null) {
+      freshness.start()
+      resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
+      workBy(options, resources, { catalog, backups, agents: registry, events, audit, desk })
     }
     const { url } = port ?? local
     const metricsUrl = metrics?.url ?? null
@@ -211,6 +207,22 @@ const observed = ({ metricsToken, metricsListen, otlpEndpoint, clock, log }: Gat
   clock,
   log,
 })
+
+interface Working extends Pick<ConstructorParameters<typeof Scheduler>[0], 'agents' | 'audit' | 'backups' | 'catalog'> {
+  readonly catalog: Catalog
+  readonly events: Events
+  readonly desk: NoticeDesk
+}
+
+/** Starts what works by itself: backups by plans, and messages. */
+const workBy = ({ clock, log, limits }: GatewayOptions, resources: AsyncDisposableStack, working: Working): void => {
+  const { catalog, events, desk, ...uses } = working
+  resources.use(new Scheduler({ ...uses, catalog, events, clock, log, limits: limits ?? LIMITS_DEFAULT }))
+  const { outward, deadMan, fault } = desk
+  if (fault !== null) log.warn({ err: fault }, 'notifications lack their key')
+  const listen = (listener: () => void): (() => void) => events.listen(listener)
+  resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))
+}
 
 const openDatastore = async ({ folder, log, clock, reserveBytes = null }: GatewayOptions): Promise<Datastore> => {
   try {

@@ -80,6 +80,11 @@ export class NoticeDesk {
     this.deadMan = new DeadMan({ catalog, secrets, outward: this.outward, clock })
   }
 
+  /** Why no secret can be read or set; null where they can. */
+  get fault(): VarveError | null {
+    return this.#options.secrets.fault
+  }
+
   /** A target without its secrets. */
   view(tenant: string | null, row: Omit<TargetRow, 'sinceSeq' | 'held'>): Target {
     const { name, settings, hourly, origin, set } = row
