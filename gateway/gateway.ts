@@ -5,7 +5,6 @@ import type { Clock } from '../protocol/peer.ts'
 import { Audit } from './auth/audit.ts'
 import { openAuthority } from './auth/authority.ts'
 import { LockWatch } from './folder/lock-watch.ts'
-import type { Catalog } from './catalog/catalog.ts'
 import { Datastore } from './datastore/datastore.ts'
 import { Events } from './events/events.ts'
 import { Forecasts } from './freshness/forecasts.ts'
@@ -25,6 +24,7 @@ import { Observation } from './metrics/observation.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
 import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
+import { upkeepOf, type UpkeepWishes } from './scheduler/upkeep.ts'
 import { LIMITS_DEFAULT } from './scheduler/limits.ts'
 import { Scheduler } from './scheduler/scheduler.ts'
 import type { JobLimits } from './catalog/jobs.ts'
@@ -62,6 +62,8 @@ export interface GatewayOptions {
   readonly acceptLostKeys?: boolean
   /** It works by itself: starts what plans say, watches, tells. Off by default: for `serve` alone. */
   readonly works?: boolean
+  /** How it keeps its datastore where it works by itself. */
+  readonly upkeep?: UpkeepWishes
   /** How many backups it starts at once; absent for the default. */
   readonly limits?: JobLimits
 }
@@ -176,7 +178,8 @@ export class Gateway implements AsyncDisposable {
     if (mark !== null) {
       freshness.start()
       resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
-      workBy(options, resources, { catalog, backups, agents: registry, events, audit, desk })
+      const uses = { catalog, backups, agents: registry, events, audit, clock, log }
+      workBy(options, resources, { ...uses, datastore, maintenance, desk })
     }
     const { url } = port ?? local
     const metricsUrl = metrics?.url ?? null
@@ -208,16 +211,25 @@ const observed = ({ metricsToken, metricsListen, otlpEndpoint, clock, log }: Gat
   log,
 })
 
-interface Working extends Pick<ConstructorParameters<typeof Scheduler>[0], 'agents' | 'audit' | 'backups' | 'catalog'> {
-  readonly catalog: Catalog
+interface Working {
+  readonly datastore: Datastore
+  readonly maintenance: Maintenance
+  readonly catalog: Datastore['catalog']
+  readonly backups: Backups
+  readonly agents: Registry
   readonly events: Events
+  readonly audit: Audit
   readonly desk: NoticeDesk
+  readonly clock: Clock
+  readonly log: Log
 }
 
-/** Starts what works by itself: backups by plans, and messages. */
-const workBy = ({ clock, log, limits }: GatewayOptions, resources: AsyncDisposableStack, working: Working): void => {
-  const { catalog, events, desk, ...uses } = working
-  resources.use(new Scheduler({ ...uses, catalog, events, clock, log, limits: limits ?? LIMITS_DEFAULT }))
+/** Starts what works by itself: backups by plans, upkeep, and messages. */
+const workBy = (options: GatewayOptions, resources: AsyncDisposableStack, working: Working): void => {
+  const { datastore, maintenance, desk, ...rest } = working
+  const { catalog, events, clock, log } = rest
+  const uses = { ...rest, limits: options.limits ?? LIMITS_DEFAULT }
+  resources.use(new Scheduler({ ...uses, ...upkeepOf({ ...uses, datastore, maintenance }, options.upkeep) }))
   const { outward, deadMan, fault } = desk
   if (fault !== null) log.warn({ err: fault }, 'notifications lack their key')
   const listen = (listener: () => void): (() => void) => events.listen(listener)

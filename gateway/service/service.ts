@@ -11,6 +11,7 @@ import type { Maintenance } from '../maintenance/maintenance.ts'
 import type { NoticeDesk } from '../notify/desk.ts'
 import { Forecasts } from '../freshness/forecasts.ts'
 import type { MachineStates } from '../freshness/machine-states.ts'
+import { ByHand } from '../scheduler/by-hand.ts'
 import { Admission } from './admission.ts'
 import { backupActions } from './backups.ts'
 import { coverageActions } from './coverage.ts'
@@ -53,6 +54,7 @@ export const serviceOf = (parts: Parts): Service => {
   const { folder, datastore, authority, audit, sessions, backups, maintenance, events, states, desk, clock, log } =
     parts
   const { catalog } = datastore
+  const byHand = new ByHand({ catalog, conditions: events.conditions, clock, log })
   const { steps = new StepNotes(0) } = parts
   const forecasts = new Forecasts({ catalog, space: datastore.space, clock })
   const actions = {
@@ -61,9 +63,9 @@ export const serviceOf = (parts: Parts): Service => {
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
     ...planActions({ catalog, clock }),
-    ...pointActions({ datastore, events, clock, log }),
+    ...pointActions({ datastore, events, byHand, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
-    ...upkeepActions({ maintenance, audit, folder, clock, forecasts }),
+    ...upkeepActions({ maintenance, audit, folder, clock, forecasts, catalog, byHand }),
     ...coverageActions({ catalog, states, forecasts }),
     ...eventActions({ catalog, events, clock }),
   }

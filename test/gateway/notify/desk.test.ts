@@ -51,6 +51,19 @@ test('a target brings its rule, is shown without its secrets, and keeps them whe
   expect(await (await openDesk(stand)).targets(acme)).toMatchObject([{ secrets: 'lost' }])
 })
 
+test('a match is bounded as a whole, whatever it is nested of', async () => {
+  await using stand = await NoticeStand.open()
+  const desk = await openDesk(stand)
+  await stand.addTarget('mail')
+  const acme: Scope = { tenant: stand.tenant, tenantName: 'acme' }
+  const kinds = Array.from({ length: 3 }, () => 'machine.state' as const)
+  const set = (parts: number) => {
+    const match = { any: Array.from({ length: parts }, () => ({ all: [{ kinds }, { kinds }] })) }
+    return desk.setRule(acme, { name: 'r', match, targets: ['mail'], quiet: null, repeatMs: null }, unaudited)
+  }
+  expect([await codeOf(set(20)), await codeOf(set(60))]).toEqual(['none', 'PARAMS_INVALID'])
+})
+
 test('tests say what the server answered, so many in a minute', async () => {
   await using stand = await NoticeStand.open()
   await using server = await Receiver.listen((_, response) => void response.writeHead(202).end('thanks'))
