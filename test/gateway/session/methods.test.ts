@@ -58,6 +58,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'coverage.tenants': PAGE,
   'events.list': { kinds: null, machine: null, ...PAGE },
   'events.watch': { kinds: null, machine, after: null },
+  'runs.list': { machine: null, kind: null, state: null, ...PAGE },
   'store.checkFolder': {},
   'agents.revoke': { agent },
   'agents.setSite': { agent, site: 'dc1' },
