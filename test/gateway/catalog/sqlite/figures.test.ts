@@ -30,7 +30,8 @@ test('figures are of every tenant, its agents that are not revoked and its machi
     expect.objectContaining({ tenant: 'other', softBytes: 10, hardBytes: 20, machines: 0, running: 0 }),
   ])
   expect(figures.agents).toEqual([{ id: agent, tenant: 'acme', host: 'h1' }])
-  expect([figures.runs, figures.notices]).toEqual([[], []])
+  expect(figures.runs).toEqual([{ tenant: 'acme', kind: 'backup', state: 'running', count: 1 }])
+  expect(figures.notices).toEqual([])
   const { tenants, names, pointMs } = figures.machines
   expect([[...tenants], names]).toEqual([
     [0, 0],
