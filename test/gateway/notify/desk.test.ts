@@ -39,7 +39,13 @@ test('a target brings its rule, is shown without its secrets, and keeps them whe
     { name: 'hook', settings: HOOK, hourly: 30, origin: 'https://hook.example', set: ['url', 'key'], secrets: 'set' },
   ])
   expect(await stand.catalog.notices.rules({ tenant: stand.tenant })).toEqual([
-    { name: 'hook', match: { severity: 'warning' }, targets: ['hook'], quiet: null, repeatMs: null },
+    {
+      name: 'hook',
+      match: { severity: 'warning', not: { kinds: ['job.failed'] } },
+      targets: ['hook'],
+      quiet: null,
+      repeatMs: null,
+    },
   ])
   const changed = await desk.setTarget(acme, hook(url, { secrets: {}, hourly: 5 }), unaudited)
   expect(changed).toMatchObject({ added: false, target: { hourly: 5, set: ['url', 'key'] } })
@@ -49,6 +55,19 @@ test('a target brings its rule, is shown without its secrets, and keeps them whe
   expect(await desk.targets({ tenant: null, tenantName: null })).toEqual([])
   await rm(temp.join(NOTICE_KEY_NAME))
   expect(await (await openDesk(stand)).targets(acme)).toMatchObject([{ secrets: 'lost' }])
+})
+
+test('a match is bounded as a whole, whatever it is nested of', async () => {
+  await using stand = await NoticeStand.open()
+  const desk = await openDesk(stand)
+  await stand.addTarget('mail')
+  const acme: Scope = { tenant: stand.tenant, tenantName: 'acme' }
+  const kinds = Array.from({ length: 3 }, () => 'machine.state' as const)
+  const set = (parts: number) => {
+    const match = { any: Array.from({ length: parts }, () => ({ all: [{ kinds }, { kinds }] })) }
+    return desk.setRule(acme, { name: 'r', match, targets: ['mail'], quiet: null, repeatMs: null }, unaudited)
+  }
+  expect([await codeOf(set(20)), await codeOf(set(60))]).toEqual(['none', 'PARAMS_INVALID'])
 })
 
 test('tests say what the server answered, so many in a minute', async () => {
