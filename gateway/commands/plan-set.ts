@@ -28,11 +28,11 @@ const list =
 /** Reasons of full reads. */
 const FULL_REASONS = READ_REASONS.filter((reason) => reason !== 'bitmap')
 
-/** A parser that leaves a word as it is, which says that there is none of it. */
+/** A parser of values, with a word for none: false, as commander has no value that is null. */
 const orNone =
   <T>(word: string, parse: (text: string) => T) =>
-  (text: string): T | null =>
-    text === word ? null : parse(text)
+  (text: string): T | false =>
+    text === word ? false : parse(text)
 
 /** Whole days of `30d` or `30`. */
 const wholeDays =
@@ -60,18 +60,19 @@ const more =
   (parse: (text: string) => string) =>
   (text: string, before: readonly string[] | undefined): string[] => [...(before ?? []), parse(text)]
 
+/** False stands for none. */
 interface SetOptions extends Common, KeepOptions {
-  readonly schedule?: string | null
-  readonly rpo?: number | null
-  readonly window?: string | null
+  readonly schedule?: string | false
+  readonly rpo?: number | false
+  readonly window?: string | false
   readonly jitter?: number
   readonly consistency?: ConsistencyWish
   readonly refuseFull?: Plan['refuseFull']
   readonly refuseLeftOut?: Plan['refuseLeftOut']
-  readonly compareEvery?: number | null
+  readonly compareEvery?: number | false
   readonly lockDays?: number
-  readonly verifyEvery?: number | null
-  readonly drillEvery?: number | null
+  readonly verifyEvery?: number | false
+  readonly drillEvery?: number | false
   readonly priority?: number
   readonly coverMachine?: string[]
   readonly coverGroup?: string[]
@@ -125,7 +126,11 @@ const changeOf = (name: string, before: Covers | null, options: SetOptions): Pla
   const covers = coversAfter(before, options)
   return {
     name,
-    ...Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)),
+    ...Object.fromEntries(
+      Object.entries(fields)
+        .filter(([, value]) => value !== undefined)
+        .map(([field, value]) => [field, value === false ? null : value]),
+    ),
     ...(Object.keys(keep).length === 0 ? {} : { keep }),
     ...(Object.keys(covers).length === 0 ? {} : { covers }),
   }
@@ -136,8 +141,8 @@ const set = async (remote: Remote, name: string, options: SetOptions): Promise<v
   const { json, dryRun } = options
   const before = (await allPlans(remote)).find((plan) => plan.name === name) ?? null
   const change = changeOf(name, before?.covers ?? null, options)
-  if (Object.keys(change).length === 1 && before !== null)
-    throw new VarveError('PARAMS_INVALID', 'name what is to change, such as --rpo 4h; "plan show" shows what is')
+  if (Object.keys(change).length === 1)
+    throw new VarveError('PARAMS_INVALID', 'say what is wanted, such as --rpo 4h; "plan show" shows what a plan says')
   const applied = await peer.call('plans.apply', { plans: [change], merge: true, dryRun }, { signal })
   printJson({ dryRun, ...applied })
   if (json) return

@@ -2,6 +2,7 @@
 // those that JSON.md lists.
 import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { program as agentProgram } from '../../agent/main.ts'
@@ -141,8 +142,20 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await gateway('machine checkpoints', 'db1', ...of)
   await gateway('machine forget', 'db1', ...of)
   await gateway('machine assign', 'db1', '--agent', who, ...of)
-  await gateway('policy', 'db1', ...of, '--group', 'databases')
-  await gateway('retention', ...of, '--keep-last', '9')
+  await gateway('machine group', 'db1', 'databases', ...of)
+  await gateway('machine exclude', 'db1', ...of, '--reason', 'rebuilt', '--until', '1d')
+  await gateway('machine list', ...of)
+  await gateway('machine include', 'db1', ...of)
+  await gateway('plan set', 'gold', ...of, '--keep-last', '9', '--rpo', '4h', '--cover-machine', 'nobody')
+  await gateway('plan set', 'silver', ...of, '--schedule', '30 2 * * *', '--cover-others')
+  const file = stand.folder.join('plans.toml')
+  await writeFile(file, '[plans.gold]\nrpo = "5h"\n')
+  await gateway('plan apply', ...of, '--file', file, '--yes')
+  await gateway('plan disable', 'gold', ...of)
+  await gateway('plan enable', 'gold', ...of)
+  await Promise.all([gateway('plan list', ...of), gateway('plan show', 'gold', ...of), gateway('plan export', ...of)])
+  await gateway('plan next', 'silver', ...of)
+  await gateway('plan remove', 'gold', ...of)
   await Promise.all([gateway('points', ...of), gateway('hold', backup.point.id, ...of, '--until', '1d')])
   await Promise.all([gateway('prune', '--dry-run'), gateway('usage', '--points')])
   await gateway('gc')
