@@ -14,6 +14,8 @@ export interface CompareOptions {
   readonly job: string
   readonly lease: Lease
   readonly keys: Chunking
+  /** Rejects unless the lease holds; what the gateway finds different is for good. */
+  readonly check: () => Promise<void>
   readonly signal: AbortSignal
   readonly link: GatewayLink
   readonly log: Log
@@ -23,15 +25,17 @@ export interface CompareOptions {
 
 /** Compares every incremental disk of the lease, in full or by sample, and reports the result to the lease. */
 export const compareLease = async (options: CompareOptions): Promise<void> => {
-  const { job, lease, keys, signal, link, log, awayMs } = options
+  const { job, lease, keys, check, signal, link, log, awayMs } = options
   const compare = lease.compareAll ? compareAll : compareSample
   const outcomes = new Map<string, { readonly chunks: number; readonly missed: boolean }>()
   const startedMs = performance.now()
   for (const disk of lease.disks) {
     const { name, base } = disk
     if (base === null) continue
-    const ask: AskBase = (positions, ids) =>
-      link.call('image.compare', { job, disk: base, positions: [...positions], ids }, signal, awayMs)
+    const ask: AskBase = async (positions, ids) => {
+      await check()
+      return await link.call('image.compare', { job, disk: base, positions: [...positions], ids }, signal, awayMs)
+    }
     const askContent: AskContent = (before, limit) =>
       link.call('image.content', { job, disk: base, before, limit }, signal, awayMs)
     const { chunks, different } = await compare({ ...keys, disk, signal, ask, askContent })

@@ -272,17 +272,18 @@ export class Backups implements AsyncDisposable {
     const { job, abort, steps } = running
     const { signal } = abort
     const link = this.#options.link()
-    const { log } = this.#options
-    await steps.time('compare', () => compareLease({ job, lease, keys, signal, link, log, awayMs: OFFLINE_LIMIT_MS }))
+    const { driverOf, traffic, clock, log } = this.#options
+    const driver = driverOf(running)
+    const passes = (error: VarveError): boolean => driver.isPassing(error)
+    const check = (): Promise<void> => retry(() => lease.check(), { ...CHECKS, clock, passes })
+    const comparing = { job, lease, keys, check, signal, link, log, awayMs: OFFLINE_LIMIT_MS }
+    await steps.time('compare', () => compareLease(comparing))
     const begun = announcementOf(job, lease, attached)
     await steps.time('announce', () => link.call('backup.begin', begun, signal, OFFLINE_LIMIT_MS))
-    const { driverOf, traffic, clock } = this.#options
     const throttle = this.#throttle
     const sending = { job, lease, attached, keys, link, throttle, signal, awayMs: OFFLINE_LIMIT_MS, steps, traffic }
     const bytesRead = await sendImages(sending)
-    const driver = driverOf(running)
-    const isPassing = (error: VarveError): boolean => driver.isPassing(error)
-    await steps.time('check', () => retry(() => lease.check(), { ...CHECKS, clock, passes: isPassing }))
+    await steps.time('check', check)
     return bytesRead
   }
 

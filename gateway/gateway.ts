@@ -22,6 +22,7 @@ import { Observation } from './metrics/observation.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
 import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
+import { upkeepOf, type UpkeepWishes } from './scheduler/upkeep.ts'
 import { LIMITS_DEFAULT } from './scheduler/limits.ts'
 import { Scheduler } from './scheduler/scheduler.ts'
 import type { JobLimits } from './catalog/jobs.ts'
@@ -59,6 +60,8 @@ export interface GatewayOptions {
   readonly acceptLostKeys?: boolean
   /** It works by itself: starts what plans say, watches, tells. Off by default: for `serve` alone. */
   readonly works?: boolean
+  /** How it keeps its datastore where it works by itself. */
+  readonly upkeep?: UpkeepWishes
   /** How many backups it starts at once; absent for the default. */
   readonly limits?: JobLimits
 }
@@ -169,9 +172,11 @@ export class Gateway implements AsyncDisposable {
     })
     if (mark !== null) resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
     if (options.works === true) {
-      const { limits = LIMITS_DEFAULT } = options
-      resources.use(new Scheduler({ catalog, backups, agents: registry, events, audit, clock, log, limits }))
-      const { outward, deadMan } = desk
+      const { limits = LIMITS_DEFAULT, upkeep } = options
+      const uses = { catalog, backups, agents: registry, events, audit, clock, log, limits }
+      resources.use(new Scheduler({ ...uses, ...upkeepOf({ ...uses, datastore, maintenance }, upkeep) }))
+      const { outward, deadMan, fault } = desk
+      if (fault !== null) log.warn({ err: fault }, 'notifications lack their key')
       const listen = (listener: () => void): (() => void) => events.listen(listener)
       resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))
     }

@@ -21,6 +21,7 @@ import { addPruneCommand } from './commands/prune.ts'
 import { DATA_DEFAULT } from './commands/remote.ts'
 import { addRepairCommand } from './commands/repair.ts'
 import { LISTEN_DEFAULT, LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
+import { VERIFY_RATE_DEFAULT } from './commands/upkeep-options.ts'
 import { addStoreCommands } from './commands/store.ts'
 import { addTenantCommands } from './commands/tenant.ts'
 import { addTokenCommands } from './commands/token.ts'
@@ -66,13 +67,19 @@ const addServe = (program: Command): void => {
     .option('--backups-at-once-per-host <number>', 'of them on one hypervisor (2)')
     .option('--backups-at-once-per-tenant <number>', 'of them of one tenant (16)')
     .option('--notify-private', 'let notifications of tenants go to private addresses, and to this host')
+    .option('--no-upkeep', 'leave prune, gc, verify and the check of the audit log to people and their cron lines')
+    .option('--quiet-hours <window>', 'when gc and verify may begin, such as 20:00-06:00 (default: always)')
+    .option(
+      '--verify-rate <size>',
+      `how much verify reads in a second while no backup runs (default: ${VERIFY_RATE_DEFAULT})`,
+    )
     .option(
       '--otlp-endpoint <url>',
       'send traces of backups to this collector (OTLP over HTTP), such as http://127.0.0.1:4318',
     )
     .option(
       '--config <file>',
-      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, otlp_endpoint, notify_private',
+      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, otlp_endpoint, notify_private, upkeep, quiet_hours, verify_rate',
     )
     .action((options: ServeOptions) => serve(options))
 }

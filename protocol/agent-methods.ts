@@ -27,7 +27,16 @@ export const AGENT_METHODS = {
           /** The agent that made it, whose names the bitmaps have. */
           agent: s.uuid,
           /** In the order of the restore point, by which its checkpoint's bitmaps are numbered. */
-          disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, reread, evidence: v.nullable(s.evidence) })),
+          disks: s.disks(
+            v.object({
+              name: s.diskName,
+              size: s.diskBytes,
+              reread,
+              evidence: v.nullable(s.evidence),
+              /** A comparison found that its bitmap has missed changes: it is read in full. Older gateways do not say it. */
+              missed: v.optional(v.boolean(), false),
+            }),
+          ),
         }),
       ),
       /** All that is said to be unchanged is compared with the base. */

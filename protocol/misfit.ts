@@ -78,6 +78,12 @@ const isDefault = ({ message }: Issue): boolean => /^Invalid [\w -]+: (?:Expecte
 
 const stepsOf = (issue: Issue): readonly Step[] => issue.path ?? []
 
+/** What came, but for secrets, which are never quoted. */
+const cameAt = (steps: readonly Step[], value: unknown, words: Words): string =>
+  typeof value === 'string' && steps.some(({ key }) => key === 'secrets')
+    ? `a text of ${value.length} characters`
+    : came(value, words)
+
 /** A path in the notation that people use. */
 const placeOf = (steps: readonly Step[], words: Words): string => {
   let place = ''
@@ -147,14 +153,15 @@ const sentence = (schema: unknown, issue: Issue, before: readonly Step[], words:
       return `${at}begins with ${came(issue.input[0], words)}, must begin with ${oneOf(kinds.join(' | '))}`
   }
   if (issue.kind !== 'schema' && issue.type === 'check' && isDefault(issue)) return `${at}is not valid`
-  if (isDefault(issue)) return `${at}must be ${belongs(issue, words)}, not ${came(issue.input, words)}`
-  if (/^an? /u.test(issue.message)) return `${at}must be ${issue.message}, not ${came(issue.input, words)}`
-  return `${at}${issue.message} (it is ${came(issue.input, words)})`
+  if (isDefault(issue)) return `${at}must be ${belongs(issue, words)}, not ${cameAt(steps, issue.input, words)}`
+  if (/^an? /u.test(issue.message)) return `${at}must be ${issue.message}, not ${cameAt(steps, issue.input, words)}`
+  return `${at}${issue.message} (it is ${cameAt(steps, issue.input, words)})`
 }
 
 /**
  * Why a value does not fit: one sentence without a full stop. `issues` are those of `v.safeParse(schema, …)`; a key
- * that nobody knows comes first, as it explains the one that is missing. A text of more than 40 characters is never quoted.
+ * that nobody knows comes first, as it explains the one that is missing. A text of more than 40 characters, and one below
+ * `secrets`, is never quoted.
  */
 export const misfit = (
   schema: v.GenericSchema,

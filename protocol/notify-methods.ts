@@ -132,7 +132,7 @@ export const NOTIFY_METHODS = {
     roles: PLATFORM,
     params: v.object({
       /** Nil: no ping. */
-      url: v.nullable(v.pipe(v.string(), v.maxLength(2048), v.regex(/^https?:\/\/[!-~]+$/u, 'an http or https URL'))),
+      url: v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(2048))),
       everyMs: v.pipe(s.count, v.minValue(n.PING_MS_MIN), v.maxValue(n.PING_MS_MAX)),
       /** Allows plain http to another host. */
       insecure: v.optional(v.boolean(), false),

@@ -5,16 +5,19 @@ import { isTimeZone } from './retention.ts'
 import { count, name, timeMs } from './schemas.ts'
 
 /** Targets of notifications of one tenant, and of the platform. */
-export const TARGETS_MAX = 50
+export const TARGETS_MAX = 20
 
 /** Rules of notifications of one tenant, and of the platform. */
-export const RULES_MAX = 200
+export const RULES_MAX = 50
 
 /** Mutes that hold at once, of one tenant and of the platform. */
-export const MUTES_MAX = 200
+export const MUTES_MAX = 50
 
 /** Kinds, machines, groups and parts that one match names, of each. */
 export const MATCH_MAX = 100
+
+/** Longest match of a rule or a mute, as JSON, in characters: each event is held against all of them. */
+export const MATCH_CHARS_MAX = 4096
 
 /** Recipients of one target's mail. */
 export const RECIPIENTS_MAX = 20

@@ -123,6 +123,8 @@ const decideDisk = (disk: SeenDisk, view: BaseView): DiskDecision => {
   const reason = stateReason(bitmap)
   if (reason !== null) return full(disk, reason)
   if (!sameBelow) return full(disk, 'backing-changed')
+  // an earlier backup found it so, whatever became of that one
+  if (known.missed === true) return full(disk, 'changes-missed')
   if (known.reread === null) return full(disk, 'base-damaged')
   const continued = { base: known.name, bitmap }
   return { disk, kind: 'incremental', reason: 'bitmap', continued, reread: known.reread }

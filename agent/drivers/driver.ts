@@ -62,6 +62,8 @@ export interface BaseDisk {
   readonly size: number
   /** Ranges that the gateway lost, to be read though unchanged; null asks for a full read. */
   readonly reread: Reread
+  /** A comparison found that its bitmap of this point has missed changes: it is not trusted again. Absent for false. */
+  readonly missed?: boolean
   /** What was below the disk at the checkpoint; null where that is not known. */
   readonly evidence: string | null
 }
@@ -145,7 +147,8 @@ export interface Lease {
   check(): Promise<void>
   /**
    * Takes the result of comparing unchanged chunks of each disk. One whose bitmap had missed a change is read in full from
-   * now on (`changes-missed`), also after a restart of the agent; FULL_REFUSED where the policy refuses that.
+   * now on (`changes-missed`), also after a restart of the agent; FULL_REFUSED where the policy refuses that. Later leases are
+   * told so by the gateway, with the base.
    */
   compared(outcomes: ReadonlyMap<string, { readonly chunks: number; readonly missed: boolean }>): Promise<void>
   /**

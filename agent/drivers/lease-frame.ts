@@ -14,8 +14,6 @@ export interface FramedDisk {
   readonly kind: ReadKind
   readonly reason: ReadReason
   readonly base: { readonly name: string } | null
-  /** What `base` was, where its bitmap turned out to be wrong. */
-  readonly wrong?: FramedDisk['base']
   readonly evidence: string
   readonly comparedChunks: number
   readonly reread: readonly (readonly [number, number])[]
@@ -104,11 +102,7 @@ export abstract class LeaseFrame<Entry extends FramedEntry> implements Lease {
     const disks = this.entry.disks.map((disk) => {
       const outcome = outcomes.get(disk.name)
       if (outcome === undefined) return disk
-      return {
-        ...disk,
-        ...(outcome.missed ? { ...CHANGES_MISSED, wrong: disk.base } : {}),
-        comparedChunks: outcome.chunks,
-      }
+      return { ...disk, ...(outcome.missed ? CHANGES_MISSED : {}), comparedChunks: outcome.chunks }
     })
     const entry: Entry = { ...this.entry, disks }
     // no increment depends on the count, but that a disk must be read in full must outlive the agent

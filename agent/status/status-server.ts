@@ -17,13 +17,14 @@ const CONNECTIONS_MAX = 16
 
 type Answer = (request: IncomingMessage) => Promise<{ readonly type: string; readonly body: string }>
 
+const end = (response: ServerResponse, status: number, type: string, body: string): void => {
+  response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body)
+}
+
 /** A server that answers GET requests for these paths, and nothing else. */
 const serverOf = (paths: Readonly<Record<string, Answer>>): Server => {
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS })
   server.maxConnections = CONNECTIONS_MAX
-  const end = (response: ServerResponse, status: number, type: string, body: string): void => {
-    response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body)
-  }
   server.on('request', (request, response) => {
     const path = request.url?.split('?', 1)[0] ?? ''
     const answer = request.method === 'GET' && Object.hasOwn(paths, path) ? paths[path] : undefined

@@ -19,6 +19,8 @@ export interface RereadDisk {
   readonly name: string
   readonly size: number
   readonly reread: [number, number][] | null
+  /** Its bitmap is known to have missed changes. */
+  readonly missed: boolean
   /** The agent's evidence of the files under the disk. */
   readonly evidence: string | null
 }

@@ -101,6 +101,13 @@ export const FACTS = {
     key: ['machine'],
     removable: true,
   }),
+  missed: fact({
+    one: 'disk whose bitmap has missed changes',
+    table: 'missed',
+    fields: { point: ['point', uuid], disk: ['disk', text] },
+    order: 'point, disk',
+    key: ['point', 'disk'],
+  }),
 } as const
 
 export type FactName = keyof typeof FACTS

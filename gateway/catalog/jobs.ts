@@ -27,6 +27,13 @@ export interface JobPage {
   readonly more: boolean
 }
 
+/** An image of a base; `missed` where its bitmap is known to have missed changes. */
+export interface ComparedRoot {
+  readonly root: Uint8Array | null
+  readonly size: number
+  readonly missed: boolean
+}
+
 /** Why a job failed: the code and the message of an error. */
 export interface JobFailure {
   readonly code: string
@@ -122,7 +129,13 @@ export interface PlannedStart {
 
 export interface Jobs {
   /** The image of a running job's base that is compared with. NOT_FOUND, JOB_ENDED. */
-  readonly baseImage: Question<{ job: string; agent: string; disk: string }, { root: Uint8Array | null; size: number }>
+  readonly baseImage: Question<{ job: string; agent: string; disk: string }, ComparedRoot>
+
+  /**
+   * Notes that the bitmap of a disk of the job's base has missed changes, also where the job has ended meanwhile: no backup
+   * continues it again. NOT_FOUND.
+   */
+  readonly missed: Transaction<{ job: string; agent: string; disk: string }, void>
 
   readonly get: Question<{ tenant: string; job: string }, ShownBackup | null>
 

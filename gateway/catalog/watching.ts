@@ -39,6 +39,8 @@ export interface DamagedTenant {
   readonly tenant: string
   readonly tenantName: string
   readonly records: number
+  /** When the first of them was found. */
+  readonly foundMs: number
 }
 
 /** A machine with restore points. */

@@ -41,7 +41,8 @@ const readMatch = async (file: string): Promise<Rule['match']> => {
   try {
     value = JSON.parse(await readFile(file, 'utf8'))
   } catch (error) {
-    throw wrong(`cannot read the match in ${file}: ${(error as Error).message}`)
+    const why = error instanceof SyntaxError ? 'it is no JSON' : ((error as NodeJS.ErrnoException).code ?? '')
+    throw wrong(`cannot read the match in ${file}: ${why}`)
   }
   checkKeys(value)
   const checked = v.safeParse(matchSchema, value)

@@ -6,7 +6,7 @@ import { print, printJson, printTable } from '../../protocol/host/output.ts'
 import { readToken } from './secret-input.ts'
 import type { Asked } from '../../protocol/methods.ts'
 import { HOURLY_DEFAULT, type Target, type TargetSecrets, type TargetSettings } from '../../protocol/notify.ts'
-import { name, tenantOption, toGateway, whole, type Common } from './options.ts'
+import { name, tenantOption, toGateway, whole, withDefault, type Common } from './options.ts'
 import { withSession } from './remote.ts'
 
 interface AddOptions extends Common {
@@ -55,8 +55,10 @@ const PRIORITIES = { ntfy: { info: 2, warning: 4, error: 5 }, gotify: { info: 2,
 
 /** Server and topic of `https://ntfy.example/topic`. */
 const topicOf = (text: string): { url: string; topic: string } => {
-  const at = text.lastIndexOf('/')
-  return { url: text.slice(0, at), topic: text.slice(at + 1) }
+  const [, url, topic] = /^(https?:\/\/[^/]+.*)\/([^/]+)$/u.exec(text) ?? []
+  if (url === undefined || topic === undefined)
+    throw wrong('--ntfy takes server and topic, such as https://ntfy.sh/mytopic')
+  return { url, topic }
 }
 
 const settingsOf = async (options: AddOptions): Promise<TargetSettings> => {
@@ -143,9 +145,7 @@ const addAdd = (target: Command): void => {
     .option('--secret-file <file>', 'password, token, or the key that signs webhooks; "-" for standard input')
     .option('--insecure', 'let messages cross the network in the clear', false)
     .option('--authority <file>', 'certificate authority of the server, PEM')
-    .addOption(
-      new Option('--hourly <N>', 'messages in an hour at most').argParser(whole(1, 1000)).default(HOURLY_DEFAULT),
-    )
+    .addOption(withDefault('--hourly <N>', 'messages in an hour at most', whole(1, 1000), String(HOURLY_DEFAULT)))
     .option('--no-rule', 'without the rule for everything of severity warning and worse')
   toGateway(command).action(async (of: string, options: AddOptions) => {
     const asked = await askedOf(of, options)

@@ -21,6 +21,7 @@ import { DATA_DEFAULT } from './remote.ts'
 import { print } from '../../protocol/host/output.ts'
 import { metricsListenOf, otlpEndpointOf, readMetricsToken } from './metrics-options.ts'
 import { bytesOf } from './options.ts'
+import { upkeepOf } from './upkeep-options.ts'
 import { limitsOf, type AtOnce } from './work-options.ts'
 
 export const LISTEN_DEFAULT = '127.0.0.1:8470'
@@ -40,6 +41,9 @@ const fileSchema = v.strictObject({
   metrics_listen: v.optional(v.string()),
   otlp_endpoint: v.optional(v.string()),
   notify_private: v.optional(v.boolean()),
+  upkeep: v.optional(v.boolean()),
+  quiet_hours: v.optional(v.string()),
+  verify_rate: v.optional(v.string()),
   backups_at_once: v.optional(v.number()),
   backups_at_once_per_host: v.optional(v.number()),
   backups_at_once_per_tenant: v.optional(v.number()),
@@ -58,6 +62,10 @@ export interface ServeOptions extends AtOnce {
   readonly metricsListen?: string
   readonly otlpEndpoint?: string
   readonly notifyPrivate?: boolean
+  /** False where it was said so. */
+  readonly upkeep?: boolean
+  readonly quietHours?: string
+  readonly verifyRate?: string
   readonly config?: string
 }
 
@@ -168,6 +176,11 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   const metricsListen = metricsListenOf(options.metricsListen ?? file.metrics_listen)
   const isInsecure = options.insecure ?? file.insecure ?? false
   const otlpEndpoint = otlpEndpointOf(options.otlpEndpoint ?? file.otlp_endpoint, isInsecure)
+  const upkeep = upkeepOf({
+    upkeep: options.upkeep === false ? false : file.upkeep,
+    quietHours: options.quietHours ?? file.quiet_hours,
+    verifyRate: options.verifyRate ?? file.verify_rate,
+  })
   await makeFirst(folder)
   const lacks = await lacksOfRoom(folder, reserveBytes)
   const log = openLog({ level: options.logLevel ?? file.log_level ?? 'info' })
@@ -193,7 +206,7 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     backupsAtOncePerHost: options.backupsAtOncePerHost ?? file.backups_at_once_per_host,
     backupsAtOncePerTenant: options.backupsAtOncePerTenant ?? file.backups_at_once_per_tenant,
   })
-  const itself = { notifyPrivate: options.notifyPrivate ?? file.notify_private ?? false, works: true, limits }
+  const itself = { notifyPrivate: options.notifyPrivate ?? file.notify_private ?? false, upkeep, works: true, limits }
   const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, ...itself }
   await using gateway = await opened(wanted, stop.signal)
   using kept = keeperOf(files, tls, gateway, log)

@@ -148,7 +148,9 @@ const damageLook = ({ catalog }: LookSources): Look => ({
   name: 'damage',
   kinds: ['damage'],
   everyMs: LOOK_MS,
-  look: async (_at, before) => ({ verdicts: damageVerdicts(await catalog.watching.damage(), before) }),
+  look: async ({ nowMs }, before) => ({
+    verdicts: damageVerdicts(await catalog.watching.damage(), nowMs, before),
+  }),
 })
 
 /** Verification and locks, by the plans of the machines. */

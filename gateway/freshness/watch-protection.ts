@@ -13,6 +13,9 @@ const VERIFY_MARGIN_DAYS_MIN = 1
 /** Damage of a machine is told again where it is so many times what was told. */
 const DAMAGE_STEP = 10
 
+/** How long it may take to find out which machines damage touches, in milliseconds; only then it is told of the tenant. */
+export const ATTRIBUTED_MS = 2 * 60_000
+
 const counted = (count: number, one: string, many: string): string => (count === 1 ? `one ${one}` : `${count} ${many}`)
 
 /** What known damage leaves unreadable of a machine. */
@@ -30,6 +33,8 @@ export interface RecordsSeen {
   readonly tenant: string
   readonly tenantName: string
   readonly records: number
+  /** When the first of them was found. */
+  readonly foundMs: number
 }
 
 /** Only grows while damage is there: what retention or a part of a repair takes away is no news, and all of it healed is. */
@@ -38,11 +43,13 @@ const damageValue = (bytes: number, before: string | null): string => {
   return String(Math.max(magnitude, before === null ? 0 : Number(before)))
 }
 
-/** `damage` of machines that have lost ranges, and of tenants with damaged records, from which restore points may lose some. */
+/** `damage` of machines that have lost ranges, and of tenants with damaged records that no machine's ranges show. */
 export const damageVerdicts = (
   { machines, tenants }: { readonly machines: readonly DamageSeen[]; readonly tenants: readonly RecordsSeen[] },
+  nowMs: number,
   before: Before,
 ): Verdict[] => {
+  const shown = new Set(machines.map(({ tenant }) => tenant))
   const ofMachines = machines.map(({ tenant, tenantName, machine, points, lostBytes }): Verdict => {
     const subject = { kind: 'damage', tenant, key: `damage ${machine}`, machine } as const
     const text =
@@ -57,15 +64,17 @@ export const damageVerdicts = (
       good: `restore points of ${machine} are whole again`,
     }
   })
-  const ofTenants = tenants.map(({ tenant, tenantName, records }): Verdict => {
+  const ofTenants = tenants.map(({ tenant, tenantName, records, foundMs }): Verdict => {
     const subject = { kind: 'damage', tenant, key: 'damage', machine: null } as const
+    const held = before(tenant, subject.key) !== null
+    const alone = !shown.has(tenant) && nowMs - foundMs >= ATTRIBUTED_MS
     const text =
       `${counted(records, 'record', 'records')} of tenant ${tenantName} cannot be read any more; look at the disk of the gateway ` +
       `(dmesg, smartctl) and let all be verified: varve-gateway verify --tenant ${tenantName}`
     const value = damageValue(records, before(tenant, subject.key))
     return {
       ...subject,
-      holding: records === 0 ? null : { severity: 'error', value, text, data: { records } },
+      holding: records > 0 && (held || alone) ? { severity: 'error', value, text, data: { records } } : null,
       good: `nothing of tenant ${tenantName} is damaged any more`,
     }
   })

@@ -81,7 +81,7 @@ const quotaForecastOf = (seen: QuotaSeen, before: Before): Verdict => {
     asked === null ? null : stepOf(asked, DAYS_STEPS, { before: before(tenant, subject.key), slack: DAYS_SLACK })
   const text =
     `tenant ${name} grows so that its quota of ${sizeText(limitBytes ?? 0)} is used up in ${daysText(asked ?? 0)}: keep fewer ` +
-    `restore points (varve-gateway plan show), or raise it (varve-gateway tenant quota ${name} --hard SIZE)`
+    `restore points (varve-gateway plan list --tenant ${name}), or raise it (varve-gateway tenant quota ${name} --hard SIZE)`
   const severity = step?.value === 'urgent' ? 'error' : 'warning'
   const data = { usedBytes, softBytes, hardBytes, daysLeft: asked }
   return {

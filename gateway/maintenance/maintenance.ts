@@ -85,14 +85,14 @@ export class Maintenance implements AsyncDisposable {
   /**
    * Runs one piece of work, once it is its turn, to its end or until its caller disconnects. MAINTENANCE_RUNNING while another
    * one of the tenant runs or waits, TOO_MANY_REQUESTS; `store.usage` and the others do not keep each other out. `pace` is a rate
-   * that may change meanwhile, in place of that of the parameters.
+   * that may change meanwhile, in place of that of the parameters; `begins` is called once it is this one's turn.
    */
   async run<N extends Work>(
     name: N,
     tenant: Tenant,
     params: Params<N>,
     call: WorkCall<N>,
-    pace?: Rate,
+    { pace, begins = async () => {} }: { readonly pace?: Rate; readonly begins?: () => Promise<void> } = {},
   ): Promise<Result<N>> {
     const { own, other } = slotsOf(name)
     const taken = await this.#datastore.coordination.take(slotName(own, tenant), name, slotName(other, tenant))
@@ -106,7 +106,10 @@ export class Maintenance implements AsyncDisposable {
     // an accounting that began before may be about to read what a collection removes
     const first = [name, beside?.what].includes('store.collect') ? beside?.ended : undefined
     const signal = AbortSignal.any([call.signal, this.#stop.signal, lost])
-    const work = this.#inTurn(first, signal, () => this.#run(name, tenant, params, { signal, call, pace }))
+    const work = this.#inTurn(first, signal, async () => {
+      await begins()
+      return await this.#run(name, tenant, params, { signal, call, pace })
+    })
     const ended = Promise.allSettled([work])
     this.#running.add(ended)
     try {

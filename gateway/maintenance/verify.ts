@@ -2,7 +2,7 @@
 // once.
 import type { IndexPage } from '../catalog/collection.ts'
 import { availableParallelism } from 'node:os'
-import { chunkCount, equalBytes, hex, ID_BYTES } from '../../protocol/chunk.ts'
+import { chunkCount, hex, ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { NODE_BYTES_MAX, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
 import { REPORT_ROWS_MAX, type DamagedRecord, type VerifyReport } from '../../protocol/maintenance.ts'
@@ -22,6 +22,7 @@ import { attribute, withPoint } from './attribute.ts'
 import { ChunkChecker, WINDOW_IDS } from './chunk-checker.ts'
 import type { MaintenanceContext } from './context.ts'
 import { recheck } from './recheck.ts'
+import { damageOfState } from './state-check.ts'
 
 /** Restore points whose chunks wait to be checked. */
 const POINTS_WAITING_MAX = 256
@@ -169,20 +170,9 @@ class Verification {
   /** Checks the records of the tenant's state, which is written again where one is damaged. */
   async state(): Promise<void> {
     const { datastore, tenant } = this.#context
-    const records = (): Promise<Uint8Array> => datastore.catalog.states.records({ tenant: tenant.id })
-    const before = await records()
-    for (const id of splitIds(before)) {
-      const error = await this.#store.readRecord(id).then(
-        () => null,
-        (thrown: unknown) => asVarveError(thrown),
-      )
-      if (error === null) continue
-      if (error.code !== 'DATA_DAMAGED') throw error
-      // it may have been replaced, and then collected, meanwhile
-      if (!equalBytes(before, await records())) return
-      await this.#found(damageOf(error, RECORD.state))
-      await datastore.catalog.states.spoil({ tenant: tenant.id })
-    }
+    const damages = await damageOfState(datastore.catalog, this.#store)
+    for (const damage of damages) await this.#found(damage)
+    if (damages.length > 0) await datastore.catalog.states.spoil({ tenant: tenant.id })
     await this.#store.writeState()
   }
 

@@ -1,7 +1,14 @@
 // What people do with notifications: targets and their secrets, tests and digests; the ping.
 import { randomUUID } from 'node:crypto'
 import { VarveError } from '../../protocol/errors.ts'
-import type { Rule, Target, TargetSecrets, TargetSettings } from '../../protocol/notify.ts'
+import {
+  MATCH_CHARS_MAX,
+  type Match,
+  type Rule,
+  type Target,
+  type TargetSecrets,
+  type TargetSettings,
+} from '../../protocol/notify.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Change } from '../catalog/change.ts'
@@ -55,6 +62,14 @@ const firstRule = (name: string): Rule => ({
   repeatMs: null,
 })
 
+/** PARAMS_INVALID for a match that is too long. */
+export const checkMatch = (match: Match): void => {
+  const { length } = JSON.stringify(match)
+  if (length <= MATCH_CHARS_MAX) return
+  const most = `at most ${MATCH_CHARS_MAX} are allowed: name groups or patterns`
+  throw new VarveError('PARAMS_INVALID', `the match has ${length} characters as JSON, ${most}`)
+}
+
 export class NoticeDesk {
   readonly outward: Outward
   readonly deadMan: DeadMan
@@ -78,6 +93,11 @@ export class NoticeDesk {
     this.#options = options
     this.outward = new Outward(options)
     this.deadMan = new DeadMan({ catalog, secrets, outward: this.outward, clock })
+  }
+
+  /** Why no secret can be read or set; null where they can. */
+  get fault(): VarveError | null {
+    return this.#options.secrets.fault
   }
 
   /** A target without its secrets. */
@@ -119,6 +139,7 @@ export class NoticeDesk {
 
   /** Adds or changes a rule; PARAMS_INVALID for quiet hours that are not understood, NOT_FOUND, LIMIT_REACHED. */
   async setRule({ tenant }: Scope, rule: Rule, change: Change): Promise<{ added: boolean }> {
+    checkMatch(rule.match)
     const problem = rule.quiet === null ? null : quietProblem(rule.quiet)
     if (problem !== null) throw new VarveError('PARAMS_INVALID', problem)
     const { catalog, clock } = this.#options

@@ -70,7 +70,7 @@ export const post = async (
   const options = {
     method,
     headers: { connection: 'close', ...headers, ...(method === 'POST' ? length : {}) },
-    agent: false,
+    // without an agent, which would connect by the name itself
     createConnection: () => through,
     signal,
   } as const

@@ -30,8 +30,6 @@ export interface NotifierOptions {
   readonly listen: (listener: () => void) => () => void
   readonly outward: Pick<Outward, 'send'>
   readonly deadMan: Pick<DeadMan, 'tick'>
-  /** Whether the other parts that work by themselves do; the ping goes out only then. */
-  readonly healthy?: () => boolean
   readonly clock: Clock
   readonly log: Log
 }
@@ -99,11 +97,11 @@ export class Notifier implements AsyncDisposable {
 
   /** One look at everything; how long nothing more is to be done, in milliseconds. */
   async #round(): Promise<number> {
-    const { catalog, clock, deadMan, healthy = () => true } = this.#options
+    const { catalog, clock, deadMan } = this.#options
     while (!this.#stop.signal.aborted && (await this.#plan()));
     await this.#send()
     await this.#trim()
-    const pingMs = healthy() ? await deadMan.tick(this.#stop.signal) : null
+    const pingMs = await deadMan.tick(this.#stop.signal)
     const dueMs = await catalog.notices.nextDue()
     const sleeps = [SLEEP_MAX_MS, ...(pingMs === null ? [] : [pingMs])]
     if (dueMs !== null) sleeps.push(dueMs - clock.now())

@@ -32,6 +32,7 @@ export const checkedUrl = (text: string, insecure: boolean): URL => {
     // the text may be a secret
     throw wrong('the URL is none')
   }
+  if (!/^https?:$/u.test(url.protocol) || /[^!-~]/u.test(text)) throw wrong('the URL is none of http or https')
   if (url.username !== '' || url.password !== '') throw wrong('the URL names a user: give a token or a header instead')
   if (url.protocol !== 'https:' && !insecure && !isLoopbackHost(url.hostname))
     throw wrong(`the URL of ${url.host} would carry messages and secrets in the clear: take https, or say insecure`)

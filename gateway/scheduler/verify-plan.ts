@@ -4,6 +4,7 @@ import type { Plan } from '../../protocol/plans.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { VerifiableMachine } from '../catalog/upkeep.ts'
 import { coveringOf } from '../plans/covering.ts'
+import { jitterMs } from '../plans/jitter.ts'
 
 /** A machine is due from this part of the age on, the later ones by their names: so nothing is late and not all comes at once. */
 const FIRST_PART = 0.75
@@ -20,19 +21,13 @@ export interface DueVerification {
   /** Its points that were not verified for so many days. */
   readonly olderThanDays: number
   readonly oldestMs: number
-}
-
-/** A number from 0 to 1 that a name always has (FNV-1a). */
-export const partOf = (name: string): number => {
-  let hash = 0x811c_9dc5
-  for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 0x0100_0193)
-  // the last letters alone would move only the low bits
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b_3c6d)
-  return ((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32
+  /** It is older than the plan allows. */
+  readonly overdue: boolean
 }
 
 /** The machines that are due, the one whose oldest look is longest ago first. */
 export const dueVerifications = (
+  tenant: string,
   machines: readonly VerifiableMachine[],
   plans: readonly Plan[],
   nowMs: number,
@@ -42,8 +37,10 @@ export const dueVerifications = (
     .flatMap(({ machine, group, oldestMs }) => {
       const days = planOf({ name: machine, group })?.verifyDays ?? null
       if (days === null) return []
-      const part = FIRST_PART + (1 - FIRST_PART) * partOf(machine)
-      return oldestMs + days * DAY_MS * part <= nowMs ? [{ machine, olderThanDays: days * ALONG_PART, oldestMs }] : []
+      const ageMs = days * DAY_MS
+      const spreadMs = jitterMs({ tenant, machine, plan: 'verify' }, ageMs * (1 - FIRST_PART))
+      if (oldestMs + ageMs * FIRST_PART + spreadMs > nowMs) return []
+      return [{ machine, olderThanDays: days * ALONG_PART, oldestMs, overdue: oldestMs + ageMs <= nowMs }]
     })
     .sort((a, b) => a.oldestMs - b.oldestMs)
 }

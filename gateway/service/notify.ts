@@ -5,7 +5,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { NOTIFY_METHODS } from '../../protocol/notify-methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { NoticeDesk, Scope } from '../notify/desk.ts'
+import { checkMatch, type NoticeDesk, type Scope } from '../notify/desk.ts'
 import type { ActionsOf, Actor } from './action.ts'
 import { keyBehind, nextOf, pageOf } from './page.ts'
 
@@ -106,6 +106,7 @@ const ruleActions = ({ catalog, desk, wake, clock }: Uses): Pick<Notify, RuleMet
   'notify.mute': {
     details: ({ match, reason, untilMs }) => ({ match: JSON.stringify(match).slice(0, 1024), reason, untilMs }),
     run: async ({ match, reason, untilMs }, { actor, change }) => {
+      checkMatch(match)
       const nowMs = clock.now()
       if (untilMs <= nowMs || untilMs - nowMs > MUTE_MS_MAX)
         throw new VarveError('PARAMS_INVALID', 'a mute ends within a year from now')

@@ -6,6 +6,7 @@ import type { StoredPoint } from '../catalog/points.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { Clock } from '../../protocol/peer.ts'
+import type { Result } from '../../protocol/methods.ts'
 import type { POINT_METHODS } from '../../protocol/point-methods.ts'
 import { DAYS_MAX } from '../../protocol/retention.ts'
 import type { Datastore } from '../datastore/datastore.ts'
@@ -17,10 +18,13 @@ import { DOWNLOAD_BYTES } from '../memory/limits.ts'
 import { serveDownload } from '../restore/serve-download.ts'
 import type { Teller } from '../events/events.ts'
 import { removedPoints } from '../events/removed.ts'
+import type { ByHand } from '../scheduler/by-hand.ts'
+import { pruneSummary } from '../scheduler/upkeep-words.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf, pageOf } from './page.ts'
 
 interface Uses {
+  readonly byHand: Pick<ByHand, 'run'>
   readonly datastore: Datastore
   readonly events: Teller
   readonly clock: Clock
@@ -99,7 +103,7 @@ const shown = (uses: Uses): Pick<Points, 'image.download' | 'points.get' | 'poin
 }
 
 const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | 'points.prune'> => {
-  const { datastore, events, clock, log } = uses
+  const { datastore, events, byHand, clock, log } = uses
   const { catalog } = datastore
   const changed = async (tenant: Tenant, id: string): Promise<{ point: s.Point }> => {
     await keepState(datastore.tenantStore(tenant), log)
@@ -141,7 +145,19 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
         ...(result === null ? {} : { removed: result.removed }),
       }),
       run: async (params, { actor: { subject, role }, tenant }) => {
-        const pruned = await prune({ catalog, tenant, params, nowMs: clock.now(), by: { subject, role } })
+        const work = (): Promise<Result<'points.prune'>> =>
+          prune({ catalog, tenant, params, nowMs: clock.now(), by: { subject, role } })
+        if (params.dryRun) return await work()
+        const pruned = await byHand.run(
+          { kind: 'prune', tenant: tenant.id, subject },
+          async (begins) => {
+            const done = await work()
+            // what removed nothing is no run
+            if (done.removed > 0) await begins()
+            return done
+          },
+          ({ removed }) => pruneSummary(removed),
+        )
         if (pruned.removed === 0) return pruned
         events.tell(removedPoints({ tenant: tenant.id, removed: pruned.removed, subject }))
         await keepState(datastore.tenantStore(tenant), log)

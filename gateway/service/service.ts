@@ -10,6 +10,7 @@ import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
 import type { NoticeDesk } from '../notify/desk.ts'
 import { Forecasts } from '../freshness/forecasts.ts'
+import { ByHand } from '../scheduler/by-hand.ts'
 import { Admission } from './admission.ts'
 import { backupActions } from './backups.ts'
 import { Door, type DoorSessions } from './door.ts'
@@ -48,6 +49,7 @@ export interface Service {
 export const serviceOf = (parts: Parts): Service => {
   const { folder, datastore, authority, audit, sessions, backups, maintenance, events, desk, clock, log } = parts
   const { catalog } = datastore
+  const byHand = new ByHand({ catalog, conditions: events.conditions, clock, log })
   const { steps = new StepNotes(0) } = parts
   const actions = {
     ...identityActions({ catalog, authority, audit, sessions, clock }),
@@ -55,7 +57,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...machineActions({ catalog, sessions, backups, events, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
     ...planActions({ catalog, events, clock }),
-    ...pointActions({ datastore, events, clock, log }),
+    ...pointActions({ datastore, events, byHand, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({
       maintenance,
@@ -63,6 +65,8 @@ export const serviceOf = (parts: Parts): Service => {
       folder,
       clock,
       forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
+      catalog,
+      byHand,
     }),
   }
   return {

@@ -3,9 +3,13 @@ import { REPORT_ROWS_MAX } from '../../protocol/maintenance.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { UPKEEP_METHODS } from '../../protocol/upkeep-methods.ts'
 import type { Audit } from '../auth/audit.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Forecasts } from '../freshness/forecasts.ts'
 import { folderProblems } from '../maintenance/folder-check.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
+import type { ByHand } from '../scheduler/by-hand.ts'
+import { collectNoted } from '../scheduler/collect-noted.ts'
+import { collectSummary, verifySummary } from '../scheduler/upkeep-words.ts'
 import type { ActionsOf } from './action.ts'
 
 interface Uses {
@@ -15,6 +19,8 @@ interface Uses {
   readonly folder: string
   readonly clock: Clock
   readonly forecasts: Pick<Forecasts, 'ofStore'>
+  readonly catalog: Pick<Catalog, 'upkeep'>
+  readonly byHand: Pick<ByHand, 'run'>
 }
 
 export const upkeepActions = ({
@@ -23,6 +29,8 @@ export const upkeepActions = ({
   folder,
   clock,
   forecasts,
+  catalog,
+  byHand,
 }: Uses): ActionsOf<keyof typeof UPKEEP_METHODS> => ({
   'store.collect': {
     details: ({ dryRun, thresholdPercent, bytesPerSecond, acceptLoss }) => ({
@@ -37,13 +45,26 @@ export const upkeepActions = ({
       // before anything may be removed
       for (const point of dryRun ? [] : acceptLoss)
         await audit.record({ ...about, timeMs: clock.now(), resource: `point=${point}`, details: { address } })
-      return maintenance.run('store.collect', tenant, params, call)
+      if (dryRun) return maintenance.run('store.collect', tenant, params, call)
+      return byHand.run(
+        { kind: 'collect', tenant: tenant.id, subject },
+        (begins) =>
+          collectNoted({ catalog, clock }, tenant.id, () =>
+            maintenance.run('store.collect', tenant, params, call, { begins }),
+          ),
+        collectSummary,
+      )
     },
   },
 
   'store.verify': {
     details: ({ olderThanDays, bytesPerSecond }) => ({ olderThanDays, bytesPerSecond }),
-    run: (params, { tenant, call }) => maintenance.run('store.verify', tenant, params, call),
+    run: (params, { actor: { subject }, tenant, call }) =>
+      byHand.run(
+        { kind: 'verify', tenant: tenant.id, subject },
+        (begins) => maintenance.run('store.verify', tenant, params, call, { begins }),
+        verifySummary,
+      ),
   },
 
   'store.check': {

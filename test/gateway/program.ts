@@ -87,7 +87,7 @@ export class ServingGateway implements AsyncDisposable {
     this.#child.kill(signal)
   }
 
-  stop(signal: 'SIGTERM' | 'SIGINT' = 'SIGTERM'): Promise<Ended> {
+  stop(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL' = 'SIGTERM'): Promise<Ended> {
     this.#child.kill(signal)
     return this.#ended
   }

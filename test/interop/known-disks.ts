@@ -11,11 +11,13 @@ export interface Known {
   readonly checkpoint: 'kept' | 'crashed' | 'lost' | 'unknown'
   /** It was smaller for a while. */
   readonly cut: boolean
+  /** A backup that failed found that its bitmap has missed changes. */
+  readonly missed: boolean
   /** Something else lies under it, or what lay there was written again. */
   readonly otherBacking: boolean
 }
 
-export const NEW_DISK: Known = { index: null, checkpoint: 'lost', cut: false, otherBacking: false }
+export const NEW_DISK: Known = { index: null, checkpoint: 'lost', cut: false, missed: false, otherBacking: false }
 
 export class KnownDisks {
   /** Names and sizes of the last restore point's disks; null before the first. */
@@ -55,15 +57,9 @@ export class KnownDisks {
     for (const [index, { name }] of disks.entries()) this.set(name, { ...NEW_DISK, index, checkpoint })
   }
 
-  /**
-   * A backup that failed takes along the bitmaps that its comparison found wrong. It says which those are once its disks are
-   * known; before, it may have compared them or not.
-   */
+  /** What a failed backup found is known to the next one; one whose disks are not known may have found something too. */
   failed(disks: Job['disks']): void {
-    for (const { name, reason } of disks) if (reason === 'changes-missed') this.set(name, { checkpoint: 'lost' })
-    if (disks.length > 0) return
-    for (const [disk, { checkpoint, cut }] of this.#disks)
-      if (cut && checkpoint === 'kept') this.set(disk, { checkpoint: 'unknown' })
+    for (const { name, reason } of disks) if (reason === 'changes-missed') this.set(name, { missed: true })
   }
 
   /** The disks whose checkpoint is in one of these states, each with its number in the last restore point. */
@@ -88,14 +84,15 @@ export class KnownDisks {
 
   /** The same where the disk has its bitmap. */
   #withBitmap(disk: string, sameSize: boolean): string[] {
-    const { index, checkpoint, cut, otherBacking } = this.get(disk)
+    const { index, checkpoint, cut, missed, otherBacking } = this.get(disk)
     const copies = [...this.#disks].filter(([other, known]) => other !== disk && known.index === index)
     const mismatch = copies.some(([, known]) => known.checkpoint !== 'lost') ? ['checkpoint-mismatch'] : []
     if (copies.some(([, known]) => known.checkpoint === 'kept')) return mismatch
     if (!sameSize) return [...mismatch, 'size-changed']
     const damaged = checkpoint === 'kept' ? [] : ['bitmap-inconsistent']
     // what was cut off may have been zeroes, or have been written again
-    const proved = otherBacking ? ['backing-changed'] : cut ? ['changes-missed', 'bitmap'] : ['bitmap']
+    const found = missed ? ['changes-missed'] : cut ? ['changes-missed', 'bitmap'] : ['bitmap']
+    const proved = otherBacking ? ['backing-changed'] : found
     return [...mismatch, ...damaged, ...(checkpoint === 'crashed' ? [] : proved)]
   }
 }

@@ -96,3 +96,14 @@ test.each(onWire)('on the wire %#', (schema, value, sentence) => {
   const { issues } = v.safeParse(schema, value, { abortEarly: true })
   expect(misfit(schema, issues!)).toBe(sentence)
 })
+
+test('what stands below secrets is never quoted', () => {
+  const schema = v.object({ secrets: v.object({ token: v.pipe(v.string(), v.maxLength(3)), kind: v.picklist(['a']) }) })
+  for (const secrets of [
+    { token: 'hush-hush', kind: 'a' },
+    { token: 'abc', kind: 'hush-hush' },
+  ]) {
+    const { issues = [] } = v.safeParse(schema, { secrets })
+    expect(misfit(schema, issues)).toMatch(/^secrets\.\w+: must be .+, not a text of 9 characters$/u)
+  }
+})

@@ -150,6 +150,7 @@ export const forgetPoints = (folder: string, points: readonly string[]): void =>
       for (const statement of [
         'DELETE FROM lost WHERE point = ?',
         'DELETE FROM image WHERE point = ?',
+        'DELETE FROM missed WHERE point = ?',
         'DELETE FROM point WHERE id = ?',
       ])
         sql.run(statement, point)
@@ -217,6 +218,18 @@ export const undoCommit = (folder: string, job: string, packs: ReadonlyMap<strin
     sql.run("UPDATE job SET state = 'running', ended_ms = NULL WHERE id = ?", job)
   })
 
+/** Takes an entry out of the audit log; the returned function puts it back. */
+export const forgetAuditEntry = (folder: string, seq: number): (() => void) => {
+  const row = changing(folder, (sql) => {
+    const found = sql.get('SELECT * FROM audit WHERE seq = ?', seq)!
+    sql.run('DELETE FROM audit WHERE seq = ?', seq)
+    return found
+  })
+  const columns = Object.keys(row)
+  const text = `INSERT INTO audit (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`
+  return () => changing(folder, (sql) => void sql.run(text, ...Object.values(row)))
+}
+
 /** The newest state of each tenant has this number. */
 export const setStateNumbers = (folder: string, seq: number): void =>
   changing(folder, (sql) => void sql.run('UPDATE tenant SET state_seq = ?', seq))
@@ -247,6 +260,7 @@ const PACKED = {
   image: 'SELECT * FROM image ORDER BY point, ordinal',
   plan: 'SELECT * FROM plan ORDER BY tenant, name',
   exclusion: 'SELECT * FROM exclusion ORDER BY tenant, machine',
+  missed: 'SELECT * FROM missed ORDER BY tenant, point, disk',
   gateway: "SELECT value FROM setting WHERE name = 'gateway'",
   chunk: `SELECT chunk.tenant, chunk.id, type, pack.uuid, offset, stored, plain, codec
     FROM chunk JOIN pack ON pack.id = chunk.pack ORDER BY chunk.tenant, chunk.id`,

@@ -61,7 +61,6 @@ export const exampleEntry = (changes: Partial<QmpEntry> = {}): QmpEntry => ({
             checkpoint: 'varve-c0ffee42-cp-base-1',
             granularity: 65_536,
           },
-    wrong: null,
     evidence: '',
     comparedChunks: 0,
     reread: [],

@@ -34,6 +34,8 @@ export interface HostSettings {
   readonly tpmState?: string
   /** Such as `1 GiB`, that must stay free on the scratch file system. */
   readonly scratchReserve?: string
+  /** Where the agent serves its metrics. */
+  readonly metricsListen?: string
   /** Further lines of its configuration, such as `[[machine]]` tables of machines that the test makes by itself. */
   readonly tables?: readonly string[]
   /** The agent knows the machines' disks, and reads them while a machine is off. */
@@ -210,13 +212,14 @@ export class Host implements AsyncDisposable {
 
   async writeConfig(): Promise<void> {
     const { bandwidth, relay, exclude = [], attach = [], tpmState } = this.#settings
-    const { scratchReserve = '32 MiB', whileOff = false, tables = [] } = this.#settings
+    const { scratchReserve = '32 MiB', whileOff = false, tables = [], metricsListen } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
       `state = "${this.stateFolder}"`,
       // what else happens to the file system of a busy test machine is not this test's business
       `scratch_reserve = "${scratchReserve}"`,
       ...(bandwidth === undefined ? [] : [`bandwidth = "${bandwidth}"`]),
+      ...(metricsListen === undefined ? [] : [`metrics_listen = "${metricsListen}"`]),
       ...(relay === undefined ? [] : [`relay = ${JSON.stringify(relay)}`]),
       ...[...this.#machines.values()].flatMap((machine) => [
         '[[machine]]',

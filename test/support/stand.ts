@@ -69,24 +69,29 @@ export class Stand implements AsyncDisposable {
   #url = ''
   /** Holds what the gateway's time of day is ahead; null where it has the right one. */
   readonly #clockFile: string | null
+  /** More options of the gateway, at each start. */
+  readonly #serve: readonly string[]
 
-  private constructor(folder: TempFolder, disk: Made | null, clockFile: string | null) {
+  private constructor(folder: TempFolder, disk: Made | null, clockFile: string | null, serve: readonly string[]) {
     this.folder = folder
     this.#disk = disk
     this.#clockFile = clockFile
+    this.#serve = serve
     this.dataFolder = disk === null ? folder.join('data') : path.join(disk.path, 'data')
   }
 
   /**
    * Starts a gateway with the tenant TENANT; with `diskBytes` on a file system of that size, which only root can make; with
-   * `ownClock` with a time of day that can be set.
+   * `ownClock` with a time of day that can be set; `serve` are more options of it.
    */
-  static async start(options: { diskBytes?: number; ownClock?: boolean } = {}): Promise<Stand> {
+  static async start(
+    options: { diskBytes?: number; ownClock?: boolean; serve?: readonly string[] } = {},
+  ): Promise<Stand> {
     const folder = await tempFolder()
-    const { diskBytes, ownClock = false } = options
+    const { diskBytes, ownClock = false, serve = [] } = options
     const disk = diskBytes === undefined ? null : await tinyFileSystem(folder.join('disk'), diskBytes)
     if (diskBytes !== undefined && disk === null) throw new Error('this process may not mount a file system')
-    const stand = new Stand(folder, disk, ownClock ? folder.join('clock') : null)
+    const stand = new Stand(folder, disk, ownClock ? folder.join('clock') : null, serve)
     try {
       if (ownClock) await stand.setClock(0)
       await stand.startGateway()
@@ -117,7 +122,7 @@ export class Stand implements AsyncDisposable {
 
   /** Starts the gateway, on a port of its own each time; the hosts' links lead there. */
   async startGateway(): Promise<void> {
-    const args = ['serve', '--data', this.dataFolder, '--listen', '127.0.0.1:0']
+    const args = ['serve', '--data', this.dataFolder, '--listen', '127.0.0.1:0', ...this.#serve]
     this.#gateway = new Program('gateway', args, this.#clockFile)
     this.#url = (await this.gateway.says(/ws:\/\/127\.0\.0\.1:\d+/))[0]
     for (const host of this.#hosts) host.link.target = this.#port

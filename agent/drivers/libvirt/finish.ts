@@ -4,11 +4,10 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { LIBVIRT_CODES } from '../../libvirt/codes.ts'
 import { isLibvirtError } from '../../libvirt/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
-import { libvirtCheckpointName } from '../checkpoint-names.ts'
 import type { LeaseOutcome } from '../driver.ts'
 import { lookAtScratch } from '../scratch-watch.ts'
 import { removeScratch } from '../scratch.ts'
-import { findCheckpoint, hideCheckpoint, removeCheckpoint, removeDisks, removeNamed } from './checkpoints.ts'
+import { findCheckpoint, hideCheckpoint, removeCheckpoint, removeNamed } from './checkpoints.ts'
 import { readDomain } from './domain-xml.ts'
 import { writeEntry, type LibvirtEntry } from './entry.ts'
 import type { LibvirtHost } from './host.ts'
@@ -101,25 +100,6 @@ const removeOwn = async (
   }
 }
 
-/**
- * After a failure the lease's own checkpoint is useless, and so is the base's of a disk on which a comparison found that it has
- * missed a change: the next backup may draw another sample.
- */
-const removeFailed = async (
-  host: LibvirtHost,
-  caller: LibvirtCaller,
-  domain: LibvirtDomain,
-  entry: LibvirtEntry,
-): Promise<void> => {
-  await removeOwn(host, caller, domain, entry)
-  const missed = new Set(entry.disks.filter(({ reason }) => reason === 'changes-missed').map(({ name }) => name))
-  if (missed.size === 0 || entry.baseLease === null) return
-  for (const name of new Set(agentsOf(entry).map((agent) => libvirtCheckpointName(agent, entry.baseLease ?? '')))) {
-    const base = await findCheckpoint(caller, domain, name)
-    if (base !== null) await removeDisks(caller, base, missed)
-  }
-}
-
 const tearDown = async (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOutcome): Promise<void> => {
   const { machine, uuid, socketPath } = entry
   const caller = await host.connect(keysOf(machine).uri)
@@ -128,7 +108,7 @@ const tearDown = async (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOu
   const free = await lookAtScratch({ folder: entry.scratchFolder, freeBytes: host.freeBytes })
   const stopped = free < host.reserveBytes && (await isStoppedByScratch(caller, domain, rescuedOf(entry)))
   await endBackup(caller, domain, socketPath)
-  if (outcome === 'failed') await removeFailed(host, caller, domain, entry)
+  if (outcome === 'failed') await removeOwn(host, caller, domain, entry)
   else {
     // also where libvirt has no notes of it any more, it is found again
     if (entry.checkpoint !== null) await host.notes.add(uuid, entry.checkpoint)

@@ -14,8 +14,6 @@ export const CHECKPOINT_GRANULARITY_BYTES = 65_536
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
 const natural = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 
-const baseSchema = v.object({ name: text, checkpoint: text, granularity: natural })
-
 const diskSchema = v.object({
   name: text,
   node: text,
@@ -29,9 +27,7 @@ const diskSchema = v.object({
   /** Of that bitmap, in bytes; older agents had one for all. */
   granularity: v.optional(natural, CHECKPOINT_GRANULARITY_BYTES),
   /** Of an incremental read: the image of the base that it continues, the bitmap that shows its changes, and its granularity. */
-  base: v.nullable(baseSchema),
-  /** What `base` was, where its bitmap turned out to be wrong; older agents did not write it down. */
-  wrong: v.optional(v.nullable(baseSchema), null),
+  base: v.nullable(v.object({ name: text, checkpoint: text, granularity: natural })),
   /** What was below the disk at the instant. */
   evidence: v.string(),
   /** Chunks recorded as unchanged that were compared with the base. */

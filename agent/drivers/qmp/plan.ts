@@ -58,7 +58,6 @@ export const planLease = (
       checkpoint: continued.bitmap.name,
       granularity: continued.bitmap.granularity,
     },
-    wrong: null,
     evidence: disk.evidence,
     comparedChunks: 0,
     reread: reread.map(([offset, length]) => [offset, length]),

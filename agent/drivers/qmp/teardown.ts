@@ -7,7 +7,6 @@ import { readInventory, type Inventory } from './inventory.ts'
 import type { QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
 import { nbdServerListens } from './nbd-probe.ts'
-import { parseCheckpoint } from '../checkpoint-names.ts'
 import { checkpointBitmaps, ownAgents, type NodeBitmap } from './plan.ts'
 
 /** How long removing a lease's objects may take, in milliseconds. */
@@ -40,10 +39,6 @@ export interface TeardownTarget {
 const agentsOf = ({ baseAgent, ...own }: QmpEntry): readonly string[] =>
   baseAgent === null ? ownAgents(own) : [...ownAgents(own), baseAgent]
 
-/** What the base's checkpoint has, whichever agent made it. */
-const baseBitmaps = (entry: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] =>
-  checkpointBitmaps(nodes, agentsOf(entry), (lease) => lease === entry.baseLease)
-
 /**
  * What a committed lease leaves useless: older checkpoints of this host, and with the base's all of its agent's. A backup of
  * that agent's may have given way to the migration, during which QEMU held its bitmaps.
@@ -58,31 +53,6 @@ const uselessAfterCommit = (
   return checkpointBitmaps(nodes, agents, (lease) => lease !== entry.id && !keep.has(lease))
 }
 
-/** The number of the image of a checkpoint's bitmap; null in names that have none. */
-const imageOf = (entry: QmpEntry, name: string): number | null =>
-  agentsOf(entry)
-    .map((agent) => parseCheckpoint(agent, name))
-    .find((part) => part !== null)?.index ?? null
-
-/**
- * The base's bitmaps of the disks on which a comparison found that they have missed a change. A bitmap is in its image, which
- * may have come to another node since, with another start of QEMU: where its name has the image's number, that decides.
- */
-const wrongBitmaps = (entry: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] => {
-  const missed = entry.disks
-    .filter(({ reason }) => reason === 'changes-missed')
-    .map(({ node, wrong }) => ({ node, image: wrong && imageOf(entry, wrong.checkpoint) }))
-  return baseBitmaps(entry, nodes).filter(({ node, name }) =>
-    missed.some((disk) => (disk.image === null ? disk.node === node : disk.image === imageOf(entry, name))),
-  )
-}
-
-/** What a failed lease leaves useless: its own checkpoint, and what the next backup must not trust, whose sample is another. */
-const uselessAfterFailure = (entry: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] => [
-  ...checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === entry.id),
-  ...wrongBitmaps(entry, nodes),
-]
-
 /**
  * Everything an entry's lease made, and the bitmaps that its outcome makes useless: older checkpoints after a commit,
  * the new one after a failure. `keep` names leases whose checkpoints others need.
@@ -93,7 +63,9 @@ export const leaseTarget = (entry: QmpEntry, outcome: LeaseOutcome, keep: Readon
   nodes: new Set([...entry.disks.map(({ scratchNode }) => scratchNode), ...entry.older.nodes]),
   socketPath: entry.socketPath,
   bitmaps: (nodes) =>
-    outcome === 'committed' ? uselessAfterCommit(entry, nodes, keep) : uselessAfterFailure(entry, nodes),
+    outcome === 'committed'
+      ? uselessAfterCommit(entry, nodes, keep)
+      : checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === entry.id),
 })
 
 /** The commands that come next, in the order exports, server, jobs, nodes, bitmaps; empty when nothing is left. */

@@ -190,6 +190,7 @@ export class CatalogBuilder {
 
   /** Finishes a tenant: its state is due for writing, and new backups get numbers above all that were used. */
   finishTenant(tenant: BuiltTenant, state: { seq: number; ids: readonly Uint8Array[] }): void {
+    this.#sql.run('DELETE FROM missed WHERE tenant = ? AND point NOT IN (SELECT id FROM point)', tenant.row)
     const there = state.ids.length > 0 && state.ids.every((id) => this.typeOf(tenant, id) !== null)
     this.#sql.run(
       `UPDATE tenant SET state_seq = ?, state_id = ?, state_dirty = 1,

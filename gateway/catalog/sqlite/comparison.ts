@@ -2,8 +2,9 @@
 import { VarveError } from '../../../protocol/errors.ts'
 import { policyOf } from '../../../protocol/plans.ts'
 import { DAY_MS } from '../../../protocol/host/duration.ts'
-import { runningJobOf } from './job-rows.ts'
-import { read, type Operations } from './operation.ts'
+import { jobOf, runningJobOf } from './job-rows.ts'
+import { addMissed, missedOf } from './missed.ts'
+import { read, write, type Operations } from './operation.ts'
 import { planOfMachine } from './plans.ts'
 import type { Sql } from './sql.ts'
 
@@ -31,6 +32,8 @@ export const comparisonOperations = {
       args.disk,
     )
     if (image === undefined) throw new VarveError('NOT_FOUND', `the base of job ${args.job} has no disk "${args.disk}"`)
-    return image
+    return { ...image, missed: missedOf(sql, base).has(args.disk) }
   }),
+
+  'jobs.missed': write((sql, { job, agent, disk }) => addMissed(sql, jobOf(sql, job, agent).base, disk)),
 } satisfies Partial<Operations>

@@ -6,6 +6,7 @@ import type { LostRange } from '../../../protocol/maintenance.ts'
 import { RECORD_TYPE_NAMES, type Damage } from '../../packs/damage.ts'
 import { idAt } from '../../../protocol/host/bytes.ts'
 import { RECORD, type RecordType } from '../../packs/format.ts'
+import { missedOf } from './missed.ts'
 import { aside, read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 
@@ -245,7 +246,11 @@ export const damageOperations = {
       'SELECT disk AS name, size, evidence FROM image WHERE point = ? AND attachment = 0 ORDER BY ordinal',
       point,
     )
+    const wrong = missedOf(sql, point)
     return disks.map(({ name, size, evidence }): RereadDisk => {
+      const missed = wrong.has(name)
+      // agents of before know only this
+      if (missed) return { name, size, evidence, reread: null, missed }
       const ranges = sql.all<{ offset: number; length: number }>(
         `${RANGES_OF_ONE} ORDER BY offset LIMIT ?`,
         tenant,
@@ -255,9 +260,9 @@ export const damageOperations = {
         left + 1,
       )
       const bytes = ranges.reduce((sum, { length }) => sum + length, 0)
-      if (ranges.length > left || (size > 0 && bytes >= size)) return { name, size, evidence, reread: null }
+      if (ranges.length > left || (size > 0 && bytes >= size)) return { name, size, evidence, reread: null, missed }
       left -= ranges.length
-      return { name, size, evidence, reread: ranges.map(({ offset, length }) => [offset, length]) }
+      return { name, size, evidence, reread: ranges.map(({ offset, length }) => [offset, length]), missed }
     })
   }),
 } satisfies Partial<Operations>

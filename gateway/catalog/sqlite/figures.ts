@@ -4,6 +4,7 @@ import { aside, type Operations } from './operation.ts'
 import { LAST_CREATED } from './points.ts'
 import type { Sql } from './sql.ts'
 
+// a cross join keeps its order: few ranges are lost, and points are very many
 const TENANTS = `SELECT name AS tenant, quota_soft AS softBytes, quota_hard AS hardBytes,
   (SELECT coalesce(sum(bytes), 0) FROM pack WHERE pack.tenant = tenant.id) AS packBytes,
   (SELECT count(*) FROM machine WHERE machine.tenant = tenant.id) AS machines,
@@ -12,7 +13,8 @@ const TENANTS = `SELECT name AS tenant, quota_soft AS softBytes, quota_hard AS h
   (SELECT count(*) FROM damage WHERE damage.tenant = tenant.id) AS damaged
   FROM tenant
   LEFT JOIN (SELECT tenant, count(*) AS count FROM job WHERE ended_ms IS NULL GROUP BY tenant) AS open ON open.tenant = tenant.id
-  LEFT JOIN (SELECT point.tenant, count(*) AS count FROM lost JOIN point ON point.id = lost.point GROUP BY point.tenant) AS losses
+  LEFT JOIN (SELECT point.tenant, count(*) AS count FROM lost CROSS JOIN point ON point.id = lost.point
+    GROUP BY point.tenant) AS losses
     ON losses.tenant = tenant.id
   ORDER BY name`
 

@@ -10,6 +10,7 @@ import { tellCommitted, tellFailed, tellStarted } from './job-events.ts'
 import { jobOf, runningJobOf, uploadsOf } from './job-rows.ts'
 import { machineRow } from './machine-row.ts'
 import { read, write, type Operations } from './operation.ts'
+import { refuseMissed } from './missed.ts'
 import { planOfMachine } from './plans.ts'
 import { basePoint, findBase } from './base-point.ts'
 import { ATTACHMENT_READ, checkAttachments } from '../attachments.ts'
@@ -165,6 +166,7 @@ export const jobOperations = {
       Math.max(startedMs, args.nowMs),
     )
     const { missing = [] } = args.begun
+    refuseMissed(sql, job, args.disks)
     const announced = announcedOf(args.disks, args.attachments ?? [])
     if (job.begun !== null) {
       const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => [disk, size, kind, reason])

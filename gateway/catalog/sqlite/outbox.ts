@@ -70,10 +70,11 @@ export const outboxOperations = {
   'notices.due': read((sql, { nowMs, limit }) =>
     sql
       .all<DueRow>(
-        `SELECT notice.id, tenant.uuid AS tenant, target, message, attempts, min(made_ms) AS madeMs, settings, secret
-         FROM notice JOIN notice_target ON notice_target.tenant = notice.tenant AND notice_target.name = notice.target
-         LEFT JOIN tenant ON tenant.id = notice.tenant
-         WHERE state = 'waiting' AND next_ms <= ? GROUP BY notice.tenant, target ORDER BY min(next_ms) LIMIT ?`,
+        `SELECT open.id, tenant.uuid AS tenant, open.target, message, attempts, made_ms AS madeMs, settings, secret FROM (
+           SELECT *, row_number() OVER (PARTITION BY tenant, target ORDER BY made_ms, id) AS place FROM notice
+           WHERE state = 'waiting' AND next_ms <= ?) AS open
+         JOIN notice_target ON notice_target.tenant = open.tenant AND notice_target.name = open.target
+         LEFT JOIN tenant ON tenant.id = open.tenant WHERE place = 1 ORDER BY next_ms, open.id LIMIT ?`,
         nowMs,
         limit,
       )

@@ -4,6 +4,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import type { KeepReason } from '../../../protocol/retention.ts'
 import { appendAudit } from './audit.ts'
 import { machineByName } from './machines.ts'
+import { forgetMissed } from './missed.ts'
 import { aside, write, type Operations } from './operation.ts'
 import { withFlags, type Flagged } from './flags.ts'
 import type { Sql } from './sql.ts'
@@ -84,6 +85,7 @@ const removePoints = (sql: Sql, removal: Rowed<Removal>): { removed: number; lef
     }
     sql.run('DELETE FROM lost WHERE point = ?', id)
     sql.run('DELETE FROM image WHERE point = ?', id)
+    forgetMissed(sql, tenant, id)
     sql.run('DELETE FROM point WHERE id = ?', id)
     removed++
     const { machine, timeMs } = point

@@ -1,5 +1,6 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
 import { EVENT_SCHEMA } from './event-schema.ts'
+import { MISSED_SCHEMA } from './missed-schema.ts'
 import { NOTICE_SCHEMA } from './notice-schema.ts'
 import { PLAN_SCHEMA } from './plan-schema.ts'
 import { RUN_SCHEMA } from './run-schema.ts'
@@ -224,4 +225,5 @@ export const MIGRATIONS: readonly (string | ((sql: Sql) => void))[] = [
   EVENT_SCHEMA,
   NOTICE_SCHEMA,
   UPKEEP_SCHEMA,
+  MISSED_SCHEMA,
 ]

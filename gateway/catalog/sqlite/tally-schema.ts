@@ -106,6 +106,7 @@ const TABLES: Readonly<Record<string, Tallied>> = {
     columns: columns('tenant since_ms until_ms', 'machine subject reason'),
     acknowledged: 'subject, reason, since_ms, until_ms',
   },
+  missed: { since: 15, columns: columns('tenant', 'point disk'), acknowledged: 'disk' },
 }
 
 const numberOf = (kind: Kind, column: string): string => {

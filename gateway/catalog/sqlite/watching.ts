@@ -41,8 +41,8 @@ export const watchingOperations = {
        GROUP BY machine.id ORDER BY machine.id`,
     ),
     tenants: sql.all<DamagedTenant>(
-      `SELECT uuid AS tenant, name AS tenantName, records
-       FROM (SELECT tenant AS damaged, count(*) AS records FROM damage GROUP BY tenant) JOIN tenant ON tenant.id = damaged`,
+      `SELECT uuid AS tenant, name AS tenantName, records, foundMs
+       FROM (SELECT tenant AS damaged, count(*) AS records, min(found_ms) AS foundMs FROM damage GROUP BY tenant) JOIN tenant ON tenant.id = damaged`,
     ),
   })),
 

@@ -53,6 +53,7 @@ const base: LeaseBase = {
 /** A point that was made without a checkpoint, and one that an agent of another host made. */
 const unmarked: LeaseBase = { ...base, checkpoint: null }
 const elsewhere: LeaseBase = { ...base, agent: OTHER }
+const wrong: LeaseBase = { ...base, disks: base.disks.map((one) => ({ ...one, reread: null, missed: true })) }
 const lostAll: LeaseBase = { ...base, disks: base.disks.map((one) => ({ ...one, reread: null })) }
 
 const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
@@ -113,6 +114,10 @@ test.each([
   ['backing-changed', disk({ evidence: 'qcow2\nqcow2 other.qcow2 100' }), {}],
   ['backing-changed', disk(), { base: { ...base, disks: base.disks.map((one) => ({ ...one, evidence: null })) } }],
   ['base-damaged', disk(), { base: lostAll }],
+  ['changes-missed', disk(), { base: wrong }],
+  ['changes-missed', disk({ name: 'vdx' }), { base: wrong }],
+  ['bitmap-missing', disk({ bitmaps: [] }), { base: wrong }],
+  ['requested', disk(), { base: wrong, full: true }],
 ] as const)('%s', (reason, subject, changes) => {
   const [decision] = decide([subject], changes).disks
   expect(decision?.reason).toBe(reason)

@@ -259,6 +259,7 @@ const decisions = (startHost: StartHost): void => {
       ['full size-changed', { base: changed({ size: MIB }) }],
       ['full backing-changed', { base: changed({ evidence: null }) }],
       ['full base-damaged', { base: changed({ reread: null }) }],
+      ['full changes-missed', { base: changed({ reread: null, missed: true }) }],
     ]
     await using agent = await host.agent()
     for (const [expected, options] of cases) {
@@ -289,6 +290,37 @@ const decisions = (startHost: StartHost): void => {
     )
     for (const disk of lease.disks) expect(disk.reread).toEqual(reread)
     await lease.end('failed')
+  })
+
+  test('what a comparison found wrong is read in full from then on, whatever became of its backup and of the names', async () => {
+    await using folder = await tempFolder()
+    await using host = await startHost(folder.path)
+    const base = await host.checkpoint()
+    for (const disk of host.disks) await host.write(disk, 0x11, KIB64, KIB64)
+    const expected = host.snapshot()
+    const [wrong = '', ...right] = host.disks
+    const kinds = ({ disks }: Lease): string[] => disks.map(({ name, kind, reason }) => `${name} ${kind} ${reason}`)
+    const increments = right.map((name) => `${name} incremental bitmap`)
+    const full = [`${wrong} full changes-missed`, ...increments]
+    {
+      await using agent = await host.agent()
+      const finding = await agent.driver.begin(host.request({ base }))
+      await finding.compared(new Map([[wrong, { chunks: 7, missed: true }]]))
+      expect(kinds(finding)).toEqual(full)
+      await expectContent(host, finding, expected)
+      await finding.end('failed')
+    }
+    // what the agent kept is gone with the lease: the gateway says it, of the disk by the name that it has in the base
+    const disks = base.disks.map((disk, index) =>
+      index === 0 ? { ...disk, name: `was-${disk.name}`, reread: null, missed: true } : disk,
+    )
+    await using agent = await host.agent()
+    for (let lease = 0; lease < 2; lease++) {
+      const next = await agent.driver.begin(host.request({ base: { ...base, disks } }))
+      expect(kinds(next)).toEqual(full)
+      await expectContent(host, next, expected)
+      await next.end('failed')
+    }
   })
 
   test('disks that the configuration excludes, or that are there no more, are named or refused', async () => {

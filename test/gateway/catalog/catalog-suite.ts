@@ -12,6 +12,7 @@ import { RECORD } from '../../../gateway/packs/format.ts'
 import { CODEC } from '../../../protocol/chunk.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { conditions, events } from './events-suite.ts'
+import { notices } from './notices-suite.ts'
 import { watching } from './watching-suite.ts'
 import { addAgent, addMachine, addPoint, beginJob, finishDisk, fullDisk, setPlan, startJob } from '../catalog.ts'
 import { runs } from './run-suite.ts'
@@ -539,7 +540,7 @@ export const catalogSuite = (name: string, openEngine: () => Promise<Engine>): v
     return { catalog, acme, other, agent, machine, [Symbol.asyncDispose]: () => held.disposeAsync() }
   }
   describe(name, () => {
-    const subjects = [tenants, audit, identities, machines, jobs, runs, chunks, events, conditions, watching]
+    const subjects = [tenants, audit, identities, machines, jobs, runs, chunks, events, conditions, watching, notices]
     for (const subject of subjects) subject(open)
   })
 }

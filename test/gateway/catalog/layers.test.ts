@@ -26,8 +26,8 @@ const textOf = (file: string): string => readFileSync(path.join(ROOT, file), 'ut
 /** Tests that know how SQLite has the catalog: the engine's own, and what damages a catalog for all the others. */
 const KNOWING = ['test/gateway/catalog/sqlite/', 'test/support/catalog-damage.ts']
 
-/** Tests of what SQLite's own errors become, in a database that is no catalog. */
-const OTHER_DATABASES = ['test/gateway/common/store-error.test.ts']
+/** Tests of what SQLite's own errors become, in a database that is no catalog, and of a reader beside the gateway. */
+const OTHER_DATABASES = ['test/gateway/common/store-error.test.ts', 'test/gateway/datastore/ballast-keeper.test.ts']
 
 /** Files of ours that a file imports. */
 const importsOf = (file: string): string[] =>

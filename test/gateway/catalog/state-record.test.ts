@@ -35,6 +35,7 @@ const stateOf = (points: number): TenantState => {
     machines: [{ row: 9, name: 'db1', agent, group: 'g', createdMs: 2, uuid: null }],
     plans: [{ name: 'nightly', rules: '{"lockDays":1}' }],
     exclusions: [{ machine: 'db1', by: 'ann', reason: 'rebuilt', sinceMs: 3, untilMs: 9 }],
+    missed: [{ point: randomUUID(), disk: 'vda' }],
     points: Array.from({ length: points }, (_, index) => ({
       id: randomUUID(),
       held: index % 5 === 1,

@@ -85,7 +85,7 @@ export const watching = (open: () => Promise<World>) =>
       await catalog.lost.replace({ tenant: acme.id })
       expect(await catalog.watching.damage()).toEqual({
         machines: [{ tenant: acme.id, tenantName: 'acme', machine: 'db1', points: 2, lostBytes: 8192 }],
-        tenants: [{ tenant: acme.id, tenantName: 'acme', records: 1 }],
+        tenants: [{ tenant: acme.id, tenantName: 'acme', records: 1, foundMs: 5 }],
       })
       await catalog.damage.settle({ tenant: acme.id, ids: id })
       await catalog.lost.stage({ tenant: acme.id, first: true, rows: [] })

@@ -1,6 +1,11 @@
 // Damage, verification and locks: when each is told, and when it is over. Method: plain data.
 import { describe, expect, test } from 'vitest'
-import { damageVerdicts, lockVerdicts, verifyVerdict } from '../../../gateway/freshness/watch-protection.ts'
+import {
+  ATTRIBUTED_MS,
+  damageVerdicts,
+  lockVerdicts,
+  verifyVerdict,
+} from '../../../gateway/freshness/watch-protection.ts'
 
 const DAY_MS = 24 * 3_600_000
 
@@ -11,6 +16,7 @@ describe('damage', () => {
         machines: [{ tenant: 't', tenantName: 'acme', machine: 'db1', points: 3, lostBytes }],
         tenants: [],
       },
+      0,
       () => before,
     )[0]!.holding?.value ?? null
 
@@ -26,13 +32,21 @@ describe('damage', () => {
     expect([valueOf(65_536, more), valueOf(0, more)]).toEqual([more, null])
   })
 
-  test('of records that belong to no machine yet is the tenant’s', () => {
-    const [verdict] = damageVerdicts(
-      { machines: [], tenants: [{ tenant: 't', tenantName: 'acme', records: 1 }] },
-      () => null,
-    )
-    expect(verdict).toMatchObject({ key: 'damage', machine: null, holding: { severity: 'error', value: '0' } })
-    expect(verdict!.holding!.text).toContain('one record of tenant acme')
+  test('of records is told of the tenant where no machine shows it, once there was time to find out', () => {
+    const db1 = { tenant: 't', tenantName: 'acme', machine: 'db1', points: 1, lostBytes: 1 }
+    const of = (nowMs: number, { shown = false, records = 1, before = null as string | null } = {}) =>
+      damageVerdicts(
+        { machines: shown ? [db1] : [], tenants: [{ tenant: 't', tenantName: 'acme', records, foundMs: 1000 }] },
+        nowMs,
+        (_, key) => (key === 'damage' ? before : null),
+      ).find(({ key }) => key === 'damage')!
+    const late = 1000 + ATTRIBUTED_MS
+    expect([of(late - 1).holding, of(late, { shown: true }).holding]).toEqual([null, null])
+    expect(of(late)).toMatchObject({ machine: null, holding: { severity: 'error', value: '0' } })
+    expect(of(late).holding!.text).toContain('one record of tenant acme')
+    // once told it stays until all is healed
+    expect(of(late, { shown: true, before: '0' }).holding).not.toBeNull()
+    expect(of(late, { records: 0, before: '0' }).holding).toBeNull()
   })
 })
 

@@ -504,6 +504,53 @@ test('what a machine says is unchanged is compared with the base of its running 
   expect(await setting.view(second)).toMatchObject({ comparedBytes: 0 })
 })
 
+test('a bitmap that was found wrong is not continued again, whatever becomes of the backup that found it', async () => {
+  await using setting = await Setting.open()
+  setting.connect()
+  const { stand, machine, backups } = setting
+  const { tenant } = stand
+  const plains = [plainChunk(), plainChunk()]
+  const size = plains.length * CHUNK_BYTES
+  const ids = (index: number): Uint8Array => stand.idOf(plains[index]!)
+  const ask = (job: string, position: number, index: number) =>
+    backups.comparisons.compare(tenant, machine.agent, { job, disk: 'vda', positions: [position], ids: ids(index) })
+  const base = () => setting.orders.at(-1)!.base?.disks.map(({ reread, missed }) => ({ reread, missed }))
+  const increment = (job: string) =>
+    backups.begin(machine.agent, { ...BEGIN, job, disks: [incrementalDisk('vda', size)] })
+
+  const first = (await setting.start()).job
+  await setting.begin(first, plains.length)
+  await stand.uploadAll({ id: first, machine }, plains)
+  await setting.commit(first)
+
+  // this agent goes by its bitmap before the finding, and by another sample after it
+  const second = (await setting.start()).job
+  expect(base()).toEqual([{ reread: [], missed: false }])
+  expect(await ask(second, 0, 0)).toEqual({ compared: 1, different: [] })
+  await increment(second)
+  expect(await ask(second, 0, 1)).toEqual({ compared: 1, different: [0] })
+  expect(await ask(second, 1, 1)).toEqual({ compared: 1, different: [1] })
+  await expect(increment(second)).rejects.toMatchObject({ code: 'UPLOAD_INVALID', details: { disk: 'vda' } })
+  await setting.fail(second)
+
+  const third = (await setting.start()).job
+  expect(base()).toEqual([{ reread: null, missed: true }])
+  await expect(increment(third)).rejects.toMatchObject({ code: 'UPLOAD_INVALID', details: { disk: 'vda' } })
+  const full = [fullDisk('vda', size, 'changes-missed')]
+  await backups.begin(machine.agent, { ...BEGIN, job: third, checkpoint: false, disks: full })
+  await stand.uploadAll({ id: third, machine }, plains)
+  await setting.commit(third)
+  // that point only read the machine: the bitmap of the one before it would be continued again
+  const fourth = (await setting.start()).job
+  expect(setting.orders.at(-1)!.base?.checkpoint).toBe(first)
+  expect(base()).toEqual([{ reread: null, missed: true }])
+  await backups.begin(machine.agent, { ...BEGIN, job: fourth, disks: full })
+  await stand.uploadAll({ id: fourth, machine }, plains)
+  await setting.commit(fourth)
+  await setting.start()
+  expect(base()).toEqual([{ reread: [], missed: false }])
+})
+
 test('a disk that moved continues its image under another name, and what is remembered of each comes back', async () => {
   await using setting = await Setting.open()
   const { agent } = setting.connect()
@@ -539,8 +586,8 @@ test('a disk that moved continues its image under another name, and what is reme
     checkpoint: job,
     agent: setting.machine.agent,
     disks: [
-      { name: 'vda', size, reread: [], evidence: 'below vda' },
-      { name: 'vdb', size, reread: [], evidence: 'below vdb' },
+      { name: 'vda', size, reread: [], evidence: 'below vda', missed: false },
+      { name: 'vdb', size, reread: [], evidence: 'below vdb', missed: false },
     ],
   })
 })
@@ -643,7 +690,7 @@ test('damage that is found while a backup runs is in its point too, and the next
   expect(setting.orders[2]!.base).toEqual({
     checkpoint: second,
     agent: machine.agent,
-    disks: [{ name: 'vda', size: disk.size, reread: [range], evidence: '' }],
+    disks: [{ name: 'vda', size: disk.size, reread: [range], evidence: '', missed: false }],
   })
   await setting.backups.begin(machine.agent, { ...begun, job: third, disks: [disk] })
   const healing = stand.upload({ id: third, machine })

@@ -69,7 +69,8 @@ const world = async (): Promise<World> => {
   const pruned = await add(one, disk, 30)
   const held = await add(one, changed(disk, 1, 71), 40)
   const locked = await add(two, changed(disk, 2, 69), 50)
-  await add(two, Array<null>(5).fill(null), 60)
+  const last = await add(two, Array<null>(5).fill(null), 60)
+  await catalog.jobs.missed({ job: last, agent: two.agent, disk: 'vda' })
   await catalog.points.hold({ tenant: tenant.id, id: held, held: true })
   await catalog.points.lock({ tenant: tenant.id, id: locked, untilMs: 99_000 })
   await catalog.machines.setGroup({ tenant: tenant.id, name: 'one', group: 'g' })
@@ -162,6 +163,7 @@ describe('of packs alone', () => {
     const report = await run(place.folder, { onProgress: ({ done, total }) => void progress.push(done / total!) })
     expect(packedRows(place.folder)).toEqual(before)
     expect(before.point).toHaveLength(4)
+    expect(before.missed).toHaveLength(1)
     expect(before.gateway).toHaveLength(1)
     nothingLost(report)
     expect(report).toMatchObject({

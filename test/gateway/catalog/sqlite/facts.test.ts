@@ -23,6 +23,7 @@ const ROWS: { readonly [N in FactName]: AnyRow } = {
   machines: { row: 7, name: 'db1', agent: 'a', group: 'g', createdMs: 2, uuid: UUID },
   plans: { name: 'nightly', rules: '{}' },
   exclusions: { machine: 'db1', by: 'ann', reason: 'rebuilt', sinceMs: 3, untilMs: null },
+  missed: { point: UUID, disk: 'vda' },
 }
 
 const open = async () => {
@@ -119,7 +120,7 @@ describe.each(FACT_NAMES)('%s', (fact) => {
     if (factOf(fact).removable) expect(dirty(`DELETE FROM ${table}`)).toBe(true)
     sql.run('UPDATE tenant SET state_dirty = 0')
     if (factOf(fact).removable) furnish(catalog.builder, tenant)
-    else catalog.builder.addFact(tenant, fact, { ...ROWS[fact], id: 'b', name: 'db2', row: 8 })
+    else catalog.builder.addFact(tenant, fact, { ...ROWS[fact], id: 'b', name: 'db2', row: 8, disk: 'vdb' })
     expect(sql.get('SELECT state_dirty AS dirty FROM tenant')).toEqual({ dirty: 1 })
   })
 })
