@@ -21,6 +21,7 @@ import { addPruneCommand } from './commands/prune.ts'
 import { DATA_DEFAULT } from './commands/remote.ts'
 import { addRepairCommand } from './commands/repair.ts'
 import { LISTEN_DEFAULT, LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
+import { addRunsCommand } from './commands/runs.ts'
 import { VERIFY_RATE_DEFAULT } from './commands/upkeep-options.ts'
 import { addStoreCommands } from './commands/store.ts'
 import { addTenantCommands } from './commands/tenant.ts'
@@ -79,7 +80,7 @@ const addServe = (program: Command): void => {
     )
     .option(
       '--config <file>',
-      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, otlp_endpoint, notify_private, upkeep, quiet_hours, verify_rate',
+      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, otlp_endpoint, notify_private, backups_at_once, backups_at_once_per_host, backups_at_once_per_tenant, upkeep, quiet_hours, verify_rate',
     )
     .action((options: ServeOptions) => serve(options))
 }
@@ -88,7 +89,7 @@ const addServe = (program: Command): void => {
 const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> = {
   'The gateway:': [addServe, addKeysCommands],
   'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
-  'Machines and backups:': [addMachineCommands, addPlanCommands, addBackupCommands],
+  'Machines and backups:': [addMachineCommands, addPlanCommands, addBackupCommands, addRunsCommand],
   'Hearing of it:': [addNotifyCommands],
   'Restore points:': [addPointCommands, addPruneCommand],
   'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],

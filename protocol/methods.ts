@@ -8,6 +8,7 @@ import type { Method, Stream } from './method.ts'
 import { NOTIFY_METHODS } from './notify-methods.ts'
 import { PLAN_METHODS } from './plan-methods.ts'
 import { POINT_METHODS } from './point-methods.ts'
+import { RUN_METHODS } from './run-methods.ts'
 import { TENANT_METHODS } from './tenant-methods.ts'
 import { UPKEEP_METHODS } from './upkeep-methods.ts'
 
@@ -22,6 +23,7 @@ export const METHODS = {
   ...BACKUP_METHODS,
   ...POINT_METHODS,
   ...UPKEEP_METHODS,
+  ...RUN_METHODS,
   ...NOTIFY_METHODS,
   ...AGENT_METHODS,
 } as const satisfies Record<string, Method>

@@ -100,7 +100,8 @@ export interface RunEnd {
 }
 
 export interface RunsAsked {
-  readonly tenant: string
+  /** Null for the gateway's own. */
+  readonly tenant: string | null
   readonly machine: string | null
   readonly kind: RunKind | null
   readonly state: RunState | null

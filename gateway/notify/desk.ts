@@ -53,10 +53,10 @@ interface DeskOptions {
   readonly deadlineMs?: number
 }
 
-/** The rule of a new target: everything of severity warning and worse. */
+/** The rule of a new target: everything of severity warning and worse; that a machine fails is its state, told once. */
 const firstRule = (name: string): Rule => ({
   name,
-  match: { severity: 'warning' },
+  match: { severity: 'warning', not: { kinds: ['job.failed'] } },
   targets: [name],
   quiet: null,
   repeatMs: null,

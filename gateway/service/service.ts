@@ -19,6 +19,7 @@ import { machineActions } from './machines.ts'
 import { notifyActions } from './notify.ts'
 import { planActions } from './plans.ts'
 import { pointActions } from './points.ts'
+import { runActions } from './runs.ts'
 import type { Sessions } from './sessions.ts'
 import { tenantActions } from './tenants.ts'
 import { upkeepActions } from './upkeep.ts'
@@ -57,6 +58,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...machineActions({ catalog, sessions, backups, events, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
     ...planActions({ catalog, events, clock }),
+    ...runActions({ catalog }),
     ...pointActions({ datastore, events, byHand, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({

@@ -35,9 +35,9 @@ test('only own names of the table are methods', () => {
 })
 
 test('an agent and the platform may neither delete nor change what is not theirs', () => {
-  expect(allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit|notify)\b/u.test(name))).toEqual(
-    ['store.forecast', 'store.checkFolder'],
-  )
+  expect(
+    allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit|notify|runs)\b/u.test(name)),
+  ).toEqual(['store.forecast', 'store.checkFolder'])
   const changing = allowed('agent').filter(
     (name) =>
       !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
@@ -404,6 +404,31 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     params: {},
     result: { daysLeft: 9, bytesPerDay: -1.5, reason: null, freeBytes: 5, totalBytes: 9, reserveBytes: 1 },
   },
+  'runs.list': {
+    params: { machine: 'db1', kind: 'backup', state: 'skipped', ...page },
+    result: {
+      runs: [
+        {
+          id: UUID,
+          kind: 'backup',
+          machine: 'db1',
+          plan: 'nightly',
+          dueMs: 5,
+          state: 'skipped',
+          skipped: 'missed',
+          attempts: 0,
+          error: { code: 'QMP_TIMEOUT', message: 'no answer' },
+          nextMs: null,
+          startedMs: null,
+          endedMs: 6,
+          job: null,
+          by: null,
+          summary: '3 runs',
+        },
+      ],
+      next: 'YQ',
+    },
+  },
   'store.checkFolder': { params: {}, result: { problems: ['the catalog is damaged'] } },
   'store.usage': {
     params: { machine: 'db1', points: true },
@@ -589,6 +614,7 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'agent.backup compareDays',
   'backup.start compare',
   'backup.begin checkpoint',
+  ...['machine', 'kind', 'state', 'after', 'limit'].map((field) => `runs.list ${field}`),
   ...['merge', 'remove', 'replace', 'dryRun', 'keep', 'covers', ...Object.keys(plan)].map(
     (field) => `plans.apply ${field}`,
   ),

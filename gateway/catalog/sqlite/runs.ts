@@ -289,7 +289,8 @@ export const runOperations = {
       where.push(condition)
       values.push(...of)
     }
-    if (machine === null) only('run.tenant = ?', tenant)
+    if (tenant === null) where.push('run.tenant IS NULL')
+    else if (machine === null) only('run.tenant = ?', tenant)
     else only('run.machine = ?', machineRow(sql, tenant, machine))
     if (kind !== null) only('run.kind = ?', kind)
     if (state !== null) only('run.state = ?', state)

@@ -75,6 +75,7 @@ export const runs = (open: () => Promise<World>) =>
       ])
       // the gateway's own is in no tenant's list
       expect(await list(world)).toHaveLength(3)
+      expect((await list(world, { tenant: null })).map(({ kind }) => kind)).toEqual(['audit'])
     })
 
     test('a skipped one is over at once, with its reason', async () => {

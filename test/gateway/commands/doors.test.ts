@@ -88,6 +88,7 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['notify.drop', 'owner', ({ job }) => ['notify', 'drop', job]],
   ['notify.removeTarget', 'owner', () => ['notify', 'target', 'remove', 'hook']],
   ['agents.revoke', 'owner', ({ agent }) => ['agent', 'revoke', agent]],
+  ['runs.list', 'owner', () => ['runs', '--state', 'failed']],
   ['audit.list', 'owner', () => ['audit', 'list']],
   ['tenants.add', 'platform', () => ['tenant', 'add', 'beta']],
   ['tenants.list', 'platform', () => ['tenant', 'list']],

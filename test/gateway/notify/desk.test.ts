@@ -39,7 +39,13 @@ test('a target brings its rule, is shown without its secrets, and keeps them whe
     { name: 'hook', settings: HOOK, hourly: 30, origin: 'https://hook.example', set: ['url', 'key'], secrets: 'set' },
   ])
   expect(await stand.catalog.notices.rules({ tenant: stand.tenant })).toEqual([
-    { name: 'hook', match: { severity: 'warning' }, targets: ['hook'], quiet: null, repeatMs: null },
+    {
+      name: 'hook',
+      match: { severity: 'warning', not: { kinds: ['job.failed'] } },
+      targets: ['hook'],
+      quiet: null,
+      repeatMs: null,
+    },
   ])
   const changed = await desk.setTarget(acme, hook(url, { secrets: {}, hourly: 5 }), unaudited)
   expect(changed).toMatchObject({ added: false, target: { hourly: 5, set: ['url', 'key'] } })

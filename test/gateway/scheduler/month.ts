@@ -28,26 +28,27 @@ const HOSTS_PER_TENANT = 4
 const MACHINES_PER_HOST = 10
 
 /** What comes together is one look, so that a month takes seconds. */
-export const WAKE_MS = 5 * MINUTE_MS
+export const WAKE_MS = 12 * MINUTE_MS
 
 /** A backup takes so long at most. */
 export const DURATION_MS_MAX = 40 * MINUTE_MS
 
 /** What machines of each kind are called, and the rules of their plan. */
 export const PLANS: Readonly<Record<string, Partial<PlanRules>>> = {
-  often: { rpoMs: 4 * HOUR_MS },
+  often: { rpoMs: 6 * HOUR_MS },
   nights: { rpoMs: 24 * HOUR_MS, window: '22:00-06:00' },
-  six: { schedule: '0 */6 * * *', jitterMs: 30 * MINUTE_MS, priority: 70 },
-  hours: { schedule: 'every 12h', rpoMs: 16 * HOUR_MS, jitterMs: HOUR_MS },
+  twice: { schedule: '0 */12 * * *', jitterMs: 30 * MINUTE_MS, priority: 70 },
+  days: { schedule: 'every 1d', rpoMs: 36 * HOUR_MS, jitterMs: HOUR_MS },
+  slow: { schedule: 'every 2d', jitterMs: 4 * HOUR_MS },
   nightly: { schedule: '30 2 * * *', jitterMs: 2 * HOUR_MS },
 }
 
-/** The kinds of the machines of each host. */
-const KINDS = ['often', 'nights', 'six', 'hours', 'nightly', 'nightly', 'nightly', 'nightly', 'nightly', 'nightly']
+/** The kinds of a host's first machines, the first one on every second host; all others are nightly. */
+const KINDS = ['often', 'nights', 'twice', 'days', 'slow', 'slow', 'slow']
 
 /** Errors of backups, with how often they are drawn. */
 const PASSING: readonly ErrorCode[] = ['QMP_TIMEOUT', 'CONNECTION_LOST', 'LEASE_LOST', 'STORE_FULL', 'NBD_ERROR']
-const LASTING: readonly ErrorCode[] = ['FULL_REFUSED', 'DISK_UNSUPPORTED']
+export const LASTING: readonly ErrorCode[] = ['FULL_REFUSED', 'DISK_UNSUPPORTED']
 
 export interface SimMachine {
   readonly key: string
@@ -107,6 +108,7 @@ export class Month {
   readonly #dice: Dice
   readonly #running = new Map<string, JobFact>()
   readonly #pending = new Set<Promise<void>>()
+  readonly #jobsOf = new Map<string, JobFact[]>()
   #lives: Life[] = []
   #killAt: { readonly name: string; passes: number } | null = null
 
@@ -119,6 +121,11 @@ export class Month {
 
   get catalog(): Catalog {
     return this.#catalog
+  }
+
+  /** Its backups, in the order of their starts. */
+  jobsOf({ key }: SimMachine): readonly JobFact[] {
+    return this.#jobsOf.get(key) ?? []
   }
 
   /** Lives a whole month. */
@@ -161,7 +168,7 @@ export class Month {
         const agent = await addAgent(this.#catalog, tenant, `host${index}${host}`)
         this.away.set(agent, [])
         for (let number = 0; number < MACHINES_PER_HOST; number++) {
-          const kind = KINDS[number]!
+          const kind = (number === 0 && host % 2 === 0 ? undefined : KINDS[number]) ?? 'nightly'
           const name = `${kind}-${host}-${number}`
           await addMachine(this.#catalog, tenant, agent, name)
           const plan = plans.find((one) => one.name === kind)!
@@ -243,7 +250,7 @@ export class Month {
         },
       } as unknown as Log,
       limits: LIMITS_DEFAULT,
-      sleepMsMax: 30 * MINUTE_MS,
+      sleepMsMax: HOUR_MS,
       wakeMs: WAKE_MS,
     })
     this.#lives.push(Object.assign(state, { scheduler }))
@@ -288,6 +295,7 @@ export class Month {
     const about = { machine: key, agent: machine.agent, tenant: tenant.id, run: run!.id, startMs: atMs, nowMs }
     const fact: JobFact = { ...about, endMs: null, error: null }
     this.jobs.push(fact)
+    this.#jobsOf.set(key, [...(this.#jobsOf.get(key) ?? []), fact])
     this.#begun(job, fact)
     const lengthMs = 2 * MINUTE_MS + this.#dice.below(DURATION_MS_MAX - 2 * MINUTE_MS)
     const error = this.#dice.chance(0.06) ? this.#dice.pick(this.#dice.chance(0.8) ? PASSING : LASTING) : null

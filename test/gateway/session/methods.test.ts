@@ -53,6 +53,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'keys.rotate': {},
   'audit.check': {},
   'store.forecast': {},
+  'runs.list': { machine: null, kind: null, state: null, ...PAGE },
   'store.checkFolder': {},
   'agents.revoke': { agent },
   'agents.setSite': { agent, site: 'dc1' },
