@@ -3,10 +3,10 @@ import { InvalidArgumentError, Option, type Command } from 'commander'
 import { CONSISTENCY_WISHES, LEFT_OUT_REASONS, READ_REASONS, type ConsistencyWish } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
-import { JITTER_MS_MAX, type Covers, type Plan, type PlanChange } from '../../protocol/plans.ts'
+import { JITTER_MS_MAX, RPO_MS_MAX, RPO_MS_MIN, type Covers, type Plan, type PlanChange } from '../../protocol/plans.ts'
 import { DAYS_MAX } from '../../protocol/retention.ts'
 import { COMPARE_DAYS_MAX } from '../../protocol/schemas.ts'
-import { exactDurationMs } from '../plans/duration.ts'
+import { exactDuration, exactDurationMs } from '../plans/duration.ts'
 import { keepOf, keepOptions, type KeepOptions } from './keep-options.ts'
 import { days, group, name, pattern, planNameOf, tenantOption, toGateway, whole, type Common } from './options.ts'
 import { allPlans, printChanges } from './plan-apply.ts'
@@ -44,17 +44,16 @@ const wholeDays =
     return Number(found)
   }
 
-const span = (text: string): number => {
-  const ms = exactDurationMs(text)
-  if (ms === null) throw new InvalidArgumentError('It takes a duration such as 90s, 15m, 4h or 7d.')
-  return ms
-}
-
-const jitter = (text: string): number => {
-  const ms = span(text)
-  if (ms > JITTER_MS_MAX) throw new InvalidArgumentError('It takes at most 24h.')
-  return ms
-}
+/** A parser of durations between two, in milliseconds. */
+const span =
+  (minMs: number, maxMs: number) =>
+  (text: string): number => {
+    const ms = exactDurationMs(text)
+    if (ms === null) throw new InvalidArgumentError('It takes a duration such as 90s, 15m, 4h or 7d.')
+    if (ms < minMs || ms > maxMs)
+      throw new InvalidArgumentError(`It takes ${exactDuration(minMs)} to ${exactDuration(maxMs)}.`)
+    return ms
+  }
 
 const more =
   (parse: (text: string) => string) =>
@@ -178,7 +177,7 @@ export const addPlanSet = (plan: Command): void => {
     )
     .addOption(
       new Option('--rpo <duration>', 'no older than this may the newest point be, such as 4h; "none"').argParser(
-        orNone('none', span),
+        orNone('none', span(RPO_MS_MIN, RPO_MS_MAX)),
       ),
     )
     .addOption(
@@ -186,7 +185,9 @@ export const addPlanSet = (plan: Command): void => {
         orNone('always', String),
       ),
     )
-    .addOption(new Option('--jitter <duration>', 'spread starts over this, such as 10m').argParser(jitter))
+    .addOption(
+      new Option('--jitter <duration>', 'spread starts over this, such as 10m').argParser(span(0, JITTER_MS_MAX)),
+    )
     .addOption(new Option('--consistency <wish>', 'what to require of the guest').choices([...CONSISTENCY_WISHES]))
     .option(
       '--refuse-full <reasons>',
