@@ -7,6 +7,7 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import { program as agentProgram } from '../../agent/main.ts'
 import { makeProgram as makeGatewayProgram } from '../../gateway/main.ts'
+import { Receiver } from '../gateway/notify/servers.ts'
 import { MIB } from '../support/model-machine.ts'
 import { Stand } from '../support/stand.ts'
 import { commandsOf } from './program-commands.ts'
@@ -14,7 +15,13 @@ import { commandsOf } from './program-commands.ts'
 const DOCUMENT = path.join(import.meta.dirname, '../../protocol/JSON.md')
 
 /** Values whose own fields are not listed: what an error tells of itself, and what QEMU says. */
-const OPEN: readonly string[] = ['error.details', 'value', 'events[].data']
+const OPEN: readonly string[] = [
+  'error.details',
+  'value',
+  'events[].data',
+  ...['target', 'targets[]'].map((of) => `${of}.settings`),
+  ...['match', 'rules[].match', 'mute.match', 'mutes[].match'],
+]
 
 /** The paths of a value, such as `points[].disks[].name`, and those below which it has nothing to show. */
 const pathsOf = (value: unknown, at = ''): { found: Set<string>; empty: Set<string> } => {
@@ -160,6 +167,24 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await Promise.all([gateway('prune', '--dry-run'), gateway('usage', '--points')])
   await gateway('gc')
   await gateway('verify')
+  // of the platform, whose targets may be on this host
+  await using server = await Receiver.listen()
+  await gateway('notify target add', 'hook', '--webhook', server.url)
+  await stand.done('notify', 'target', 'add', 'dead', '--webhook', 'http://127.0.0.1:1')
+  const rule = ['--target', 'hook', '--quiet', '22:00-07:00', '--repeat', '1h', '--time-zone', 'UTC']
+  await gateway('notify rule set', 'nights', ...rule)
+  await Promise.all([gateway('notify target list'), gateway('notify rule list'), gateway('notify test', 'hook')])
+  const { mute } = (await gateway('notify mute', '--for', '1h', '--reason', 'work')) as { mute: { id: string } }
+  await gateway('notify mutes')
+  await gateway('notify unmute', mute.id)
+  const { notice } = (await gateway('notify digest', 'dead')) as { notice: string }
+  await gateway('notify outbox')
+  await gateway('notify retry', notice)
+  await gateway('notify drop', notice)
+  await writeFile(stand.folder.join('url'), server.url)
+  await gateway('notify ping', '--url-file', stand.folder.join('url'))
+  await gateway('notify rule remove', 'nights')
+  await gateway('notify target remove', 'dead')
   note('varve-gateway repair --check', (await stand.done('repair', '--check', '--json')).stdout)
   await gateway('keys new')
   await gateway('keys list')
