@@ -23,6 +23,9 @@ const OPEN: readonly string[] = [
   ...['match', 'rules[].match', 'mute.match', 'mutes[].match'],
 ]
 
+/** Lengths of time, which are no instants. */
+const LENGTHS: ReadonlySet<string> = new Set(['duration', 'rpo', 'jitter', 'every', 'repeat'])
+
 /** The paths of a value, such as `points[].disks[].name`, and those below which it has nothing to show. */
 const pathsOf = (value: unknown, at = ''): { found: Set<string>; empty: Set<string> } => {
   const found = new Set<string>()
@@ -207,7 +210,7 @@ test('each command prints one object with the fields that JSON.md lists, instant
   for (const document of documents.values()) {
     const text = JSON.stringify(document)
     for (const [, name, ms] of text.matchAll(/"(\w+)Ms":(\d+)/gu))
-      if (name !== 'duration') expect(text).toContain(`"${name}":"${new Date(Number(ms)).toISOString()}"`)
+      if (!LENGTHS.has(name!)) expect(text).toContain(`"${name}":"${new Date(Number(ms)).toISOString()}"`)
   }
   const refused = await stand.run('points', '--tenant', 'nobody', '--json')
   const listed = new Set(expand(shapes.get('Error') ?? [], 'error.'))
