@@ -20,7 +20,10 @@ const OPEN: readonly string[] = [
   'value',
   'events[].data',
   ...['target', 'targets[]'].map((of) => `${of}.settings`),
-  ...['match', 'rules[].match', 'mute.match', 'mutes[].match'],
+  'match',
+  'rules[].match',
+  'mute.match',
+  'mutes[].match',
 ]
 
 /** Lengths of time, which are no instants. */
