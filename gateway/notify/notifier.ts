@@ -12,7 +12,10 @@ import { SEND_DEADLINE_MS, type Outward } from './outward.ts'
 import { planNotices } from './plan.ts'
 
 /** Messages that are sent at once; never two to one target. */
-export const SENDS_MAX = 8
+export const SENDS_MAX = 32
+
+/** Of those the messages of one tenant: whose servers hang takes no other's turn. */
+export const SENDS_TENANT_MAX = 8
 
 /** Longest and shortest sleep of the loop, in milliseconds. */
 export const SLEEP_MAX_MS = 60_000
@@ -132,8 +135,12 @@ export class Notifier implements AsyncDisposable {
     const { catalog, clock } = this.#options
     const due = await catalog.notices.due({ nowMs: clock.now(), limit: SENDS_MAX + this.#busy.size })
     for (const notice of due) {
-      const key = `${notice.tenant ?? ''} ${notice.target}`
-      if (this.#busy.size >= SENDS_MAX || this.#busy.has(key) || this.#stop.signal.aborted) continue
+      const of = `${notice.tenant ?? ''} `
+      const key = `${of}${notice.target}`
+      if (this.#busy.has(key) || this.#stop.signal.aborted) continue
+      const own = [...this.#busy.keys()].filter((other) => other.startsWith(of)).length
+      // the platform's own go out however many tenants' servers hang
+      if (own >= SENDS_TENANT_MAX || (notice.tenant !== null && this.#busy.size >= SENDS_MAX)) continue
       const sending = this.#sendOne(notice).finally(() => {
         this.#busy.delete(key)
         this.wake()

@@ -67,14 +67,17 @@ export const outboxOperations = {
       )!.dueMs,
   ),
 
+  // one of each target, and those of the tenants by turns: who has much waiting delays nobody else
   'notices.due': read((sql, { nowMs, limit }) =>
     sql
       .all<DueRow>(
         `SELECT open.id, tenant.uuid AS tenant, open.target, message, attempts, made_ms AS madeMs, settings, secret FROM (
-           SELECT *, row_number() OVER (PARTITION BY tenant, target ORDER BY made_ms, id) AS place FROM notice
-           WHERE state = 'waiting' AND next_ms <= ?) AS open
+           SELECT *, row_number() OVER (PARTITION BY tenant ORDER BY next_ms, id) AS turn FROM (
+             SELECT *, row_number() OVER (PARTITION BY tenant, target ORDER BY made_ms, id) AS place FROM notice
+             WHERE state = 'waiting' AND next_ms <= ?)
+           WHERE place = 1) AS open
          JOIN notice_target ON notice_target.tenant = open.tenant AND notice_target.name = open.target
-         LEFT JOIN tenant ON tenant.id = open.tenant WHERE place = 1 ORDER BY next_ms, open.id LIMIT ?`,
+         LEFT JOIN tenant ON tenant.id = open.tenant ORDER BY turn, next_ms, open.id LIMIT ?`,
         nowMs,
         limit,
       )
