@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { SENDS_TENANT_MAX } from '../../../gateway/notify/notifier.ts'
-import { RETRY_TOTAL_MS } from '../../../gateway/notify/backoff.ts'
+import { ATTEMPTS_MAX, nextAttempt, RETRY_TOTAL_MS } from '../../../gateway/notify/backoff.ts'
 import { SINGLE_MAX } from '../../../gateway/notify/plan.ts'
 import type { Sent } from '../../../gateway/notify/outward.ts'
 import { TARGETS_MAX } from '../../../protocol/notify.ts'
@@ -246,6 +246,52 @@ test('a tenant with many servers that hang, and much that waits, takes no turn o
   }
   await stand.wake()
   expect(stand.take().toSorted()).toEqual(['error: other: x', 'error: the gateway: x'])
+})
+
+test('a clock that is set back a year stops no message, no repeat, and ends no silence later', async () => {
+  await using stand = await standWith({ repeatMs: 6 * HOUR_MS })
+  await stand.late('db1')
+  expect(stand.take()).toHaveLength(1)
+  stand.answer = () => ({ sent: false, answer: 'connect ECONNREFUSED' })
+  await stand.late('db2')
+  stand.take()
+  await stand.mute({ machines: ['db3'] }, NOON_MS + HOUR_MS)
+  stand.clock.set(NOON_MS - 365 * DAY_MS)
+  stand.answer = () => ({ sent: true, answer: '250 ok' })
+  await stand.pass(2 * MINUTE_MS)
+  expect(stand.take()).toEqual(['warning: acme/db2: db2 is late'])
+  await stand.late('db3')
+  expect(stand.take()).toEqual(['warning: acme/db3: db3 is late'])
+  await stand.pass(6 * HOUR_MS)
+  expect(stand.take()).toEqual(['db1', 'db2', 'db3'].map((name) => `still so: acme/${name}: ${name} is late`))
+  // a message that was made in the future ends as any other does
+  expect(nextAttempt(ATTEMPTS_MAX, NOON_MS, NOON_MS - 365 * DAY_MS)).toBeNull()
+})
+
+test('what waits was found again also where the clock was set back while no gateway ran', async () => {
+  await using stand = await standWith({ repeatMs: 6 * HOUR_MS })
+  await stand.late('db1')
+  await stand.stop()
+  stand.take()
+  stand.clock.set(NOON_MS - 365 * DAY_MS)
+  await stand.start()
+  await stand.pass(6 * HOUR_MS + 2 * MINUTE_MS)
+  expect(stand.take()).toEqual(['still so: acme/db1: db1 is late'])
+})
+
+test('a scope that cannot be worked through stops no other one', async () => {
+  await using stand = await standWith()
+  await stand.addTarget('mail', undefined, null)
+  await stand.rule('all', {}, null)
+  // no method lets such a rule in: it stands for whatever fails in one tenant alone
+  stand.sql.run('UPDATE notice_rule SET rule = ? WHERE tenant <> 0', JSON.stringify({ name: 'all', match: {} }))
+  await stand.late('db1')
+  const said = { kind: 'audit.broken', severity: 'error', machine: null, value: '1', text: 'x', data: {} } as const
+  const change = { ...said, holds: true, tenant: null, key: 'audit.broken' } as const
+  await stand.catalog.conditions.apply({ changes: [change], nowMs: stand.clock.now() })
+  await stand.pass(2 * MINUTE_MS)
+  expect(stand.take()).toEqual(['error: the gateway: x'])
+  expect(stand.pings).toBeGreaterThan(1)
 })
 
 test('a gateway that dies between reading events and sending tells all of it once, whoever goes on', async () => {
