@@ -61,9 +61,9 @@ export const serviceOf = (parts: Parts): Service => {
   const actions = {
     ...identityActions({ catalog, authority, audit, sessions, clock }),
     ...tenantActions({ catalog, clock }),
-    ...machineActions({ catalog, sessions, backups, clock, log }),
+    ...machineActions({ catalog, sessions, backups, events, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
-    ...planActions({ catalog, clock }),
+    ...planActions({ catalog, events, clock }),
     ...runActions({ catalog }),
     ...pointActions({ datastore, events, byHand, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),

@@ -20,8 +20,14 @@ const OPEN: readonly string[] = [
   'value',
   'events[].data',
   ...['target', 'targets[]'].map((of) => `${of}.settings`),
-  ...['match', 'rules[].match', 'mute.match', 'mutes[].match'],
+  'match',
+  'rules[].match',
+  'mute.match',
+  'mutes[].match',
 ]
+
+/** Lengths of time, which are no instants. */
+const LENGTHS: ReadonlySet<string> = new Set(['duration', 'rpo', 'jitter', 'every', 'repeat'])
 
 /** The paths of a value, such as `points[].disks[].name`, and those below which it has nothing to show. */
 const pathsOf = (value: unknown, at = ''): { found: Set<string>; empty: Set<string> } => {
@@ -149,8 +155,20 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await gateway('machine checkpoints', 'db1', ...of)
   await gateway('machine forget', 'db1', ...of)
   await gateway('machine assign', 'db1', '--agent', who, ...of)
-  await gateway('policy', 'db1', ...of, '--group', 'databases')
-  await gateway('retention', ...of, '--keep-last', '9')
+  await gateway('machine group', 'db1', 'databases', ...of)
+  await gateway('machine exclude', 'db1', ...of, '--reason', 'rebuilt', '--until', '1d')
+  await gateway('machine list', ...of)
+  await gateway('machine include', 'db1', ...of)
+  await gateway('plan set', 'gold', ...of, '--keep-last', '9', '--rpo', '4h', '--cover-machine', 'nobody')
+  await gateway('plan set', 'silver', ...of, '--schedule', '30 2 * * *', '--cover-others')
+  const file = stand.folder.join('plans.toml')
+  await writeFile(file, '[plans.gold]\nrpo = "5h"\n')
+  await gateway('plan apply', ...of, '--file', file, '--yes')
+  await gateway('plan disable', 'gold', ...of)
+  await gateway('plan enable', 'gold', ...of)
+  await Promise.all([gateway('plan list', ...of), gateway('plan show', 'gold', ...of), gateway('plan export', ...of)])
+  await gateway('plan next', 'silver', ...of)
+  await gateway('plan remove', 'gold', ...of)
   await Promise.all([gateway('points', ...of), gateway('hold', backup.point.id, ...of, '--until', '1d')])
   await Promise.all([gateway('prune', '--dry-run'), gateway('usage', '--points')])
   await gateway('gc')
@@ -195,7 +213,7 @@ test('each command prints one object with the fields that JSON.md lists, instant
   for (const document of documents.values()) {
     const text = JSON.stringify(document)
     for (const [, name, ms] of text.matchAll(/"(\w+)Ms":(\d+)/gu))
-      if (name !== 'duration') expect(text).toContain(`"${name}":"${new Date(Number(ms)).toISOString()}"`)
+      if (!LENGTHS.has(name!)) expect(text).toContain(`"${name}":"${new Date(Number(ms)).toISOString()}"`)
   }
   const refused = await stand.run('points', '--tenant', 'nobody', '--json')
   const listed = new Set(expand(shapes.get('Error') ?? [], 'error.'))
