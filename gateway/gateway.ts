@@ -8,6 +8,8 @@ import { LockWatch } from './folder/lock-watch.ts'
 import { Datastore } from './datastore/datastore.ts'
 import { Events } from './events/events.ts'
 import { Forecasts } from './freshness/forecasts.ts'
+import { MachineStates } from './freshness/machine-states.ts'
+import { Freshness } from './freshness/state-watch.ts'
 import { Watch } from './freshness/watch.ts'
 import { looksOf } from './freshness/watch-looks.ts'
 import { Sightings } from './freshness/watch-sightings.ts'
@@ -118,9 +120,11 @@ export class Gateway implements AsyncDisposable {
     const mark = works ? resources.use(await StartMark.set({ catalog, events, clock, log })) : null
     const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
     const registry = new Registry(clock, presence)
+    const states = new MachineStates({ catalog, online: (agent) => registry.online(agent), clock })
+    const freshness = resources.use(new Freshness({ catalog, events, states, clock, log }))
     const observation = resources.use(
       await Observation.open({
-        watched: () => [],
+        watched: () => freshness.watched(),
         ...observed(options),
         catalog,
         space: datastore.space,
@@ -144,6 +148,7 @@ export class Gateway implements AsyncDisposable {
       backups,
       maintenance,
       events,
+      states,
       steps: observation.steps,
       desk,
       clock,
@@ -170,15 +175,11 @@ export class Gateway implements AsyncDisposable {
       skewsOf: (agents) => backups.skews.of(agents),
       certificate: () => port?.certificate ?? null,
     })
-    if (mark !== null) resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
-    if (options.works === true) {
-      const { limits = LIMITS_DEFAULT, upkeep } = options
-      const uses = { catalog, backups, agents: registry, events, audit, clock, log, limits }
-      resources.use(new Scheduler({ ...uses, ...upkeepOf({ ...uses, datastore, maintenance }, upkeep) }))
-      const { outward, deadMan, fault } = desk
-      if (fault !== null) log.warn({ err: fault }, 'notifications lack their key')
-      const listen = (listener: () => void): (() => void) => events.listen(listener)
-      resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))
+    if (mark !== null) {
+      freshness.start()
+      resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
+      const uses = { catalog, backups, agents: registry, events, audit, clock, log }
+      workBy(options, resources, { ...uses, datastore, maintenance, desk })
     }
     const { url } = port ?? local
     const metricsUrl = metrics?.url ?? null
@@ -209,6 +210,31 @@ const observed = ({ metricsToken, metricsListen, otlpEndpoint, clock, log }: Gat
   clock,
   log,
 })
+
+interface Working {
+  readonly datastore: Datastore
+  readonly maintenance: Maintenance
+  readonly catalog: Datastore['catalog']
+  readonly backups: Backups
+  readonly agents: Registry
+  readonly events: Events
+  readonly audit: Audit
+  readonly desk: NoticeDesk
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** Starts what works by itself: backups by plans, upkeep, and messages. */
+const workBy = (options: GatewayOptions, resources: AsyncDisposableStack, working: Working): void => {
+  const { datastore, maintenance, desk, ...rest } = working
+  const { catalog, events, clock, log } = rest
+  const uses = { ...rest, limits: options.limits ?? LIMITS_DEFAULT }
+  resources.use(new Scheduler({ ...uses, ...upkeepOf({ ...uses, datastore, maintenance }, options.upkeep) }))
+  const { outward, deadMan, fault } = desk
+  if (fault !== null) log.warn({ err: fault }, 'notifications lack their key')
+  const listen = (listener: () => void): (() => void) => events.listen(listener)
+  resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))
+}
 
 const openDatastore = async ({ folder, log, clock, reserveBytes = null }: GatewayOptions): Promise<Datastore> => {
   try {

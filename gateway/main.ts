@@ -8,6 +8,8 @@ import { VERSION } from '../protocol/host/version.ts'
 import { addAgentCommands } from './commands/agent.ts'
 import { addAuditCommands } from './commands/audit.ts'
 import { addBackupCommands } from './commands/backup.ts'
+import { addCoverageCommand } from './commands/coverage.ts'
+import { addEventsCommand } from './commands/events.ts'
 import { addForecastCommand } from './commands/forecast.ts'
 import { addGoneCommands } from './commands/gone.ts'
 import { addKeysCommands } from './commands/keys.ts'
@@ -90,7 +92,7 @@ const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> 
   'The gateway:': [addServe, addKeysCommands],
   'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
   'Machines and backups:': [addMachineCommands, addPlanCommands, addBackupCommands, addRunsCommand],
-  'Hearing of it:': [addNotifyCommands],
+  'Hearing of it:': [addCoverageCommand, addEventsCommand, addNotifyCommands],
   'Restore points:': [addPointCommands, addPruneCommand],
   'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],
 }

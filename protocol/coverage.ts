@@ -1,13 +1,14 @@
 // Coverage: whether each machine is protected, as one state with its reason.
 import * as v from 'valibot'
+import { quotaForecast } from './forecast.ts'
 import { exclusion, planName } from './plans.ts'
-import { failure, name, timeMs, uuid } from './schemas.ts'
+import { count, failure, name, timeMs, uuid } from './schemas.ts'
 
 /**
- * `fresh`: its newest point meets the target. `late`: it does not. `never`: it has no point yet though one was due, or no plan
- * covers it. `failing`: backups fail since the last good one. `excluded`: on purpose. `archived`: gone from its host, its points
- * are kept. `orphaned`: its agent is revoked or was not heard of for long. `unverified`: fresh, but its points were not verified
- * for as long as the plan allows.
+ * `fresh`: its newest point meets the target. `unverified`: it does, but its points were not verified for as long as the plan
+ * allows. `late`: it does not. `failing`: backups fail since the last good one. `never`: it has no point yet (`deadlineMs` says
+ * when the first is due), or no plan covers it. `orphaned`: its agent was revoked, or not heard of for long. `archived`: gone
+ * from its host, its points are kept. `excluded`: left out on purpose. gateway/DESIGN.md has them with their precedence.
  */
 export const MACHINE_STATES = [
   'fresh',
@@ -48,3 +49,20 @@ export const covered = v.object({
   exclusion: v.nullable(exclusion),
 })
 export type Covered = v.InferOutput<typeof covered>
+
+/** Machines in each state. */
+export const stateCounts = v.object({
+  fresh: count,
+  unverified: count,
+  late: count,
+  failing: count,
+  never: count,
+  orphaned: count,
+  archived: count,
+  excluded: count,
+} satisfies Record<MachineState, typeof count>)
+export type StateCounts = v.InferOutput<typeof stateCounts>
+
+/** A tenant as the platform sees it: how many machines are in which state, and none of their names. */
+export const coveredTenant = v.object({ tenant: name, counts: stateCounts, quota: quotaForecast })
+export type CoveredTenant = v.InferOutput<typeof coveredTenant>

@@ -80,6 +80,7 @@ export const ERRORS = {
   QUOTA_EXCEEDED: row(507),
   POINT_HELD: row(409),
   MAINTENANCE_RUNNING: row(409),
+  UNPROTECTED: row(409),
   // the hypervisor
   QMP_UNAVAILABLE: row(503, true),
   QMP_ERROR: row(502),

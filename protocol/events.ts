@@ -28,7 +28,7 @@ export const HAPPENINGS = [
 
 /** Events that are changes of a condition: `active` while it holds; told once when it begins and once when it is good again. */
 export const CONDITIONS = [
-  /** The state of a machine (`coverage`): holds while it is late, never covered, failing, orphaned or unverified. */
+  /** The state of a machine (`coverage`): holds while it is another one than fresh, told anew with each other state. */
   'machine.state',
   'quota.soft',
   'quota.hard',
@@ -54,6 +54,9 @@ export type HappeningKind = (typeof HAPPENINGS)[number]
 /** Most fields of an event's data, and longest text of one and of its sentence, in characters. */
 export const EVENT_FIELDS_MAX = 24
 export const EVENT_CHARS_MAX = 1024
+
+/** Longest data of an event as JSON, in characters; longer ones are left out. */
+export const EVENT_DATA_CHARS_MAX = 4096
 
 const text = v.pipe(v.string(), v.maxLength(EVENT_CHARS_MAX))
 

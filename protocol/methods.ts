@@ -2,6 +2,8 @@
 import type * as v from 'valibot'
 import { AGENT_METHODS } from './agent-methods.ts'
 import { BACKUP_METHODS } from './backup-methods.ts'
+import { COVERAGE_METHODS } from './coverage-methods.ts'
+import { EVENT_METHODS } from './event-methods.ts'
 import { IDENTITY_METHODS } from './identity-methods.ts'
 import { MACHINE_METHODS } from './machine-methods.ts'
 import type { Method, Stream } from './method.ts'
@@ -23,6 +25,8 @@ export const METHODS = {
   ...BACKUP_METHODS,
   ...POINT_METHODS,
   ...UPKEEP_METHODS,
+  ...COVERAGE_METHODS,
+  ...EVENT_METHODS,
   ...RUN_METHODS,
   ...NOTIFY_METHODS,
   ...AGENT_METHODS,

@@ -108,13 +108,14 @@ const keysAt = (schema: unknown, steps: readonly Step[]): string[] => {
     while (at !== undefined && 'wrapped' in at) at = at['wrapped'] as typeof at
   }
   unwrap()
-  for (const { type, key, value } of steps) {
+  for (const { type, key, value: input } of steps) {
     const entries = at?.['entries'] as Readonly<Record<string, unknown>> | undefined
-    at = (type === 'array' ? at?.['item'] : entries?.[String(key)]) as typeof at
+    const value = at?.['type'] === 'record' ? at['value'] : entries?.[String(key)]
+    at = (type === 'array' ? at?.['item'] : value) as typeof at
     unwrap()
     // a schema chosen by the value
     const getter = at?.['getter'] as ((input: unknown) => typeof at) | undefined
-    at = getter?.(value) ?? at
+    at = getter?.(input) ?? at
   }
   return Object.keys((at?.['entries'] as object | undefined) ?? {})
 }

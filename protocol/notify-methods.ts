@@ -36,7 +36,7 @@ export const NOTIFY_METHODS = {
       /** Absent ones stay as they were, unless the target goes to another host; nil removes one. */
       secrets: v.optional(n.targetSecrets, {}),
       hourly: v.optional(n.hourly, n.HOURLY_DEFAULT),
-      /** A new target gets a rule of its name: everything of severity warning and worse. */
+      /** A new target gets a rule of its name: everything of severity warning and worse but `job.failed`, which a state tells. */
       rule: v.optional(v.boolean(), true),
     }),
     result: v.object({ target: n.target, added: v.boolean() }),

@@ -5,6 +5,7 @@ import type { Checks } from './checks.ts'
 import type { Records } from './records.ts'
 import type { Collection } from './collection.ts'
 import type { Condition, Room } from './condition.ts'
+import type { Coverage } from './coverage.ts'
 import type { Conditions, EventLog } from './events.ts'
 import type { DamageNotes, Losses, LostRanges } from './damage.ts'
 import type { FigureBook } from './figures.ts'
@@ -32,6 +33,7 @@ export interface Catalog {
   readonly collection: Collection
   readonly condition: Condition
   readonly conditions: Conditions
+  readonly coverage: Coverage
   readonly damage: DamageNotes
   readonly enrolments: Enrolments
   readonly events: EventLog

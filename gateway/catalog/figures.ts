@@ -26,17 +26,30 @@ export interface MachineColumns {
   readonly pointMs: Float64Array
 }
 
+/** Runs of one kind and state; the tenant is null for the platform's. */
+export interface RunFigures {
+  readonly tenant: string | null
+  readonly kind: RunKind
+  readonly state: RunState
+  readonly count: number
+}
+
+/** How much is asked for; runs that ended later than `afterMs`, and no later than `untilMs`. */
+export interface FiguresAsked {
+  readonly machinesMax: number
+  readonly agentsMax: number
+  readonly afterMs: number
+  readonly untilMs: number
+}
+
 export interface Figures {
   readonly tenants: readonly TenantFigures[]
   /** Agents that are not revoked, by tenant and host; at most `agentsMax`. */
   readonly agents: readonly { readonly id: string; readonly tenant: string; readonly host: string }[]
   /** Runs that are due or running. */
-  readonly runs: readonly {
-    readonly tenant: string
-    readonly kind: RunKind
-    readonly state: RunState
-    readonly count: number
-  }[]
+  readonly runs: readonly RunFigures[]
+  /** Runs that ended within the time that is asked about. */
+  readonly ended: readonly RunFigures[]
   /** Messages in the outbox; the tenant is null for the platform's. */
   readonly notices: readonly { readonly tenant: string | null; readonly state: string; readonly count: number }[]
   /** By tenant and name; at most `machinesMax`. */
@@ -44,5 +57,5 @@ export interface Figures {
 }
 
 export interface FigureBook {
-  readonly now: Question<{ machinesMax: number; agentsMax: number }, Figures>
+  readonly now: Question<FiguresAsked, Figures>
 }

@@ -94,8 +94,8 @@ export interface Machines {
   readonly get: Question<{ tenant: string; name: string; person?: boolean }, MachineRow>
 
   /**
-   * Puts a machine into a group, or with null into none. NOT_FOUND; PARAMS_INVALID for GROUP_NONE. `newGroup`: no other machine is
-   * in it, and no plan names it.
+   * Puts a machine into a group, or with null into none. NOT_FOUND; PARAMS_INVALID for GROUP_NONE. `newGroup`: no other machine
+   * is in it, and no plan names it.
    */
   readonly setGroup: Transaction<{ tenant: string; name: string; group: string | null }, JoinedGroup>
 

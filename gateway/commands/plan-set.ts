@@ -3,10 +3,10 @@ import { InvalidArgumentError, Option, type Command } from 'commander'
 import { CONSISTENCY_WISHES, LEFT_OUT_REASONS, READ_REASONS, type ConsistencyWish } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
-import { JITTER_MS_MAX, type Covers, type Plan, type PlanChange } from '../../protocol/plans.ts'
+import { JITTER_MS_MAX, RPO_MS_MAX, RPO_MS_MIN, type Covers, type Plan, type PlanChange } from '../../protocol/plans.ts'
 import { DAYS_MAX } from '../../protocol/retention.ts'
 import { COMPARE_DAYS_MAX } from '../../protocol/schemas.ts'
-import { exactDurationMs } from '../plans/duration.ts'
+import { exactDuration, exactDurationMs } from '../plans/duration.ts'
 import { keepOf, keepOptions, type KeepOptions } from './keep-options.ts'
 import { days, group, name, pattern, planNameOf, tenantOption, toGateway, whole, type Common } from './options.ts'
 import { allPlans, printChanges } from './plan-apply.ts'
@@ -28,11 +28,11 @@ const list =
 /** Reasons of full reads. */
 const FULL_REASONS = READ_REASONS.filter((reason) => reason !== 'bitmap')
 
-/** A parser that leaves a word as it is, which says that there is none of it. */
+/** A parser of values, with a word for none: false, as commander has no value that is null. */
 const orNone =
   <T>(word: string, parse: (text: string) => T) =>
-  (text: string): T | null =>
-    text === word ? null : parse(text)
+  (text: string): T | false =>
+    text === word ? false : parse(text)
 
 /** Whole days of `30d` or `30`. */
 const wholeDays =
@@ -44,34 +44,34 @@ const wholeDays =
     return Number(found)
   }
 
-const span = (text: string): number => {
-  const ms = exactDurationMs(text)
-  if (ms === null) throw new InvalidArgumentError('It takes a duration such as 90s, 15m, 4h or 7d.')
-  return ms
-}
-
-const jitter = (text: string): number => {
-  const ms = span(text)
-  if (ms > JITTER_MS_MAX) throw new InvalidArgumentError('It takes at most 24h.')
-  return ms
-}
+/** A parser of durations between two, in milliseconds. */
+const span =
+  (minMs: number, maxMs: number) =>
+  (text: string): number => {
+    const ms = exactDurationMs(text)
+    if (ms === null) throw new InvalidArgumentError('It takes a duration such as 90s, 15m, 4h or 7d.')
+    if (ms < minMs || ms > maxMs)
+      throw new InvalidArgumentError(`It takes ${exactDuration(minMs)} to ${exactDuration(maxMs)}.`)
+    return ms
+  }
 
 const more =
   (parse: (text: string) => string) =>
   (text: string, before: readonly string[] | undefined): string[] => [...(before ?? []), parse(text)]
 
+/** False stands for none. */
 interface SetOptions extends Common, KeepOptions {
-  readonly schedule?: string | null
-  readonly rpo?: number | null
-  readonly window?: string | null
+  readonly schedule?: string | false
+  readonly rpo?: number | false
+  readonly window?: string | false
   readonly jitter?: number
   readonly consistency?: ConsistencyWish
   readonly refuseFull?: Plan['refuseFull']
   readonly refuseLeftOut?: Plan['refuseLeftOut']
-  readonly compareEvery?: number | null
+  readonly compareEvery?: number | false
   readonly lockDays?: number
-  readonly verifyEvery?: number | null
-  readonly drillEvery?: number | null
+  readonly verifyEvery?: number | false
+  readonly drillEvery?: number | false
   readonly priority?: number
   readonly coverMachine?: string[]
   readonly coverGroup?: string[]
@@ -125,7 +125,11 @@ const changeOf = (name: string, before: Covers | null, options: SetOptions): Pla
   const covers = coversAfter(before, options)
   return {
     name,
-    ...Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)),
+    ...Object.fromEntries(
+      Object.entries(fields)
+        .filter(([, value]) => value !== undefined)
+        .map(([field, value]) => [field, value === false ? null : value]),
+    ),
     ...(Object.keys(keep).length === 0 ? {} : { keep }),
     ...(Object.keys(covers).length === 0 ? {} : { covers }),
   }
@@ -136,8 +140,8 @@ const set = async (remote: Remote, name: string, options: SetOptions): Promise<v
   const { json, dryRun } = options
   const before = (await allPlans(remote)).find((plan) => plan.name === name) ?? null
   const change = changeOf(name, before?.covers ?? null, options)
-  if (Object.keys(change).length === 1 && before !== null)
-    throw new VarveError('PARAMS_INVALID', 'name what is to change, such as --rpo 4h; "plan show" shows what is')
+  if (Object.keys(change).length === 1)
+    throw new VarveError('PARAMS_INVALID', 'say what is wanted, such as --rpo 4h; "plan show" shows what a plan says')
   const applied = await peer.call('plans.apply', { plans: [change], merge: true, dryRun }, { signal })
   printJson({ dryRun, ...applied })
   if (json) return
@@ -173,7 +177,7 @@ export const addPlanSet = (plan: Command): void => {
     )
     .addOption(
       new Option('--rpo <duration>', 'no older than this may the newest point be, such as 4h; "none"').argParser(
-        orNone('none', span),
+        orNone('none', span(RPO_MS_MIN, RPO_MS_MAX)),
       ),
     )
     .addOption(
@@ -181,7 +185,9 @@ export const addPlanSet = (plan: Command): void => {
         orNone('always', String),
       ),
     )
-    .addOption(new Option('--jitter <duration>', 'spread starts over this, such as 10m').argParser(jitter))
+    .addOption(
+      new Option('--jitter <duration>', 'spread starts over this, such as 10m').argParser(span(0, JITTER_MS_MAX)),
+    )
     .addOption(new Option('--consistency <wish>', 'what to require of the guest').choices([...CONSISTENCY_WISHES]))
     .option(
       '--refuse-full <reasons>',

@@ -1,10 +1,19 @@
 // Commands about plans: list, show, remove, and when they run next; with those of the files beside it, all of `plan`.
-import { Option, type Command } from 'commander'
+import type { Command } from 'commander'
 import { VarveError } from '../../protocol/errors.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { UPCOMING_MAX } from '../../protocol/plan-methods.ts'
 import { printList } from './listing.ts'
-import { machineOption, planNameOf, rowsOption, tenantOption, toGateway, whole, type Common } from './options.ts'
+import {
+  machineOption,
+  planNameOf,
+  rowsOption,
+  tenantOption,
+  toGateway,
+  whole,
+  withDefault,
+  type Common,
+} from './options.ts'
 import { addPlanApply, addPlanExport, printChanges } from './plan-apply.ts'
 import { addPlanSet, addPlanSwitches } from './plan-set.ts'
 import { withTenant } from './remote.ts'
@@ -75,7 +84,7 @@ const addNext = (plan: Command): void => {
     .description('show when a plan, or a machine by its plan, runs next')
     .argument('[name]', 'the plan', planNameOf)
     .addOption(machineOption('when this machine is backed up'))
-    .addOption(new Option('--count <N>', 'how many runs').argParser(whole(1, UPCOMING_MAX)).default(5))
+    .addOption(withDefault('--count <N>', 'how many runs', whole(1, UPCOMING_MAX), '5'))
     .addOption(tenantOption())
   toGateway(command).action(async (name: string | undefined, { machine, count, ...options }: NextOptions) => {
     if ((name === undefined) === (machine === undefined))

@@ -113,8 +113,8 @@ const resultOf = (
 }
 
 /**
- * Plans by the machines' plans (or the rules given) and, unless it is a dry run, removes what they do not keep; or removes just the
- * points named. NOT_FOUND, AMBIGUOUS, PARAMS_INVALID; POINT_HELD where a named point may not be removed, and then none is.
+ * Plans by the machines' plans (or the rules given) and, unless it is a dry run, removes what they do not keep; or removes just
+ * the points named. NOT_FOUND, AMBIGUOUS, PARAMS_INVALID; POINT_HELD where a named point may not be removed, and then none is.
  */
 export const prune = async (request: PruneRequest): Promise<Result<'points.prune'>> => {
   const { catalog, tenant, params, nowMs, by } = request

@@ -1,6 +1,5 @@
-// Counts what is told: ended backups with their bytes and freezes, full reads by reason, runs that ended.
+// Counts what is told: ended backups with their bytes and freezes, and full reads by reason.
 import { READ_REASONS } from '../../protocol/backup.ts'
-import { RUN_KINDS, RUN_STATES } from '../../protocol/runs.ts'
 import type { EventRow } from '../catalog/events.ts'
 import type { EndedBackup } from './ended-backups.ts'
 import type { Instruments } from './instruments.ts'
@@ -24,9 +23,7 @@ export const countEnded = (
 }
 
 /** Counts an event that is no end of a backup. */
-export const countEvent = ({ fullReads, runsEnded }: Happened, { kind, tenantName, data }: EventRow): void => {
+export const countEvent = ({ fullReads }: Happened, { kind, tenantName, data }: EventRow): void => {
   const tenant = tenantName ?? ''
   if (kind === 'full-read') fullReads.inc({ tenant, reason: oneOf(READ_REASONS, data['reason']) })
-  if (kind === 'run.ended')
-    runsEnded.inc({ tenant, kind: oneOf(RUN_KINDS, data['kind']), state: oneOf(RUN_STATES, data['state']) })
 }

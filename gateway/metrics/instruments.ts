@@ -21,6 +21,7 @@ const NO_FIGURES: Figures = {
   tenants: [],
   agents: [],
   runs: [],
+  ended: [],
   notices: [],
   machines: { tenants: new Uint32Array(0), names: [], pointMs: new Float64Array(0) },
 }
@@ -112,7 +113,7 @@ export class Instruments {
     this.#setFigures(figures ?? NO_FIGURES, live)
   }
 
-  #setFigures({ tenants, agents, runs, notices, machines }: Figures, { online }: LiveFigures): void {
+  #setFigures({ tenants, agents, runs, ended, notices, machines }: Figures, { online }: LiveFigures): void {
     const { jobs, omitted, points, lost, damaged, bytes, quota, ...others } = this.#standing
     const ofCatalog = [jobs, others.runs, others.notices, others.machines, points, lost, damaged, bytes, quota]
     for (const gauge of [...ofCatalog, others.agents]) gauge.reset()
@@ -129,7 +130,10 @@ export class Instruments {
       if (hardBytes !== null) quota.set({ tenant, limit: 'hard' }, hardBytes)
     }
     omitted.set(count - machines.names.length)
-    for (const { tenant, kind, state, count: open } of runs) others.runs.set({ tenant, kind, state }, open)
+    for (const { tenant, kind, state, count: open } of runs)
+      others.runs.set({ tenant: tenant ?? '', kind, state }, open)
+    for (const { tenant, kind, state, count: more } of ended)
+      this.happened.runsEnded.inc({ tenant: tenant ?? '', kind, state }, more)
     for (const { tenant, state, count: held } of notices) others.notices.set({ tenant: tenant ?? '', state }, held)
     for (const { id, tenant, host } of agents) others.agents.set({ tenant, agent: id, host }, online(id) ? 1 : 0)
   }

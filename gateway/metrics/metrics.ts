@@ -16,6 +16,9 @@ export const ANSWER_LIFE_MS = 5000
 /** How long the catalog may take; the answer goes without its figures then, in milliseconds. */
 export const CATALOG_LIMIT_MS = 5000
 
+/** How long a run's end may take to be written, in milliseconds; runs are counted that much later. */
+const ENDED_LAG_MS = 5000
+
 /** Agents that are shown, of those that are not revoked. */
 const SHOWN_AGENTS_MAX = 20_000
 
@@ -66,11 +69,14 @@ export class Metrics implements Disposable {
   readonly #instruments: Instruments
   readonly #process: ProcessMeter
   #answer: Promise<string> | null = null
+  /** Runs that ended until then are counted. */
+  #endedMs: number
   #madeMs = Number.NEGATIVE_INFINITY
 
   constructor(options: MetricsOptions) {
     this.#options = options
     this.#instruments = options.instruments
+    this.#endedMs = options.clock.now() - ENDED_LAG_MS
     this.#process = new ProcessMeter(this.#instruments.registry)
   }
 
@@ -106,10 +112,14 @@ export class Metrics implements Disposable {
 
   /** Null where the catalog does not answer in time. */
   async #figures(): Promise<Figures | null> {
-    const { catalog, log } = this.#options
+    const { catalog, clock, log } = this.#options
     try {
-      const asked = { machinesMax: SHOWN_MACHINES_MAX, agentsMax: SHOWN_AGENTS_MAX }
+      const untilMs = clock.now() - ENDED_LAG_MS
+      // the time of day may have been set back
+      const afterMs = Math.min(this.#endedMs, untilMs)
+      const asked = { machinesMax: SHOWN_MACHINES_MAX, agentsMax: SHOWN_AGENTS_MAX, afterMs, untilMs }
       const figures = await within(catalog.figures.now(asked), CATALOG_LIMIT_MS)
+      if (figures !== null) this.#endedMs = untilMs
       if (figures === null) log.warn({ limitMs: CATALOG_LIMIT_MS }, 'the catalog did not answer a scrape in time')
       return figures
     } catch (thrown) {

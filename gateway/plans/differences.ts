@@ -142,5 +142,5 @@ export const checkedChanges = (
 export const noPlan = (name: string, names: readonly string[]): VarveError =>
   new VarveError(
     'NOT_FOUND',
-    andElse(`there is no plan "${name}"${meant(name, names)}`, 'varve-gateway plan list shows those there are'),
+    andElse(`there is no plan "${name}"${meant(name, names)}`, 'see varve-gateway plan list'),
   )

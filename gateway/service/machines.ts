@@ -7,6 +7,8 @@ import type { Result } from '../../protocol/methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import { isExcluded } from '../../protocol/plans.ts'
 import type { Catalog } from '../catalog/catalog.ts'
+import type { Tenant } from '../catalog/tenants.ts'
+import type { Teller } from '../events/events.ts'
 import { unlessFull } from '../common/store-error.ts'
 import { answerOf } from '../jobs/agent-error.ts'
 import type { Backups } from '../jobs/backups.ts'
@@ -21,6 +23,7 @@ interface Uses {
   readonly catalog: Pick<Catalog, 'agents' | 'machines' | 'plans'>
   readonly sessions: Pick<Sessions, 'agent' | 'announce' | 'online' | 'serves'>
   readonly backups: Pick<Backups, 'moves' | 'reconcile'>
+  readonly events: Pick<Teller, 'tell'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -29,7 +32,11 @@ type Machines = ActionsOf<keyof typeof MACHINE_METHODS>
 
 type Kept = 'assign' | 'exclude' | 'include' | 'list' | 'setGroup'
 
-const kept = ({ catalog, sessions, clock }: Uses): Pick<Machines, `machines.${Kept}`> => {
+/** Tells that another plan, or none, is to be followed for a machine. */
+const tellMoved = ({ events }: Pick<Uses, 'events'>, tenant: Tenant, machine: string, text: string): void =>
+  events.tell({ kind: 'plan.changed', tenant: tenant.id, machine, text, data: {} })
+
+const kept = ({ catalog, sessions, events, clock }: Uses): Pick<Machines, `machines.${Kept}`> => {
   const view = ({ pointId, pointMs, ...row }: MachineRow): Result<'machines.list'>['machines'][number] => {
     const lastPoint = pointId === null || pointMs === null ? null : { id: pointId, timeMs: pointMs }
     const exclusion = isExcluded(row.exclusion, clock.now()) ? row.exclusion : null
@@ -56,22 +63,28 @@ const kept = ({ catalog, sessions, clock }: Uses): Pick<Machines, `machines.${Ke
           throw new VarveError('PARAMS_INVALID', 'an exclusion must end in the future: this time has passed')
         const exclusion = { by: actor.subject, reason, sinceMs, untilMs }
         await change((entry) => catalog.plans.exclude({ tenant: tenant.id, machine, exclusion }, entry))
+        tellMoved({ events }, tenant, machine, `${actor.subject} excluded ${machine} from its plan: ${reason}`)
         return { exclusion }
       },
     },
 
     'machines.include': {
-      run: async ({ machine }, { tenant, machine: find, change }) => {
+      run: async ({ machine }, { actor, tenant, machine: find, change }) => {
         await find(machine)
-        return { changed: await change((entry) => catalog.plans.include({ tenant: tenant.id, machine }, entry)) }
+        const changed = await change((entry) => catalog.plans.include({ tenant: tenant.id, machine }, entry))
+        if (changed) tellMoved({ events }, tenant, machine, `${actor.subject} ended the exclusion of ${machine}`)
+        return { changed }
       },
     },
 
     'machines.setGroup': {
       details: ({ group }) => ({ group }),
-      run: async ({ machine: name, group }, { tenant, machine: find, change }) => {
+      run: async ({ machine: name, group }, { actor, tenant, machine: find, change }) => {
         await find(name)
-        return change((entry) => catalog.machines.setGroup({ tenant: tenant.id, name, group }, entry))
+        const joined = await change((entry) => catalog.machines.setGroup({ tenant: tenant.id, name, group }, entry))
+        const into = `${actor.subject} put ${name} into ${group === null ? 'no group' : `group ${group}`}`
+        tellMoved({ events }, tenant, name, `${into}; its plan is ${joined.plan ?? 'none'}`)
+        return joined
       },
     },
 

@@ -6,6 +6,7 @@ import type { PLAN_METHODS } from '../../protocol/plan-methods.ts'
 import type { Plan, PlanDifference } from '../../protocol/plans.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/tenants.ts'
+import type { Teller } from '../events/events.ts'
 import { checkedChanges } from '../plans/differences.ts'
 import { unmatched } from '../plans/unmatched.ts'
 import { upcoming, whyNone } from '../plans/upcoming.ts'
@@ -14,6 +15,7 @@ import { keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
 
 interface Uses {
   readonly catalog: Pick<Catalog, 'plans'>
+  readonly events: Pick<Teller, 'tell'>
   readonly clock: Clock
 }
 
@@ -50,7 +52,18 @@ const entryOf = (changes: readonly PlanDifference[]): string => {
   return text.length > ENTRY_CHARS_MAX ? `${text.slice(0, ENTRY_CHARS_MAX - 3)}...` : text || 'nothing'
 }
 
-const applying = ({ catalog }: Uses): Plans['plans.apply'] => {
+/** Tells of plans that changed, if any has. */
+const tellPlans = (
+  events: Pick<Teller, 'tell'>,
+  tenant: Tenant,
+  { subject, changes }: { readonly subject: string; readonly changes: readonly PlanDifference[] },
+): void => {
+  if (changes.length === 0) return
+  const text = `${subject} changed plans: ${entryOf(changes)}`
+  events.tell({ kind: 'plan.changed', tenant: tenant.id, text, data: { plans: changes.length } })
+}
+
+const applying = ({ catalog, events }: Uses): Plans['plans.apply'] => {
   /** What the changed plans name that is not there. */
   const warningsOf = async (tenant: Tenant, changes: readonly PlanDifference[], after: readonly Plan[]) => {
     const touched = new Set(changes.map(({ plan }) => plan))
@@ -60,7 +73,7 @@ const applying = ({ catalog }: Uses): Plans['plans.apply'] => {
   return {
     turn: 'listing',
     details: ({ dryRun, replace }) => ({ ...(dryRun ? { dryRun } : {}), ...(replace ? { replace } : {}) }),
-    run: async ({ dryRun, ...wanted }, { tenant, change }) => {
+    run: async ({ dryRun, ...wanted }, { actor, tenant, change }) => {
       const asked = { tenant: tenant.id }
       const planned = checkedChanges(await catalog.plans.list(asked), wanted)
       if (dryRun)
@@ -68,6 +81,7 @@ const applying = ({ catalog }: Uses): Plans['plans.apply'] => {
       const about = { details: { changes: entryOf(planned.changes) } }
       // looked at again in the transaction, as others may have changed them meanwhile
       const changes = await change((entry) => catalog.plans.apply({ ...asked, ...wanted }, entry), about)
+      tellPlans(events, tenant, { subject: actor.subject, changes })
       return { changes, warnings: await warningsOf(tenant, changes, await catalog.plans.list(asked)) }
     },
   }

@@ -10,10 +10,13 @@ import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
 import type { NoticeDesk } from '../notify/desk.ts'
 import { Forecasts } from '../freshness/forecasts.ts'
+import type { MachineStates } from '../freshness/machine-states.ts'
 import { ByHand } from '../scheduler/by-hand.ts'
 import { Admission } from './admission.ts'
 import { backupActions } from './backups.ts'
+import { coverageActions } from './coverage.ts'
 import { Door, type DoorSessions } from './door.ts'
+import { eventActions } from './events.ts'
 import { identityActions } from './identities.ts'
 import { machineActions } from './machines.ts'
 import { notifyActions } from './notify.ts'
@@ -34,6 +37,7 @@ export interface Parts {
   readonly backups: Backups
   readonly maintenance: Maintenance
   readonly events: Events
+  readonly states: MachineStates
   /** Where agents' steps are kept for whoever measures; absent where nobody does. */
   readonly steps?: StepNotes
   readonly desk: NoticeDesk
@@ -48,28 +52,24 @@ export interface Service {
 }
 
 export const serviceOf = (parts: Parts): Service => {
-  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, desk, clock, log } = parts
+  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, states, desk, clock, log } =
+    parts
   const { catalog } = datastore
   const byHand = new ByHand({ catalog, conditions: events.conditions, clock, log })
   const { steps = new StepNotes(0) } = parts
+  const forecasts = new Forecasts({ catalog, space: datastore.space, clock })
   const actions = {
     ...identityActions({ catalog, authority, audit, sessions, clock }),
     ...tenantActions({ catalog, clock }),
-    ...machineActions({ catalog, sessions, backups, clock, log }),
+    ...machineActions({ catalog, sessions, backups, events, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
-    ...planActions({ catalog, clock }),
+    ...planActions({ catalog, events, clock }),
     ...runActions({ catalog }),
     ...pointActions({ datastore, events, byHand, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
-    ...upkeepActions({
-      maintenance,
-      audit,
-      folder,
-      clock,
-      forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
-      catalog,
-      byHand,
-    }),
+    ...upkeepActions({ maintenance, audit, folder, clock, forecasts, catalog, byHand }),
+    ...coverageActions({ catalog, states, forecasts }),
+    ...eventActions({ catalog, events, clock }),
   }
   return {
     door: new Door({ actions, catalog, backups, audit, sessions, clock, log }),

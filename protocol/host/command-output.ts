@@ -5,7 +5,7 @@ import type { VarveError } from '../errors.ts'
 import { hex } from '../chunk.ts'
 
 /** Fields in milliseconds that are not instants. */
-const LENGTHS_OF_TIME: ReadonlySet<string> = new Set(['durationMs', 'rpoMs', 'jitterMs'])
+const LENGTHS_OF_TIME: ReadonlySet<string> = new Set(['durationMs', 'rpoMs', 'jitterMs', 'everyMs', 'repeatMs'])
 
 /** The name of an instant's text field; null for a field that is not an instant. */
 const instantName = (field: string): string | null =>

@@ -1,7 +1,16 @@
 // Exit codes of both programs, by what went wrong; README lists them.
 import type { ErrorCode } from '../errors.ts'
 
-export const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3, denied: 4, refused: 5, interrupted: 130 } as const
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  unreachable: 3,
+  denied: 4,
+  refused: 5,
+  unprotected: 6,
+  interrupted: 130,
+} as const
 
 const UNREACHABLE: readonly ErrorCode[] = [
   'CONNECTION_LOST',
@@ -45,6 +54,8 @@ const DENIED: readonly ErrorCode[] = [
   'QMP_FORBIDDEN',
 ]
 const USAGE: readonly ErrorCode[] = ['PARAMS_INVALID', 'CONFIG_INVALID', 'AMBIGUOUS', 'TARGET_INVALID']
+/** What a look at all machines has found. */
+const FOUND_UNPROTECTED: readonly ErrorCode[] = ['UNPROTECTED']
 /** Failures of a permitted and correct request. */
 const FAILED: readonly ErrorCode[] = [
   'FRAME_INVALID',
@@ -98,6 +109,7 @@ export const BY_EXIT = {
   [EXIT.unreachable]: UNREACHABLE,
   [EXIT.denied]: DENIED,
   [EXIT.refused]: REFUSED,
+  [EXIT.unprotected]: FOUND_UNPROTECTED,
 } as const
 
 export const exitCode = (code: ErrorCode): number => {
@@ -105,5 +117,6 @@ export const exitCode = (code: ErrorCode): number => {
   if (REFUSED.includes(code)) return EXIT.refused
   if (DENIED.includes(code) || code.startsWith('TOKEN_')) return EXIT.denied
   if (USAGE.includes(code)) return EXIT.usage
+  if (FOUND_UNPROTECTED.includes(code)) return EXIT.unprotected
   return code === 'CANCELLED' ? EXIT.interrupted : EXIT.failed
 }

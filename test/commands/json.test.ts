@@ -2,10 +2,12 @@
 // those that JSON.md lists.
 import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { program as agentProgram } from '../../agent/main.ts'
 import { makeProgram as makeGatewayProgram } from '../../gateway/main.ts'
+import { Receiver } from '../gateway/notify/servers.ts'
 import { MIB } from '../support/model-machine.ts'
 import { Stand } from '../support/stand.ts'
 import { commandsOf } from './program-commands.ts'
@@ -13,7 +15,19 @@ import { commandsOf } from './program-commands.ts'
 const DOCUMENT = path.join(import.meta.dirname, '../../protocol/JSON.md')
 
 /** Values whose own fields are not listed: what an error tells of itself, and what QEMU says. */
-const OPEN: readonly string[] = ['error.details', 'value', 'events[].data']
+const OPEN: readonly string[] = [
+  'error.details',
+  'value',
+  'events[].data',
+  ...['target', 'targets[]'].map((of) => `${of}.settings`),
+  'match',
+  'rules[].match',
+  'mute.match',
+  'mutes[].match',
+]
+
+/** Lengths of time, which are no instants. */
+const LENGTHS: ReadonlySet<string> = new Set(['duration', 'rpo', 'jitter', 'every', 'repeat'])
 
 /** The paths of a value, such as `points[].disks[].name`, and those below which it has nothing to show. */
 const pathsOf = (value: unknown, at = ''): { found: Set<string>; empty: Set<string> } => {
@@ -141,12 +155,42 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await gateway('machine checkpoints', 'db1', ...of)
   await gateway('machine forget', 'db1', ...of)
   await gateway('machine assign', 'db1', '--agent', who, ...of)
-  await gateway('policy', 'db1', ...of, '--group', 'databases')
-  await gateway('retention', ...of, '--keep-last', '9')
+  await gateway('machine group', 'db1', 'databases', ...of)
+  await gateway('machine exclude', 'db1', ...of, '--reason', 'rebuilt', '--until', '1d')
+  await gateway('machine list', ...of)
+  await gateway('machine include', 'db1', ...of)
+  await gateway('plan set', 'gold', ...of, '--keep-last', '9', '--rpo', '4h', '--cover-machine', 'nobody')
+  await gateway('plan set', 'silver', ...of, '--schedule', '30 2 * * *', '--cover-others')
+  const file = stand.folder.join('plans.toml')
+  await writeFile(file, '[plans.gold]\nrpo = "5h"\n')
+  await gateway('plan apply', ...of, '--file', file, '--yes')
+  await gateway('plan disable', 'gold', ...of)
+  await gateway('plan enable', 'gold', ...of)
+  await Promise.all([gateway('plan list', ...of), gateway('plan show', 'gold', ...of), gateway('plan export', ...of)])
+  await gateway('plan next', 'silver', ...of)
+  await gateway('plan remove', 'gold', ...of)
   await Promise.all([gateway('points', ...of), gateway('hold', backup.point.id, ...of, '--until', '1d')])
   await Promise.all([gateway('prune', '--dry-run'), gateway('usage', '--points')])
   await gateway('gc')
   await gateway('verify')
+  // of the platform, whose targets may be on this host
+  await using server = await Receiver.listen()
+  await gateway('notify target add', 'hook', '--webhook', server.url)
+  await stand.done('notify', 'target', 'add', 'dead', '--webhook', 'http://127.0.0.1:1')
+  const rule = ['--target', 'hook', '--quiet', '22:00-07:00', '--repeat', '1h', '--time-zone', 'UTC']
+  await gateway('notify rule set', 'nights', ...rule)
+  await Promise.all([gateway('notify target list'), gateway('notify rule list'), gateway('notify test', 'hook')])
+  const { mute } = (await gateway('notify mute', '--for', '1h', '--reason', 'work')) as { mute: { id: string } }
+  await gateway('notify mutes')
+  await gateway('notify unmute', mute.id)
+  const { notice } = (await gateway('notify digest', 'dead')) as { notice: string }
+  await gateway('notify outbox')
+  await gateway('notify retry', notice)
+  await gateway('notify drop', notice)
+  await writeFile(stand.folder.join('url'), server.url)
+  await gateway('notify ping', '--url-file', stand.folder.join('url'))
+  await gateway('notify rule remove', 'nights')
+  await gateway('notify target remove', 'dead')
   note('varve-gateway repair --check', (await stand.done('repair', '--check', '--json')).stdout)
   await gateway('keys new')
   await gateway('keys list')
@@ -169,7 +213,7 @@ test('each command prints one object with the fields that JSON.md lists, instant
   for (const document of documents.values()) {
     const text = JSON.stringify(document)
     for (const [, name, ms] of text.matchAll(/"(\w+)Ms":(\d+)/gu))
-      if (name !== 'duration') expect(text).toContain(`"${name}":"${new Date(Number(ms)).toISOString()}"`)
+      if (!LENGTHS.has(name!)) expect(text).toContain(`"${name}":"${new Date(Number(ms)).toISOString()}"`)
   }
   const refused = await stand.run('points', '--tenant', 'nobody', '--json')
   const listed = new Set(expand(shapes.get('Error') ?? [], 'error.'))

@@ -77,6 +77,12 @@ export const openScene = async (): Promise<Scene> => {
     '@open-token': temp.join('open'),
     '@empty': await write('empty', '\n'),
     '@words': await write('words', 'two words\n'),
+    '@toml-plans': await write('plans.toml', '[plans.gold]\nrpo = "4h"\n'),
+    '@toml-plans-typo': await write('plans-typo.toml', '[plans.gold]\nrpoo = "4h"\n'),
+    '@toml-plans-twice': await write(
+      'plans-twice.toml',
+      '[plans.a]\ncovers = { machines = ["db1"] }\n[plans.b]\ncovers = { machines = ["db1"] }\n',
+    ),
     '@toml-typo': await write('typo.toml', 'data = "/srv/varve"\nlistne = "127.0.0.1:0"\n'),
     '@toml-type': await write('type.toml', 'listen = 8470\n'),
     '@toml-broken': await write('broken.toml', 'listen = \n'),

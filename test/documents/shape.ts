@@ -19,6 +19,8 @@ interface Part {
   readonly literal?: unknown
   readonly options?: readonly unknown[]
   readonly item?: Part
+  /** Of a record. */
+  readonly value?: Part
   readonly items?: readonly Part[]
   readonly wrapped?: Part
   readonly default?: unknown
@@ -142,6 +144,8 @@ export const wholeShape = (part: Part, place: Place): string => {
       return unionShape((part.options ?? []) as readonly Part[], place)
     case 'object':
       return fieldLines(part, place)
+    case 'record':
+      return `map of string to ${itemShape(part.value!, place)}`
     default:
       throw new Error(`METHODS.md has no words for a schema of type ${part.type}`)
   }

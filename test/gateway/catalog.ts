@@ -36,6 +36,16 @@ export const addMachine = async (
   return await catalog.machines.get({ tenant: tenant.id, name })
 }
 
+/** Announces all machines of an agent, as it does when it connects: those that are not named are gone. */
+export const declareMachines = async (
+  catalog: Catalog,
+  { tenant, agent, nowMs }: { tenant: Tenant; agent: string; nowMs: number },
+  names: readonly string[],
+): Promise<void> => {
+  const machines = names.map((name) => announced(name))
+  await catalog.machines.declare({ tenant: tenant.id, agent, machines, nowMs })
+}
+
 /** Makes a plan, for all machines unless it covers others, or changes what is named of it. */
 export const setPlan = async (
   catalog: Catalog,

@@ -11,6 +11,7 @@ import { enrol, issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../gateway/auth/bearer.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Events } from '../../gateway/events/events.ts'
+import { MachineStates } from '../../gateway/freshness/machine-states.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { NoticeDesk } from '../../gateway/notify/desk.ts'
@@ -153,6 +154,7 @@ export class TestServices implements AsyncDisposable {
     const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
     const registry = new Registry(clock, presence)
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
+    const states = new MachineStates({ catalog, online: (agent) => registry.online(agent), clock })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock })
     resources.defer(() => backups.settled())
@@ -166,6 +168,7 @@ export class TestServices implements AsyncDisposable {
       backups,
       maintenance,
       events,
+      states,
       desk,
       clock,
       log,

@@ -47,12 +47,12 @@ test.concurrent('a machine with a guest agent is frozen for its instant, and tha
   expect(at.guest.commands).toContain('guest-fsfreeze-freeze')
 })
 
-test.concurrent('a freeze that fails is told with the point, or forbids it where the policy requires one', async () => {
+test.concurrent('a freeze that fails is told with the point, or forbids it where the plan requires one', async () => {
   await using at = await scene({ freezeError: 'the file system said no' })
   const { point, consistency } = await at.host.backup('db1')
   expect(consistency).toBe('crash')
   expect((await at.stand.point(point)).note).toContain('the file system said no')
-  await at.stand.done('policy', 'db1', '--tenant', TENANT, '--consistency', 'freeze-required')
+  await at.stand.done('plan', 'set', 'strict', '--cover-others', '--tenant', TENANT, '--consistency', 'freeze-required')
   const before = await at.machine.objects()
   const refused = await at.host.run('backup', 'db1')
   expect(refused).toMatchObject({ code: 5, stderr: expect.stringContaining('FREEZE_REQUIRED') })
@@ -99,7 +99,16 @@ test.concurrent(
     const { point, consistency } = await at.host.backup('db1')
     expect(consistency).toBe('crash')
     expect((await at.stand.point(point)).note).toContain('earlier freeze')
-    await at.stand.done('policy', 'db1', '--tenant', TENANT, '--consistency', 'freeze-required')
+    await at.stand.done(
+      'plan',
+      'set',
+      'strict',
+      '--cover-others',
+      '--tenant',
+      TENANT,
+      '--consistency',
+      'freeze-required',
+    )
     expect(await at.host.run('backup', 'db1')).toMatchObject({
       code: 5,
       stderr: expect.stringContaining('earlier freeze'),

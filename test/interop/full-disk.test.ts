@@ -66,7 +66,7 @@ test('a gateway on a disk of which somebody takes every byte restores, holds, pr
   await stand.done('hold', third, ...OF_TENANT)
   await stand.done('hold', third, '--release', ...OF_TENANT)
   await stand.done('hold', first, ...OF_TENANT, '--until', '1h')
-  await stand.done('retention', ...OF_TENANT, '--keep-last', '1')
+  await stand.done('plan', 'set', 'kept', ...OF_TENANT, '--cover-others', '--keep-last', '1')
   await stand.done('tenant', 'quota', TENANT, '--soft', '1T')
   await stand.done('token', 'issue', ...OF_TENANT, '--role', 'owner')
   const refused = await host.run('backup', 'db1')

@@ -291,14 +291,16 @@ test.concurrent(
     expect(answer.disks.find(({ name }) => name === 'vdb')?.comparedChunks).toBe(SIZE / (64 * KIB))
 
     await machine.qemu.start()
-    await at.stand.done('policy', 'db1', '--tenant', TENANT, '--compare-every', '30d')
+    await at.stand.done('plan', 'set', 'strict', '--cover-others', '--tenant', TENANT, '--compare-every', '30d')
     // raw disks are full after a restart, so nothing needs a comparison yet
     expect(reasonsOf(await host.backup('db1'))).toEqual({ vda: 'full bitmap-missing', vdb: 'full bitmap-missing' })
     const sampled = await host.backup('db1')
     for (const { comparedChunks } of sampled.disks) expect(comparedChunks).toBeLessThan(64)
     await at.stand.done(
-      'policy',
-      'db1',
+      'plan',
+      'set',
+      'strict',
+      '--cover-others',
       '--tenant',
       TENANT,
       '--compare-every',
@@ -345,7 +347,7 @@ test.concurrent(
   },
 )
 
-test.concurrent('what is left out is said in output, point and status, and a policy can refuse it', async () => {
+test.concurrent('what is left out is said in output, point and status, and a plan can refuse it', async () => {
   await using at = await scene()
   const { host, machine, disk, stand } = at
   await host.backup('db1')
@@ -356,11 +358,11 @@ test.concurrent('what is left out is said in output, point and status, and a pol
     { name: 'ro0', reason: 'read-only' },
     { name: 'vdb', reason: 'unplugged' },
   ]
-  await stand.done('policy', 'db1', '--tenant', TENANT, '--refuse-left-out', 'unplugged')
+  await stand.done('plan', 'set', 'strict', '--cover-others', '--tenant', TENANT, '--refuse-left-out', 'unplugged')
   const refused = await host.run('backup', 'db1')
   expect(refused.code).toBe(5)
   expect(refused.stderr).toMatch(/vdb.*unplugged.*DISK_LEFT_OUT/u)
-  await stand.done('policy', 'db1', '--tenant', TENANT, '--refuse-left-out', 'none')
+  await stand.done('plan', 'set', 'strict', '--cover-others', '--tenant', TENANT, '--refuse-left-out', 'none')
   const { stdout: status } = await host.done('status')
   expect(status).toContain('ro0: left out (read-only)')
   const { stdout } = await host.done('backup', 'db1')

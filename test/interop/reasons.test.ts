@@ -1,4 +1,4 @@
-// Every full read has a reason that is stored and shown, and that a policy can refuse; an increment never hides one.
+// Every full read has a reason that is stored and shown, and that a plan can refuse; an increment never hides one.
 import { expect, test, vi } from 'vitest'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB, type ModelDisk, type ModelMachine } from '../support/model-machine.ts'
@@ -118,12 +118,21 @@ test.concurrent('a bitmap that QEMU could not keep, and one that it left inconsi
 })
 
 test.concurrent(
-  'a policy refuses a full read before anything is touched; allowed again, it sends next to nothing',
+  'a plan refuses a full read before anything is touched; allowed again, it sends next to nothing',
   async () => {
     await using at = await scene([vda, vdb])
     const { point } = await at.backUp()
     await at.machine.restart()
-    await at.stand.done('policy', 'db1', '--tenant', TENANT, '--refuse-full', 'bitmap-missing,size-changed')
+    await at.stand.done(
+      'plan',
+      'set',
+      'strict',
+      '--cover-others',
+      '--tenant',
+      TENANT,
+      '--refuse-full',
+      'bitmap-missing,size-changed',
+    )
     const before = await at.machine.objects()
     const refused = await at.host.run('backup', 'db1', '--json')
     expect(refused.code).toBe(5)
@@ -131,7 +140,7 @@ test.concurrent(
     await expectNothingLeft(at.host, at.machine, before)
     expect((await at.stand.listPoints()).map(({ id }) => id)).toEqual([point])
 
-    await at.stand.done('policy', 'db1', '--tenant', TENANT, '--refuse-full', 'none')
+    await at.stand.done('plan', 'set', 'strict', '--cover-others', '--tenant', TENANT, '--refuse-full', 'none')
     const allowed = await at.host.backup('db1')
     expect(reasonsOf(allowed)).toEqual({ vda: 'incremental bitmap', vdb: 'full bitmap-missing' })
     expect(allowed.bytesSent).toBeLessThan(OVERHEAD_BYTES)

@@ -11,6 +11,7 @@ import { systemClock } from '../../protocol/host/clock.ts'
 import { LOCK_NAME } from '../../gateway/folder/layout.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Events } from '../../gateway/events/events.ts'
+import { MachineStates } from '../../gateway/freshness/machine-states.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { StateKeeper } from '../../gateway/maintenance/keep-state.ts'
@@ -102,6 +103,7 @@ class Life implements AsyncDisposable {
     const events = resources.use(new Events({ catalog, clock, log }))
     const registry = new Registry(clock)
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
+    const states = new MachineStates({ catalog, online: (agent) => registry.online(agent), clock })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
@@ -116,6 +118,7 @@ class Life implements AsyncDisposable {
       backups,
       maintenance,
       events,
+      states,
       desk,
       clock,
       log,

@@ -37,7 +37,7 @@ test('only own names of the table are methods', () => {
 test('an agent and the platform may neither delete nor change what is not theirs', () => {
   expect(
     allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit|notify|runs)\b/u.test(name)),
-  ).toEqual(['store.forecast', 'store.checkFolder'])
+  ).toEqual(['store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
   const changing = allowed('agent').filter(
     (name) =>
       !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
@@ -242,6 +242,41 @@ const noticeRule = {
 const mute = { id: UUID, by: 'ann', reason: 'work', match: noticeMatch, sinceMs: 1, untilMs: 2 }
 const ping = { origin: 'https://a.example', everyMs: 60_000, answeredMs: null, error: null }
 
+const covered = {
+  machine: 'db1',
+  group: null,
+  agent: UUID,
+  host: 'hv1',
+  online: true,
+  plan: 'nightly',
+  state: 'late',
+  reason: 'late by 2 h',
+  sinceMs: 1,
+  deadlineMs: 1,
+  lastPointMs: 1,
+  lastVerifiedMs: null,
+  lastError: { code: 'X', message: 'x' },
+  nextMs: 2,
+  exclusion: null,
+}
+const counts = { fresh: 1, unverified: 0, late: 0, failing: 0, never: 0, orphaned: 0, archived: 0, excluded: 0 }
+const told = { daysLeft: 5, bytesPerDay: 1.5, reason: null }
+const quota = { usedBytes: 1, softBytes: null, hardBytes: 2, soft: told, hard: told }
+const proof = { verifiedMs: 1, oldestMs: null, unverified: 3, drilledMs: null }
+const shownEvent = {
+  seq: 1,
+  timeMs: 1,
+  kind: 'machine.state',
+  severity: 'warning',
+  tenant: 'acme',
+  machine: 'db1',
+  group: null,
+  active: true,
+  key: 'machine.state db1',
+  text: 'db1 is late',
+  data: {},
+}
+
 /** Values that each method takes and gives; one message of each kind that its streams carry. */
 const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?: unknown[]; down?: unknown[] } } = {
   'session.renew': { params: { token: 'a.b.c' }, result: { expiresMs: 1 } },
@@ -399,6 +434,18 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       problemCount: 1,
     },
     down: [progress],
+  },
+  'coverage.list': {
+    params: { states: ['late'], ...machine, group: 'g', plan: 'nightly', ...page },
+    result: { machines: [covered], next: 'b' },
+  },
+  'coverage.summary': { params: {}, result: { counts, oldest: { machine: 'db1', timeMs: 1 }, quota, proof } },
+  'coverage.tenants': { params: page, result: { tenants: [{ tenant: 'acme', counts, quota }], next: 'b' } },
+  'events.list': { params: { kinds: ['job.done'], ...machine, ...page }, result: { events: [shownEvent], next: 'b' } },
+  'events.watch': {
+    params: { kinds: ['job.done'], ...machine, after: 1 },
+    result: {},
+    down: [{ events: [shownEvent], seq: 2, trimmedTo: null }],
   },
   'store.forecast': {
     params: {},
@@ -601,6 +648,9 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
     `${of}.list after`,
     `${of}.list limit`,
   ]),
+  ...['coverage.list', 'coverage.tenants', 'events.list'].flatMap((name) => [`${name} after`, `${name} limit`]),
+  ...['states', 'machine', 'group', 'plan'].map((field) => `coverage.list ${field}`),
+  ...['events.list', 'events.watch'].flatMap((name) => [`${name} kinds`, `${name} machine`]),
   'points.lost after',
   'points.lost limit',
   'machines.list machine',

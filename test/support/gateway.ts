@@ -33,6 +33,8 @@ export interface TestGatewayOptions {
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer; readonly ca?: Buffer }
   readonly log?: Log
   readonly clock?: Clock
+  /** It works by itself, as one that is served. */
+  readonly works?: boolean
   readonly metricsToken?: string
   readonly metricsListen?: { readonly host: string; readonly port: number }
   /** A fixed port, for a gateway that comes back at the same address. */
@@ -151,8 +153,8 @@ export const startGateway = async (options: TestGatewayOptions): Promise<TestGat
     port,
     tls: tls === undefined ? null : { cert: tls.cert, key: tls.key },
   }
-  const { metricsToken = null, metricsListen = null } = options
-  const opened = await Gateway.open({ folder, listen, log, clock, metricsToken, metricsListen })
+  const { metricsToken = null, metricsListen = null, works = false } = options
+  const opened = await Gateway.open({ folder, listen, log, clock, metricsToken, metricsListen, works })
   const { url, metricsUrl } = resources.use(opened)
   const catalog = resources.use(openLocal(path.join(folder, CATALOG_NAME)))
   const authority = await openAuthority({ folder, catalog, nowMs: Date.now() })

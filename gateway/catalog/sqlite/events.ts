@@ -1,6 +1,6 @@
 // Events: appended in the transaction of what they tell, numbered among all and within their tenant, the oldest ones removed.
 import type { EventKind } from '../../../protocol/events.ts'
-import { EVENT_CHARS_MAX, EVENT_FIELDS_MAX } from '../../../protocol/events.ts'
+import { EVENT_CHARS_MAX, EVENT_DATA_CHARS_MAX, EVENT_FIELDS_MAX } from '../../../protocol/events.ts'
 import {
   EVENTS_KEPT_MS,
   EVENTS_MAX,
@@ -35,7 +35,8 @@ export const bounded = ({ text, data }: Pick<NewEvent, 'text' | 'data'>): { text
   const fields = Object.entries(data)
     .slice(0, EVENT_FIELDS_MAX)
     .map(([name, value]) => [name, typeof value === 'string' ? cut(value) : value])
-  return { text: cut(text), data: JSON.stringify(Object.fromEntries(fields)) }
+  const json = JSON.stringify(Object.fromEntries(fields))
+  return { text: cut(text), data: json.length > EVENT_DATA_CHARS_MAX ? '{"cut":true}' : json }
 }
 
 /** The group of a machine; null where it has none, or is not there. */

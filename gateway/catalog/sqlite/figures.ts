@@ -1,5 +1,5 @@
 // What monitoring asks of the catalog, each count from an index that holds just what is counted or is short.
-import type { Figures, MachineColumns, TenantFigures } from '../figures.ts'
+import type { Figures, MachineColumns, RunFigures, TenantFigures } from '../figures.ts'
 import { aside, type Operations } from './operation.ts'
 import { LAST_CREATED } from './points.ts'
 import type { Sql } from './sql.ts'
@@ -21,8 +21,9 @@ const TENANTS = `SELECT name AS tenant, quota_soft AS softBytes, quota_hard AS h
 const AGENTS = `SELECT agent.id, tenant.name AS tenant, host FROM agent JOIN tenant ON tenant.id = agent.tenant
   WHERE revoked_ms IS NULL ORDER BY tenant.name, host, agent.id LIMIT ?`
 
-const RUNS = `SELECT tenant.name AS tenant, kind, state, count(*) AS count FROM run JOIN tenant ON tenant.id = run.tenant
-  WHERE state IN ('due', 'running') GROUP BY run.tenant, kind, state ORDER BY tenant.name, kind, state`
+const runsWhere = (where: string): string =>
+  `SELECT tenant.name AS tenant, kind, state, count(*) AS count FROM run LEFT JOIN tenant ON tenant.id = run.tenant
+   WHERE ${where} GROUP BY run.tenant, kind, state ORDER BY tenant.name, kind, state`
 
 const NOTICES = `SELECT tenant.name AS tenant, state, count(*) AS count FROM notice LEFT JOIN tenant ON tenant.id = notice.tenant
   GROUP BY notice.tenant, state ORDER BY tenant.name, state`
@@ -42,12 +43,13 @@ const machineColumns = (sql: Sql, tenants: readonly TenantFigures[], max: number
 }
 
 export const figureOperations = {
-  'figures.now': aside((sql, { machinesMax, agentsMax }) => {
+  'figures.now': aside((sql, { machinesMax, agentsMax, afterMs, untilMs }) => {
     const tenants = sql.all<TenantFigures>(TENANTS)
     return {
       tenants,
       agents: sql.all<Figures['agents'][number]>(AGENTS, agentsMax),
-      runs: sql.all<Figures['runs'][number]>(RUNS),
+      runs: sql.all<RunFigures & object>(runsWhere("state IN ('due', 'running')")),
+      ended: sql.all<RunFigures & object>(runsWhere('ended_ms > ? AND ended_ms <= ?'), afterMs, untilMs),
       notices: sql.all<Figures['notices'][number]>(NOTICES),
       machines: machineColumns(sql, tenants, machinesMax),
     }

@@ -1,5 +1,5 @@
 // Machines: which agent declared them, their group, and the plan that covers them.
-import { isUnused, type MachineRow } from '../machines.ts'
+import { isUnused, type Announced, type MachineRow } from '../machines.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { MACHINES_MAX } from '../../../protocol/limits.ts'
 import { policyOf } from '../../../protocol/plans.ts'
@@ -61,6 +61,29 @@ const listed = (sql: Sql, tenant: number, where: string, ...values: SqlValue[]):
 const machinesOf = (sql: Sql, agent: string): number =>
   sql.get<{ count: number }>('SELECT count(*) AS count FROM machine WHERE agent = ?', agent)?.count ?? 0
 
+/** Notes which machines an agent announces no more, and which it does again. */
+const noteAbsent = (
+  sql: Sql,
+  of: { readonly agent: string; readonly machines: readonly Announced[]; readonly nowMs: number },
+) => {
+  const names = JSON.stringify(of.machines.map(({ name }) => name))
+  const others = 'machine.agent = ? AND machine.name NOT IN (SELECT value FROM json_each(?))'
+  sql.run(
+    `INSERT OR IGNORE INTO absent (machine, since_ms) SELECT machine.id, ? FROM machine WHERE ${others}`,
+    of.nowMs,
+    of.agent,
+    names,
+  )
+  sql.run(
+    `DELETE FROM absent WHERE machine IN (SELECT id FROM machine WHERE agent = ? AND name IN (SELECT value FROM json_each(?)))`,
+    of.agent,
+    names,
+  )
+}
+
+/** A machine that another agent serves from now on: that one says whether it is there. */
+const noteMoved = (sql: Sql, row: number): void => void sql.run('DELETE FROM absent WHERE machine = ?', row)
+
 export const machineOperations = {
   'machines.declare': write((sql, args) => {
     const held: MachineRow[] = []
@@ -92,6 +115,7 @@ export const machineOperations = {
         if (found.uuid !== null) changed.push({ machine: name, from: found.uuid, to: uuid })
       }
     }
+    noteAbsent(sql, args)
     return { held, tooMany, changed }
   }),
 
@@ -109,6 +133,7 @@ export const machineOperations = {
     if (agent !== from || !inSite || !same || machinesOf(sql, to) >= MACHINES_MAX)
       throw new VarveError('EXISTS', `${name} cannot go to agent ${to} any more`)
     sql.run('UPDATE machine SET agent = ?, uuid = ? WHERE id = ?', to, uuid, row)
+    noteMoved(sql, row)
   }),
 
   'machines.assign': write((sql, args) => {
@@ -129,6 +154,7 @@ export const machineOperations = {
       throw new VarveError('LIMIT_REACHED', `an agent serves at most ${MACHINES_MAX} machines`)
     if (job !== null) throw new VarveError('JOB_RUNNING', `a backup of ${args.name} is running: job ${job}`)
     sql.run('UPDATE machine SET agent = ? WHERE id = ?', args.agent, row)
+    noteMoved(sql, row)
     return true
   }),
 

@@ -8,6 +8,7 @@ import { collectionOperations } from './collection.ts'
 import { comparisonOperations } from './comparison.ts'
 import type { EpochKeeper } from './epoch.ts'
 import { conditionOperations } from './conditions.ts'
+import { coverageOperations } from './coverage.ts'
 import { damageOperations } from './damage.ts'
 import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
@@ -44,6 +45,7 @@ const OPERATIONS = {
   ...collectionOperations,
   ...comparisonOperations,
   ...conditionOperations,
+  ...coverageOperations,
   ...damageOperations,
   ...eventOperations,
   ...examineOperations,

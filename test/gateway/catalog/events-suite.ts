@@ -75,7 +75,11 @@ export const events = (open: () => Promise<World>) =>
       const { name } = machine
       await catalog.machines.setGroup({ tenant: acme.id, name, group: 'databases' })
       const long = 'x'.repeat(EVENT_CHARS_MAX + 9)
-      const data = Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`field${index}`, long]))
+      const data = {
+        ...Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`field${index}`, 1])),
+        field0: long,
+      }
+      const tooLong = Object.fromEntries(Array.from({ length: 9 }, (_, index) => [`field${index}`, long]))
       await catalog.events.append({
         events: [
           said(acme.id, long, { machine: name, data }),
@@ -93,6 +97,8 @@ export const events = (open: () => Promise<World>) =>
         EVENT_CHARS_MAX,
       ])
       expect(none).toEqual([])
+      await catalog.events.append({ events: [said(acme.id, 'x', { machine: name, data: tooLong })] })
+      expect((await catalog.events.list({ ...asked, before: null }))[0]!.data).toEqual({ cut: true })
       const followed = await catalog.events.follow({ ...asked, after: 0 })
       // others follow: it was looked at no further than what is given
       expect(followed.upTo).toBe(followed.events[0]!.number)

@@ -1,4 +1,4 @@
-// The commands about machines on a catalog with some: who serves them, their policy and group, and what the audit log has of it.
+// The commands about machines on a catalog with some: who serves them, their group, and what the audit log has of it.
 import { expect, test } from 'vitest'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { EXIT } from '../../../protocol/host/exit.ts'
@@ -7,7 +7,7 @@ import { tempFolder } from '../../support/temp.ts'
 import { addAgent, addMachine, addPoint } from '../catalog.ts'
 import { runGateway, type Ended } from '../program.ts'
 
-test('a machine is listed with its group and newest point, its policy changes as asked, and another agent takes it over', async () => {
+test('a machine is listed with its group and newest point, its group changes as asked, and another agent takes it over', async () => {
   await using temp = await tempFolder()
   const data = temp.join('data')
   {
@@ -20,60 +20,17 @@ test('a machine is listed with its group and newest point, its policy changes as
   await addPoint(catalog, tenant, machine, { timeMs: 20 })
   const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--tenant', TENANT, '--data', data])
 
-  const policy = await run(
-    'policy',
-    'db1',
-    '--group',
-    'web',
-    '--consistency',
-    'none',
-    '--refuse-full',
-    'first',
-    '--refuse-left-out',
-    'unplugged,no-size',
-    '--compare-every',
-    '30d',
-    '--json',
-  )
-  const wanted: object = {
-    consistency: 'none',
-    refuseFull: ['first'],
-    refuseLeftOut: ['unplugged', 'no-size'],
-    compareDays: 30,
-  }
-  const answer = { machine: 'db1', policy: wanted, group: 'web', newGroup: true }
-  expect([policy.code, JSON.parse(policy.stdout)]).toEqual([EXIT.ok, answer])
-  // to look changes nothing
-  expect((await run('policy', 'db1')).stdout.split('\n')).toEqual([
-    'db1: consistency none; group: web',
-    '  full reads refused for: first',
-    '  disks that are left out refused for: unplugged, no-size',
-    '  compared whole: every 30 days',
-    '',
-  ])
+  const joined = await run('machine', 'group', 'db1', 'web', '--json')
+  const answer = { machine: 'db1', group: 'web', plan: null, newGroup: true }
+  expect([joined.code, JSON.parse(joined.stdout)]).toEqual([EXIT.ok, answer])
   const listed = await run('machine', 'list')
   expect(listed.stdout.split('\n').map((line) => line.split(/ {2,}/u))).toMatchObject([
-    ['MACHINE', 'AGENT', 'HOST', 'SITE', 'GROUP', 'LAST POINT (UTC)', 'UUID'],
-    ['db1', first, 'host1', '-', 'web', '1970-01-01 00:00:00', '-'],
+    ['MACHINE', 'AGENT', 'HOST', 'SITE', 'GROUP', 'PLAN', 'LAST POINT (UTC)', 'UUID'],
+    ['db1', first, 'host1', '-', 'web', '-', '1970-01-01 00:00:00', '-'],
     [''],
   ])
-  const bad = await run('policy', 'db1', '--group', 'two words')
+  const bad = await run('machine', 'group', 'db1', 'two words')
   expect([bad.code, bad.stderr]).toEqual([EXIT.usage, expect.stringContaining('letters')])
-  for (const [option, value, why] of [
-    ['--refuse-left-out', 'because', 'because'],
-    ['--refuse-full', 'bitmap', '"bitmap" is none of'],
-    ['--compare-every', '0d', 'neither "never" nor 1d to 3650d'],
-    ['--compare-every', '3651', 'neither'],
-    ['--compare-every', '2w', 'neither'],
-  ] as const) {
-    const refused = await run('policy', 'db1', option, value)
-    expect([refused.code, refused.stderr]).toEqual([EXIT.usage, expect.stringContaining(why)])
-  }
-  const often = Array.from({ length: 20 }, () => 'unplugged, excluded').join(',')
-  const again = await run('policy', 'db1', '--refuse-left-out', often, '--json')
-  expect(JSON.parse(again.stdout)).toMatchObject({ policy: { refuseLeftOut: ['unplugged', 'excluded'] } })
-  const less = await run('policy', 'db1', '--refuse-left-out', 'none', '--compare-every', 'never', '--json')
-  expect(JSON.parse(less.stdout)).toMatchObject({ policy: { ...wanted, refuseLeftOut: [], compareDays: null } })
   const assign = (agent: string): ReturnType<typeof run> => run('machine', 'assign', 'db1', '--agent', agent, '--json')
   expect(JSON.parse((await assign(second.toUpperCase())).stdout)).toEqual({
     machine: 'db1',
@@ -89,9 +46,7 @@ test('a machine is listed with its group and newest point, its policy changes as
   const { entries } = JSON.parse(log.stdout) as { entries: { subject: string; action: string; resource: string }[] }
   const local = entries.filter(({ subject }) => subject === 'local-administrator')
   expect(local.map(({ action, resource }) => `${action} ${resource}`)).toEqual([
-    'machines.configure machine=db1',
-    'machines.configure machine=db1',
-    'machines.configure machine=db1',
+    'machines.setGroup machine=db1',
     `machines.assign machine=db1 agent=${second}`,
     `machines.assign machine=db1 agent=${second}`,
     `machines.assign machine=db1 agent=${second}`,

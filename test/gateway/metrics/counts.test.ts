@@ -49,16 +49,14 @@ test('one that failed counts by its code, and neither with time nor with bytes',
   ])
 })
 
-test('full reads and runs count by what they are, and what is not known is one more series at most', async () => {
+test('full reads count by their reason, and what is not known is one more series at most', async () => {
   const instruments = new Instruments('1')
   for (const reason of ['first', 'bitmap-missing', 'made up', 'made up too', 7])
     countEvent(instruments.happened, eventRow({ kind: 'full-read', data: { reason } }))
-  countEvent(instruments.happened, eventRow({ kind: 'run.ended', data: { kind: 'prune', state: 'done' } }))
   countEvent(instruments.happened, eventRow({ kind: 'agent.online' }))
   expect(await samples(instruments, /acme/u)).toEqual([
     'varve_full_reads_total{tenant="acme",reason="first"} 1',
     'varve_full_reads_total{tenant="acme",reason="bitmap-missing"} 1',
     'varve_full_reads_total{tenant="acme",reason="other"} 3',
-    'varve_runs_ended_total{tenant="acme",kind="prune",state="done"} 1',
   ])
 })

@@ -26,6 +26,7 @@ const FIGURES: Figures = {
     { id: 'a2', tenant: 'acme', host: 'h2' },
   ],
   runs: [{ tenant: 'acme', kind: 'backup', state: 'due', count: 6 }],
+  ended: [{ tenant: null, kind: 'audit', state: 'done', count: 1 }],
   notices: [
     { tenant: null, state: 'dead', count: 1 },
     { tenant: 'acme', state: 'waiting', count: 2 },
@@ -36,6 +37,7 @@ const FIGURES: Figures = {
 const stand = (now: () => Promise<Figures> = async () => FIGURES, watched: readonly WatchedFigures[] = []) => {
   const clock = new HandClock()
   let asked = 0
+  const windows: [number, number][] = []
   let freeBytes = 1000
   const metrics = new Metrics({
     catalog: {
@@ -43,6 +45,7 @@ const stand = (now: () => Promise<Figures> = async () => FIGURES, watched: reado
         now: (wanted) => {
           expect(wanted.machinesMax).toBe(SHOWN_MACHINES_MAX)
           asked++
+          windows.push([wanted.afterMs, wanted.untilMs])
           return now()
         },
       },
@@ -55,7 +58,7 @@ const stand = (now: () => Promise<Figures> = async () => FIGURES, watched: reado
     clock,
     log: openLog({ level: 'silent' }),
   })
-  return { metrics, clock, asked: () => asked }
+  return { metrics, clock, asked: () => asked, windows }
 }
 
 const samples = (text: string): string[] => text.split('\n').filter((line) => line.startsWith('varve_'))
@@ -152,4 +155,33 @@ test('a machine has its state and its times, where somebody looks; one that is g
     'varve_machine_deadline_timestamp_seconds{tenant="acme",machine="db"} 5',
     'varve_machine_rpo_seconds{tenant="acme",machine="db"} 3600',
   ])
+})
+
+test('each run that ended is counted once: no time is asked about twice, and none is left out', async () => {
+  using stack = new DisposableStack()
+  let fails = false
+  const { metrics, clock, windows } = stand(async () => {
+    if (fails) throw new Error('away')
+    return FIGURES
+  })
+  stack.use(metrics)
+  for (const [ms, failing] of [
+    [6000, false],
+    [6000, true],
+    [6000, false],
+  ] as const) {
+    fails = failing
+    clock.advance(ms)
+    await metrics.text()
+  }
+  expect(windows).toEqual([
+    [-5000, 1000],
+    [1000, 7000],
+    [1000, 13_000],
+  ])
+  clock.set(0)
+  clock.advance(6000)
+  const text = await metrics.text()
+  expect(windows.at(-1)).toEqual([1000, 1000])
+  expect(text).toContain('varve_runs_ended_total{tenant="",kind="audit",state="done"} 3\n')
 })

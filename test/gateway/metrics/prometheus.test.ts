@@ -45,13 +45,15 @@ const tool = (args: readonly string[], input = ''): { status: number | null; out
 
 /** A gateway with metrics on a listener of their own, and a machine that has a restore point. */
 const gatewayWithMachine = async (temp: TempFolder): Promise<TestGateway> => {
-  const metricsListen = { host: '127.0.0.1', port: 0 }
-  const gateway = await startGateway({ folder: temp.join('data'), metricsListen })
+  const folder = temp.join('data')
+  // so that the machine is there when its state is looked at first
+  await using gateway = await startGateway({ folder })
   const { catalog } = gateway
   const tenant = await gateway.addTenant(TENANT)
   const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant, 'h1'), 'db1')
   await addPoint(catalog, tenant, machine, { timeMs: 1_700_000_000_000, nowMs: 1_700_000_000_000 })
-  return gateway
+  await gateway[Symbol.asyncDispose]()
+  return await startGateway({ folder, metricsListen: { host: '127.0.0.1', port: 0 }, works: true })
 }
 
 const scrape = async ({ metricsUrl }: TestGateway, accept = ''): Promise<string> =>
@@ -131,6 +133,10 @@ test('Prometheus scrapes a gateway, takes the rules, and answers every expressio
     })
     expect([found.metric['tenant'], found.metric['machine'], found.value[1]]).toEqual([TENANT, 'db1', '1700000000'])
     expect((await query('up{job="varve"}')).data?.result[0]?.value[1]).toBe('1')
+    const state = await eventually(async () => (await query('varve_machine_state')).data?.result[0])
+    expect([state.metric['machine'], state.value[1]]).toEqual(['db1', '1'])
+    // no plan covers it
+    expect(state.metric['state']).toBe('never')
     // as Prometheus takes it, OpenMetrics, nothing is without its type
     const types = await ask<{ data: Record<string, { type: string }[]> }>('metadata', { metric: 'varve_backup_bytes' })
     expect(Object.values(types.data).flat()).toMatchObject([{ type: 'counter' }])

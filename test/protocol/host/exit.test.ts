@@ -31,7 +31,7 @@ test('README’s table has these exit codes and no others', async () => {
   for (const [words, ...named] of [
     ['busy', 'NBD_SERVER_BUSY', 'JOB_RUNNING', 'LEASE_HELD', 'TOO_MANY_REQUESTS', 'TARGET_IN_USE', 'REPLACED'],
     ['exists', 'EXISTS', 'TARGET_EXISTS'],
-    ['policy', 'FULL_REFUSED', 'DISK_LEFT_OUT', 'FREEZE_REQUIRED'],
+    ['a plan says no', 'FULL_REFUSED', 'DISK_LEFT_OUT', 'FREEZE_REQUIRED'],
     ['cannot be reached', 'CONNECTION_LOST', 'AGENT_OFFLINE', 'GOING_AWAY'],
     ['configuration', 'CONFIG_INVALID', 'PARAMS_INVALID', 'TARGET_INVALID'],
     ['not allowed', 'ROLE_FORBIDDEN', 'TOKEN_EXPIRED', 'ENROLMENT_USED', 'NOT_ENROLLED'],

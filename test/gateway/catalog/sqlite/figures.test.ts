@@ -14,7 +14,7 @@ test('figures are of every tenant, its agents that are not revoked and its machi
   await addPoint(catalog, acme, db, { timeMs: 5000 })
   await startJob(catalog, acme, db)
   await catalog.quotas.set({ tenant: other.id, softBytes: 10, hardBytes: 20 })
-  const figures = await catalog.figures.now({ machinesMax: 10, agentsMax: 10 })
+  const figures = await catalog.figures.now({ machinesMax: 10, agentsMax: 10, afterMs: 0, untilMs: 2 ** 50 })
   expect(figures.tenants).toEqual([
     {
       tenant: 'acme',
@@ -30,7 +30,10 @@ test('figures are of every tenant, its agents that are not revoked and its machi
     expect.objectContaining({ tenant: 'other', softBytes: 10, hardBytes: 20, machines: 0, running: 0 }),
   ])
   expect(figures.agents).toEqual([{ id: agent, tenant: 'acme', host: 'h1' }])
-  expect([figures.runs, figures.notices]).toEqual([[], []])
+  expect(figures.runs).toEqual([{ tenant: 'acme', kind: 'backup', state: 'running', count: 1 }])
+  expect(figures.ended).toEqual([{ tenant: 'acme', kind: 'backup', state: 'done', count: 2 }])
+  const { ended } = await catalog.figures.now({ machinesMax: 10, agentsMax: 10, afterMs: 2 ** 50, untilMs: 2 ** 51 })
+  expect([ended, figures.notices]).toEqual([[], []])
   const { tenants, names, pointMs } = figures.machines
   expect([[...tenants], names]).toEqual([
     [0, 0],
@@ -45,6 +48,10 @@ test('of very many machines and agents only so many are given', async () => {
   const { catalog, acme } = authority
   const agents = [await addAgent(catalog, acme, 'h1'), await addAgent(catalog, acme, 'h2')]
   for (const name of ['a', 'b', 'c']) await addMachine(catalog, acme, agents[0]!, name)
-  const { tenants, machines, agents: given } = await catalog.figures.now({ machinesMax: 2, agentsMax: 1 })
+  const {
+    tenants,
+    machines,
+    agents: given,
+  } = await catalog.figures.now({ machinesMax: 2, agentsMax: 1, afterMs: 0, untilMs: 1 })
   expect([tenants[0]?.machines, machines.names, given.map(({ host }) => host)]).toEqual([3, ['a', 'b'], ['h1']])
 })
