@@ -214,6 +214,8 @@ export const targetFreshness = (month: Month, machine: SimMachine): Freshness =>
     if (failures > (window === null ? FAILURES_MAX : 0)) continue
     const targetMs = point.startMs + rpoMs
     const { bestMs, lastMs } = boundOf(possible, targetMs - AHEAD_MS, failures, AHEAD_MS)
+    // a window may close while all of the host wait for its places
+    if (window !== null && possible.isCrowded(point.startMs, lastMs)) continue
     checked++
     if (next.endMs <= Math.max(targetMs, bestMs)) met++
     // whoever has the least time left goes first, and still waits for one that is running
