@@ -104,6 +104,8 @@ export class Month {
   readonly wrong: string[] = []
   readonly kills = new Map<string, number>()
   readonly events: Events
+  /** What else is to have come to rest before time passes. */
+  readonly settling: (() => Promise<void>)[] = []
   readonly #catalog: Catalog
   readonly #dice: Dice
   readonly #running = new Map<string, JobFact>()
@@ -284,6 +286,7 @@ export class Month {
     for (;;) {
       await Promise.all(this.#pending)
       await Promise.all(this.#lives.map(({ scheduler }) => scheduler.settled()))
+      await Promise.all(this.settling.map((settled) => settled()))
       if (this.#pending.size === 0) return
     }
   }
