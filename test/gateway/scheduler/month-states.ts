@@ -1,5 +1,5 @@
-// The states of a simulated month's machines: watched by processes that are killed as they tell of a change, before or after it is
-// made. What they saw is kept, for a check of what was told.
+// The states of a simulated month's machines: watched by processes that are killed as they tell of a change, before or after
+// it is made. What they saw is kept, for a check of what was told.
 import { Events } from '../../../gateway/events/events.ts'
 import { MachineStates, type MachineIn } from '../../../gateway/freshness/machine-states.ts'
 import { Freshness } from '../../../gateway/freshness/state-watch.ts'
@@ -11,7 +11,7 @@ import { HOUR_MS, MINUTE_MS, type Month } from './month.ts'
 const SILENT = { info() {}, warn() {}, error() {}, debug() {} } as unknown as Log
 
 /** How often one is killed as it tells. */
-const KILL_CHANCE = 0.03
+const KILL_CHANCE = 0.2
 
 /** What one look saw of a machine: the state to be told, or that nothing is to be. */
 interface Seen {
