@@ -1,10 +1,12 @@
-// What tests do to a catalog past its methods, on purpose: rows forgotten, misplaced and falsified. Beside the engine's own
-// tests only
-// this file knows tables and columns; each function takes the data folder, also that of a running gateway.
+// What tests do to a catalog past its methods, on purpose: rows forgotten, misplaced and falsified. Beside the
+// engine's own tests only this file knows tables and columns; a function takes the data folder, also that of a running gateway,
+// or the catalog in memory that `memoryCatalog` gives.
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { catalogOver } from '../../gateway/catalog/sqlite/database.ts'
 import { Sql, type Row } from '../../gateway/catalog/sqlite/sql.ts'
+import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import { CATALOG_NAME } from '../../gateway/folder/layout.ts'
 import type { RecordType } from '../../gateway/packs/format.ts'
 
@@ -31,6 +33,21 @@ const RECORDS = `SELECT chunk.id, chunk.type, tenant.name AS tenant, tenant.uuid
 const changing = <R>(folder: string, work: (sql: Sql) => R): R => {
   using sql = new Sql(path.join(folder, CATALOG_NAME))
   return sql.transaction(() => work(sql))
+}
+
+/** A catalog in memory, and what tests do to its rows. */
+export class MemoryCatalog implements Disposable {
+  readonly #sql = new Sql(':memory:')
+  readonly catalog: Catalog = catalogOver(this.#sql)
+
+  /** Puts this in place of the rules of notifications of all tenants; those of the platform stay. */
+  replaceNoticeRules(rule: unknown): void {
+    this.#sql.run('UPDATE notice_rule SET rule = ? WHERE tenant <> 0', JSON.stringify(rule))
+  }
+
+  [Symbol.dispose](): void {
+    this.#sql[Symbol.dispose]()
+  }
 }
 
 const forEach = (folder: string, ids: readonly Uint8Array[], text: string): void =>

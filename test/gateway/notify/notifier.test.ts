@@ -284,7 +284,7 @@ test('a scope that cannot be worked through stops no other one', async () => {
   await stand.addTarget('mail', undefined, null)
   await stand.rule('all', {}, null)
   // no method lets such a rule in: it stands for whatever fails in one tenant alone
-  stand.sql.run('UPDATE notice_rule SET rule = ? WHERE tenant <> 0', JSON.stringify({ name: 'all', match: {} }))
+  stand.memory.replaceNoticeRules({ name: 'all', match: {} })
   await stand.late('db1')
   const said = { kind: 'audit.broken', severity: 'error', machine: null, value: '1', text: 'x', data: {} } as const
   const change = { ...said, holds: true, tenant: null, key: 'audit.broken' } as const

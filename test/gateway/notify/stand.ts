@@ -1,7 +1,5 @@
 // Notifications without a network: a real catalog in memory, the real loop, a clock moved by hand, and servers that only note.
 import { randomUUID } from 'node:crypto'
-import { catalogOver } from '../../../gateway/catalog/sqlite/database.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import type { ConditionSet } from '../../../gateway/catalog/events.ts'
 import { Notifier } from '../../../gateway/notify/notifier.ts'
@@ -10,6 +8,7 @@ import type { Severity } from '../../../protocol/events.ts'
 import { openLog } from '../../../protocol/host/log.ts'
 import { HOURLY_DEFAULT, type Match, type Message, type Rule, type SmtpSettings } from '../../../protocol/notify.ts'
 import { HandClock, settle } from '../../support/hand-clock.ts'
+import { MemoryCatalog } from '../../support/catalog-damage.ts'
 
 export const MINUTE_MS = 60_000
 export const HOUR_MS = 60 * MINUTE_MS
@@ -36,8 +35,8 @@ interface Received {
 
 export class NoticeStand implements AsyncDisposable {
   readonly clock: HandClock
-  readonly sql = new Sql(':memory:')
-  readonly catalog: Catalog = catalogOver(this.sql)
+  readonly memory = new MemoryCatalog()
+  readonly catalog: Catalog = this.memory.catalog
   readonly received: Received[] = []
   readonly tenant: string = randomUUID()
   /** How a server answers; a promise of it that never comes is one that hangs. */
@@ -164,6 +163,6 @@ export class NoticeStand implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
-    this.sql[Symbol.dispose]()
+    this.memory[Symbol.dispose]()
   }
 }
