@@ -22,6 +22,9 @@ import { planWorks, Works } from './works.ts'
 /** A look costs at most this part of the time while much happens: the next one waits so many times as long as it took. */
 const REST_FACTOR = 20
 
+/** But not longer than this, in milliseconds. */
+const REST_MS_MAX = 10_000
+
 /** Looks in a row while each one finds something to do; then others have their turn. */
 const PASSES_MAX = 5
 
@@ -135,7 +138,7 @@ export class Scheduler implements AsyncDisposable {
       log.error({ err: asVarveError(thrown) }, 'a round of the scheduler failed; it tries again')
       sleepMs = FAILED_MS
     }
-    this.#restMs = Math.max(this.#wakeMs, REST_FACTOR * (clock.elapsed() - fromMs))
+    this.#restMs = Math.max(this.#wakeMs, Math.min(REST_FACTOR * (clock.elapsed() - fromMs), REST_MS_MAX))
     return Math.max(sleepMs, this.#restMs)
   }
 

@@ -16,6 +16,7 @@ import { run as libvirt } from './libvirt.ts'
 import { run as link } from './link.ts'
 import { resultsText, writeResults } from './report.ts'
 import { run as scale } from './scale.ts'
+import { run as schedules } from './schedules.ts'
 import type { Scenario } from './scenario.ts'
 
 const ROUNDS = 3
@@ -28,6 +29,7 @@ const SCENARIOS: readonly Scenario[] = [
   { name: 'scale', title: 'large disks, a large index, many restore points', run: scale },
   { name: 'day', title: 'a day of backups while the store is pruned, collected and verified', run: day },
   { name: 'keep', title: 'prune, collection and verification beside other programs and beside many points', run: keep },
+  { name: 'schedules', title: 'what the plans of 10,000 idle machines cost', run: schedules },
   { name: 'libvirt', title: 'a libvirt domain beside virtnbdbackup, and both at once', run: libvirt },
 ]
 

@@ -21,7 +21,10 @@ const NEEDED_MS = DURATION_MS_MAX + 2 * WAKE_MS
 
 /** And may wait so long for one of its host's places; longer where all of the host wait, as something was in their way. */
 const QUEUE_MS = 70 * MINUTE_MS
-const QUEUE_BEHIND_MS = 4 * HOUR_MS
+const QUEUE_BEHIND_MS = 7 * HOUR_MS
+
+/** A target is met if nothing is in the way from so long before it on. */
+const AHEAD_MS = NEEDED_MS + QUEUE_MS
 
 /** The longest wait behind a failure, and what it takes to see it. */
 const AGAIN_MS = 45 * MINUTE_MS
@@ -139,6 +142,11 @@ export class Possible {
     return this.#month.steps.some((step) => Math.abs(step.nowMs - nowMs) < 40 * HOUR_MS)
   }
 
+  /** Whether something was in the way of all of the host for so long that they wait for its places together. */
+  isCrowded(fromMs: number, toMs: number): boolean {
+    return this.#barred.some((one) => one.toMs - one.fromMs > HOUR_MS && one.fromMs < toMs && one.toMs > fromMs)
+  }
+
   failures(fromMs: number, toMs: number): number {
     return this.#failures.filter((ms) => ms >= fromMs && ms <= toMs).length
   }
@@ -157,12 +165,12 @@ export class Possible {
   }
 
   /** The first instant by which a backup that may begin from `fromMs` on can be done, if all that is drawn goes well. */
-  doneBy(fromMs: number): number {
+  doneBy(fromMs: number, neededMs = NEEDED_MS): number {
     const { window, timeZone } = this.#machine.plan
     for (let beginMs = fromMs; ; beginMs += WAKE_MS) {
       if (!isOpen(window, timeZone, this.nowAt(beginMs))) continue
-      const inWay = this.#barred.find((one) => one.fromMs < beginMs + NEEDED_MS && one.toMs > beginMs)
-      if (inWay === undefined) return beginMs + NEEDED_MS
+      const inWay = this.#barred.find((one) => one.fromMs < beginMs + neededMs && one.toMs > beginMs)
+      if (inWay === undefined) return beginMs + neededMs
       beginMs = Math.max(beginMs, inWay.toMs - WAKE_MS)
     }
   }
@@ -177,7 +185,10 @@ const boundOf = (
   const bestMs = possible.doneBy(fromMs)
   let lastMs = bestMs
   for (let failure = 0; failure < failures; failure++) lastMs = possible.doneBy(lastMs + AGAIN_MS)
-  return { bestMs, lastMs: lastMs + (lastMs > fromMs + 2 * NEEDED_MS ? QUEUE_BEHIND_MS : QUEUE_MS) }
+  return {
+    bestMs,
+    lastMs: lastMs + (possible.isCrowded(fromMs - QUEUE_BEHIND_MS, lastMs) ? QUEUE_BEHIND_MS : QUEUE_MS),
+  }
 }
 
 export interface Freshness {
@@ -201,10 +212,11 @@ export const targetFreshness = (month: Month, machine: SimMachine): Freshness =>
     const failures = possible.failures(point.startMs + 1, next.endMs)
     if (failures > (window === null ? FAILURES_MAX : 0)) continue
     const targetMs = point.startMs + rpoMs
-    const { bestMs, lastMs } = boundOf(possible, targetMs - NEEDED_MS - QUEUE_MS, failures)
+    const { bestMs, lastMs } = boundOf(possible, targetMs - AHEAD_MS, failures, AHEAD_MS)
     checked++
     if (next.endMs <= Math.max(targetMs, bestMs)) met++
-    if (next.endMs <= Math.max(targetMs, lastMs)) continue
+    // whoever has the least time left goes first, and still waits for one that is running
+    if (next.endMs <= Math.max(targetMs, lastMs) + DURATION_MS_MAX + WAKE_MS) continue
     const [before, came, bound] = [point.startMs, next.endMs, lastMs].map((ms) => at(possible.nowAt(ms)))
     problems.push(`${machine.name}: behind ${before} a point came at ${came}, not by ${bound} (${failures} failures)`)
   }
@@ -226,6 +238,7 @@ export const slotFreshness = (month: Month, machine: SimMachine): Freshness => {
     if (failures > FAILURES_MAX) continue
     const { bestMs, lastMs } = boundOf(possible, fromMs, failures)
     const nextMs = slots[index + 1]
+    if (lastMs > month.clock.elapsed()) continue
     if (nextMs !== undefined && fromMs + (nextMs - slot) <= lastMs) continue
     if (possible.isSteppedNear(slot) || possible.isStepped(fromMs, lastMs) || possible.hasLasting(fromMs, lastMs))
       continue

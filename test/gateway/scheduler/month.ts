@@ -108,6 +108,8 @@ export class Month {
   readonly #dice: Dice
   readonly #running = new Map<string, JobFact>()
   readonly #pending = new Set<Promise<void>>()
+  /** Jobs that their gateway died over before their agents had them. */
+  readonly #unheard: { readonly job: string; readonly agent: string }[] = []
   readonly #jobsOf = new Map<string, JobFact[]>()
   #lives: Life[] = []
   #killAt: { readonly name: string; passes: number } | null = null
@@ -232,7 +234,19 @@ export class Month {
     this.clock.after(downMs, () => this.#open())
   }
 
+  /** Agents come with a list of what they have: what is not in it has failed. */
+  #reconcile(): void {
+    for (const { job, agent } of this.#unheard.splice(0))
+      this.#work(async () => {
+        const failure = { code: 'LEASE_LOST', message: 'the agent came back without it', nowMs: this.clock.now() }
+        await this.#catalog.jobs.fail({ job, agent, ...failure }).catch((thrown: unknown) => {
+          if (asVarveError(thrown).code !== 'NOT_FOUND') throw thrown
+        })
+      })
+  }
+
   #open(): void {
+    this.#reconcile()
     const state = { alive: true }
     const guarded = guard(this.#catalog, state)
     const backups: Pick<Backups, 'start'> = { start: (asked) => this.#start(guarded, asked) }
@@ -291,7 +305,13 @@ export class Month {
     const job = randomUUID()
     const nowMs = this.clock.now()
     const asked = { id: job, tenant: tenant.id, machine: machine.name, agent: machine.agent, subject, nowMs }
-    await catalog.jobs.start({ ...asked, full: true, compare: false, ...(run === undefined ? {} : { run }) })
+    try {
+      await catalog.jobs.start({ ...asked, full: true, compare: false, ...(run === undefined ? {} : { run }) })
+    } catch (thrown) {
+      // it may be there all the same, and its agent never hears of it
+      if (thrown instanceof Killed) this.#unheard.push({ job, agent: machine.agent })
+      throw thrown
+    }
     const about = { machine: key, agent: machine.agent, tenant: tenant.id, run: run!.id, startMs: atMs, nowMs }
     const fact: JobFact = { ...about, endMs: null, error: null }
     this.jobs.push(fact)
