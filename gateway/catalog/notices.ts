@@ -10,6 +10,12 @@ export const ITEMS_ROUND_MAX = 20_000
 export const NOTICES_KEPT_MS = 30 * 24 * 3_600_000
 export const NOTICES_KEPT_MAX = 1000
 
+/** The longest wait of a message, in milliseconds: one that seems to wait longer is due, as the clock was set back. */
+export const NOTICE_WAIT_MAX_MS = 6 * 3_600_000
+
+/** A mute of the future by more than this, in milliseconds, holds nothing back: it is of before the clock was set back. */
+export const MUTE_AHEAD_MAX_MS = 5 * 60_000
+
 /** A target as it is stored; its secrets are encrypted. */
 export interface TargetRow {
   readonly name: string
@@ -151,6 +157,9 @@ export interface Notices {
    * at `from` any more.
    */
   readonly commit: Transaction<{ from: number; to: number; changes: readonly ScopeChange[]; nowMs: number }, boolean>
+
+  /** Everything that waits for a time is looked at again, as the clock was set back, or may have been. */
+  readonly again: Transaction<{ nowMs: number }, void>
 
   /** When the next item or message is due; null where none is. */
   readonly nextDue: Question<None, number | null>

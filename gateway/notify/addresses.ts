@@ -1,5 +1,6 @@
 // Which addresses a target may be at: those that a tenant names must not lead into the gateway's own networks.
 import { lookup as systemLookup, type LookupAddress } from 'node:dns'
+import { networkInterfaces } from 'node:os'
 import { BlockList, connect, isIP, type LookupFunction, type Socket } from 'node:net'
 import { VarveError } from '../../protocol/errors.ts'
 
@@ -46,6 +47,25 @@ export const isPublic = (address: string): boolean => {
   return family === 6 && global.check(address, 'ipv6') && !closed.check(address, 'ipv6')
 }
 
+/** The addresses of this host and of the networks that it is in, which may be public ones. */
+const ownNetworks = (): BlockList => {
+  const own = new BlockList()
+  for (const { cidr, address, family } of Object.values(networkInterfaces()).flatMap((all) => all ?? [])) {
+    const prefix = Number(cidr?.split('/')[1] ?? Number.NaN)
+    const type = family === 'IPv4' ? 'ipv4' : 'ipv6'
+    // a prefix of 0 would be everything
+    if (prefix > 0) own.addSubnet(address, prefix, type)
+    else own.addAddress(address, type)
+  }
+  return own
+}
+
+/** Whether an address is public and of no network of this host. */
+const isElsewhere =
+  (own: BlockList) =>
+  ({ address }: Pick<LookupAddress, 'address'>): boolean =>
+    isPublic(address) && !own.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6')
+
 /** Whether a host as it is written is this one: by its address, or by the name `localhost`. */
 export const isLoopbackHost = (host: string): boolean => {
   const bare = host.replace(/^\[|\]$/gu, '')
@@ -70,13 +90,15 @@ const forbidden = (host: string): VarveError =>
 export interface Reach {
   readonly anywhere: boolean
   readonly resolve: Resolve
+  /** Addresses of this host and its networks, as they are now; given, so that tests can. */
+  readonly own?: () => BlockList
 }
 
 /** The addresses of a host that may be connected to; CONFIG_INVALID where there are others only, what resolving ends with. */
 export const addressesOf = async (host: string, reach: Reach): Promise<readonly LookupAddress[]> => {
   const family = isIP(host)
   const found = family === 0 ? await reach.resolve(host) : [{ address: host, family }]
-  const allowed = reach.anywhere ? found : found.filter(({ address }) => isPublic(address))
+  const allowed = reach.anywhere ? found : found.filter(isElsewhere((reach.own ?? ownNetworks)()))
   if (allowed.length === 0) throw forbidden(host)
   return allowed
 }

@@ -21,8 +21,11 @@ import { quietProblem } from './quiet.ts'
 import { SecretBox } from './secrets.ts'
 import { originOf, settledSecrets } from './settings.ts'
 
-/** Tests of the targets of one tenant in a minute: who tests makes the gateway speak to others. */
+/** Tests and digests of one tenant in a minute: who asks for them makes the gateway speak to others. */
 export const TESTS_MAX = 6
+
+/** Messages of one tenant that are sent again in a minute. */
+export const RETRIES_MAX = 60
 const TESTS_WINDOW_MS = 60_000
 
 /** Tenants whose tests are counted at once. */
@@ -75,6 +78,7 @@ export class NoticeDesk {
   readonly deadMan: DeadMan
   readonly #options: DeskOptions
   readonly #tests = new Map<string | null, number[]>()
+  readonly #retries = new Map<string | null, number[]>()
 
   /** Opens the desk with the key in a folder of secrets. */
   static async open({
@@ -153,16 +157,17 @@ export class NoticeDesk {
     signal?: AbortSignal,
   ): Promise<{ sent: boolean; answer: string; durationMs: number }> {
     const row = await this.#target(scope, name)
-    this.#countTest(scope.tenant)
+    this.#count(this.#tests, scope.tenant, TESTS_MAX)
     const { clock } = this.#options
     const fromMs = clock.elapsed()
     const answered = await this.outward.send(scope.tenant, row, testMessage(this.#addressed(scope, name)), signal)
     return { ...answered, durationMs: Math.max(0, Math.round(clock.elapsed() - fromMs)) }
   }
 
-  /** Puts a digest of what holds now into the outbox; its id, and how many hold. NOT_FOUND. */
+  /** Puts a digest of what holds now into the outbox; its id, and how many hold. NOT_FOUND, TOO_MANY_REQUESTS. */
   async digest(scope: Scope, name: string, change: Change): Promise<{ notice: string; holding: number }> {
     await this.#target(scope, name)
+    this.#count(this.#tests, scope.tenant, TESTS_MAX)
     const { catalog, clock } = this.#options
     const { tenant } = scope
     const holding = await catalog.conditions.of({ tenant, kind: null })
@@ -170,6 +175,13 @@ export class NoticeDesk {
     const notice = { id: to.id, target: name, message: digestMessage(to, holding) }
     await change((entry) => catalog.notices.post({ tenant, notice, nowMs: clock.now() }, entry))
     return { notice: to.id, holding: holding.length }
+  }
+
+  /** Sends a message of the outbox again; NOT_FOUND, PARAMS_INVALID, TOO_MANY_REQUESTS. */
+  async retry({ tenant }: Scope, id: string, change: Change): Promise<void> {
+    this.#count(this.#retries, tenant, RETRIES_MAX)
+    const { catalog, clock } = this.#options
+    await change((entry) => catalog.notices.retry({ tenant, id, nowMs: clock.now() }, entry))
   }
 
   #addressed({ tenantName }: Scope, target: string): Addressed {
@@ -183,13 +195,13 @@ export class NoticeDesk {
     throw new VarveError('NOT_FOUND', `there is no target "${name}"; ${list}`)
   }
 
-  #countTest(tenant: string | null): void {
+  #count(asked: Map<string | null, number[]>, tenant: string | null, max: number): void {
     const nowMs = this.#options.clock.elapsed()
-    const lately = (this.#tests.get(tenant) ?? []).filter((atMs) => nowMs - atMs < TESTS_WINDOW_MS)
-    if (lately.length >= TESTS_MAX || (lately.length === 0 && this.#tests.size >= TESTERS_MAX))
-      throw new VarveError('TOO_MANY_REQUESTS', `at most ${TESTS_MAX} tests are sent in a minute: try again later`)
-    this.#tests.delete(tenant)
-    this.#tests.set(tenant, [...lately, nowMs])
-    for (const [other, times] of this.#tests) if (nowMs - times.at(-1)! >= TESTS_WINDOW_MS) this.#tests.delete(other)
+    const lately = (asked.get(tenant) ?? []).filter((atMs) => nowMs - atMs < TESTS_WINDOW_MS)
+    if (lately.length >= max || (lately.length === 0 && asked.size >= TESTERS_MAX))
+      throw new VarveError('TOO_MANY_REQUESTS', `at most ${max} of these are sent in a minute: try again later`)
+    asked.delete(tenant)
+    asked.set(tenant, [...lately, nowMs])
+    for (const [other, times] of asked) if (nowMs - times.at(-1)! >= TESTS_WINDOW_MS) asked.delete(other)
   }
 }

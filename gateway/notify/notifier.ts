@@ -5,14 +5,17 @@ import type { Log } from '../../protocol/host/log.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { EVENTS_PAGE_MAX, type EventRow } from '../catalog/events.ts'
-import type { DueNotice, ScopeAsked } from '../catalog/notices.ts'
+import type { DueNotice, ScopeAsked, ScopeChange } from '../catalog/notices.ts'
 import { nextAttempt } from './backoff.ts'
 import type { DeadMan } from './dead-man.ts'
 import { SEND_DEADLINE_MS, type Outward } from './outward.ts'
-import { planNotices } from './plan.ts'
+import { planNotices, type Round } from './plan.ts'
 
 /** Messages that are sent at once; never two to one target. */
-export const SENDS_MAX = 8
+export const SENDS_MAX = 32
+
+/** Of those the messages of one tenant: whose servers hang takes no other's turn. */
+export const SENDS_TENANT_MAX = 8
 
 /** Longest and shortest sleep of the loop, in milliseconds. */
 export const SLEEP_MAX_MS = 60_000
@@ -20,6 +23,9 @@ const SLEEP_MIN_MS = 1000
 
 /** How long a message that is being sent is left alone by others, in milliseconds: past it, who took it is dead. */
 const CLAIM_MS = 4 * SEND_DEADLINE_MS
+
+/** The time of day went back where it lags behind the monotonic clock by more than this, in milliseconds. */
+const STEP_MS = 60_000
 
 /** How often the outbox is trimmed, in milliseconds. */
 const TRIM_INTERVAL_MS = 3_600_000
@@ -56,6 +62,10 @@ export class Notifier implements AsyncDisposable {
   #running: Promise<void> | null = null
   #again = false
   #trimmedMs: number | null = null
+  /** The time of day less the monotonic clock, as it was last; null before the first look. */
+  #aheadMs: number | null = null
+  /** Scopes that cannot be worked through: said once. */
+  readonly #failing = new Set<string | null>()
 
   constructor(options: NotifierOptions) {
     this.#options = options
@@ -98,6 +108,7 @@ export class Notifier implements AsyncDisposable {
   /** One look at everything; how long nothing more is to be done, in milliseconds. */
   async #round(): Promise<number> {
     const { catalog, clock, deadMan } = this.#options
+    await this.#noteClock()
     while (!this.#stop.signal.aborted && (await this.#plan()));
     await this.#send()
     await this.#trim()
@@ -109,6 +120,30 @@ export class Notifier implements AsyncDisposable {
     return Math.max(SLEEP_MIN_MS, Math.min(...sleeps))
   }
 
+  /** What waits for a time of day would wait too long once that was set back, also while no gateway ran. */
+  async #noteClock(): Promise<void> {
+    const { catalog, clock } = this.#options
+    const nowMs = clock.now()
+    const aheadMs = nowMs - clock.elapsed()
+    if (this.#aheadMs === null || aheadMs < this.#aheadMs - STEP_MS) await catalog.notices.again({ nowMs })
+    this.#aheadMs = aheadMs
+  }
+
+  /** What one scope changes and says; null where that fails, which must not stop the others. */
+  #planned(round: Round): ScopeChange | null {
+    const { tenant } = round.scope
+    try {
+      const change = planNotices(round)
+      this.#failing.delete(tenant)
+      return change
+    } catch (thrown) {
+      const about = { err: asVarveError(thrown), tenant: round.scope.tenantName }
+      if (!this.#failing.has(tenant)) this.#options.log.error(about, 'the notifications of one scope stand still')
+      this.#failing.add(tenant)
+      return null
+    }
+  }
+
   /** Works through one page of events, and through what is due; true where more follows. */
   async #plan(): Promise<boolean> {
     const { catalog, clock } = this.#options
@@ -117,9 +152,9 @@ export class Notifier implements AsyncDisposable {
     const more = events.length === EVENTS_PAGE_MAX
     const nowMs = clock.now()
     const scopes = await catalog.notices.world({ scopes: askedOf(events), nowMs })
-    const changes = scopes.map((scope) => {
+    const changes = scopes.flatMap((scope) => {
       const own = events.filter(({ tenant }) => tenant === scope.tenant)
-      return planNotices({ scope, events: own, more, nowMs, newId: randomUUID })
+      return this.#planned({ scope, events: own, more, nowMs, newId: randomUUID }) ?? []
     })
     const to = events.at(-1)?.seq ?? from
     if (to === from && changes.length === 0) return false
@@ -132,8 +167,12 @@ export class Notifier implements AsyncDisposable {
     const { catalog, clock } = this.#options
     const due = await catalog.notices.due({ nowMs: clock.now(), limit: SENDS_MAX + this.#busy.size })
     for (const notice of due) {
-      const key = `${notice.tenant ?? ''} ${notice.target}`
-      if (this.#busy.size >= SENDS_MAX || this.#busy.has(key) || this.#stop.signal.aborted) continue
+      const of = `${notice.tenant ?? ''} `
+      const key = `${of}${notice.target}`
+      if (this.#busy.has(key) || this.#stop.signal.aborted) continue
+      const own = [...this.#busy.keys()].filter((other) => other.startsWith(of)).length
+      // the platform's own go out however many tenants' servers hang
+      if (own >= SENDS_TENANT_MAX || (notice.tenant !== null && this.#busy.size >= SENDS_MAX)) continue
       const sending = this.#sendOne(notice).finally(() => {
         this.#busy.delete(key)
         this.wake()

@@ -144,7 +144,7 @@ class Planner {
       const state = route === null ? null : stateOf(item, route.repeatMs, nowMs)
       if (route === null || (state === null && item.active !== true) || (route.muted && item.active === null))
         this.#remove(item)
-      else if (state === null) this.#put({ ...item, dueMs: nextMs(item, route.repeatMs) })
+      else if (state === null) this.#put(waiting(item, route.repeatMs, nowMs))
       else if (route.atMs > nowMs) this.#put({ ...item, kept: item.kept ?? 'later', dueMs: route.atMs })
       else said.push({ item, state, repeatMs: route.repeatMs })
     }
@@ -188,6 +188,12 @@ class Planner {
     const told = { ...item, told: { severity, worst, text, atMs: nowMs }, changes: 0, kept: null }
     this.#put({ ...told, dueMs: nextMs(told, repeatMs) })
   }
+}
+
+/** A told item that waits for its repeat; one that was told in the future, before the clock was set back, counts from now on. */
+const waiting = (item: NoticeItem, repeatMs: number | null, nowMs: number): NoticeItem => {
+  const told = item.told === null ? null : { ...item.told, atMs: Math.min(item.told.atMs, nowMs) }
+  return { ...item, told, dueMs: nextMs({ ...item, told }, repeatMs) }
 }
 
 /** When an item that was told is told again; null for never. */

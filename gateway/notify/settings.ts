@@ -106,10 +106,38 @@ export const originOf = ({ url }: Secrets): string | null => (url === undefined 
 
 const base64 = (plain: string): string => Buffer.from(plain).toString('base64')
 
+/** Shortest part of a path that is taken for a secret, in characters: shorter ones are words. */
+const PATH_SECRET_CHARS_MIN = 8
+
+const decoded = (text: string): string => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+/** All of a URL that may be its secret, as it stands there and as servers read it. */
+const urlSecrets = (text: string): string[] => {
+  const { pathname, search, searchParams, hash } = new URL(text)
+  const parts = pathname.split('/').filter((part) => part.length >= PATH_SECRET_CHARS_MIN)
+  const written = [text, `${pathname}${search}`, pathname, search.slice(1), hash.slice(1), ...parts]
+  const asked = search
+    .slice(1)
+    .split('&')
+    .map((one) => one.slice(one.indexOf('=') + 1))
+  return [...written, ...written.map(decoded), ...searchParams.values(), ...asked]
+}
+
 /** A text of another side without any of the secrets that it was given. */
 export const redacted = (text: string, { password, token, url, key, headers = [] }: Secrets, user = ''): string => {
-  const path = url === undefined ? undefined : new URL(url).pathname
-  const plain = [password, token, key, url, path, ...headers.map(({ value }) => value)]
+  const plain = [
+    password,
+    token,
+    key,
+    ...(url === undefined ? [] : urlSecrets(url)),
+    ...headers.map(({ value }) => value),
+  ]
     .filter((one): one is string => one !== undefined && one.length > 3)
     .toSorted((a, b) => b.length - a.length)
   const login = password === undefined ? [] : [base64(`\0${user}\0${password}`)]

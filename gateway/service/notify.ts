@@ -128,7 +128,7 @@ const ruleActions = ({ catalog, desk, wake, clock }: Uses): Pick<Notify, RuleMet
 
 type OutboxMethods = 'notify.outbox' | 'notify.retry' | 'notify.drop' | 'notify.ping' | 'notify.setPing'
 
-const outboxActions = ({ catalog, desk, wake, clock }: Uses): Pick<Notify, OutboxMethods> => ({
+const outboxActions = ({ catalog, desk, wake }: Uses): Pick<Notify, OutboxMethods> => ({
   'notify.outbox': {
     turn: 'listing',
     run: async ({ state, after, limit }, { actor }) => {
@@ -143,8 +143,7 @@ const outboxActions = ({ catalog, desk, wake, clock }: Uses): Pick<Notify, Outbo
 
   'notify.retry': {
     run: async ({ notice: id }, { actor, change }) => {
-      const asked = { tenant: scopeOf(actor).tenant, id, nowMs: clock.now() }
-      await change((entry) => catalog.notices.retry(asked, entry))
+      await desk.retry(scopeOf(actor), id, change)
       wake()
       return {}
     },

@@ -79,6 +79,13 @@ const main = async (): Promise<number> => {
     return 1
   }
   const stop = new AbortController()
+  // what nobody waited for must not leave machines and servers behind
+  let broken: unknown = null
+  for (const kind of ['uncaughtException', 'unhandledRejection'] as const)
+    process.on(kind, (error) => {
+      broken ??= error
+      stop.abort()
+    })
   // a second signal does not cut the cleaning short
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort())
   try {
@@ -87,7 +94,8 @@ const main = async (): Promise<number> => {
     if (values.json) console.log(JSON.stringify(told.checks))
     return told.checks.every(({ ok }) => ok) ? 0 : 1
   } catch (error) {
-    if (stop.signal.aborted) return 130
+    if (broken === null && stop.signal.aborted) return 130
+    if (broken !== null) console.error(broken)
     console.error(error)
     return 1
   }

@@ -2,7 +2,14 @@
 import type { Mute, Rule, TargetSettings } from '../../../protocol/notify.ts'
 import { MUTES_MAX, RULES_MAX, TARGETS_MAX } from '../../../protocol/notify.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { ITEMS_ROUND_MAX, type NoticeItem, type NoticeScope, type ScopeChange, type TargetRow } from '../notices.ts'
+import {
+  ITEMS_ROUND_MAX,
+  MUTE_AHEAD_MAX_MS,
+  type NoticeItem,
+  type NoticeScope,
+  type ScopeChange,
+  type TargetRow,
+} from '../notices.ts'
 import { read, write, type Operations } from './operation.ts'
 import { insertNotice } from './outbox.ts'
 import type { Sql } from './sql.ts'
@@ -53,9 +60,10 @@ const mutesOf = (sql: Sql, tenant: number, nowMs: number): Mute[] =>
   sql
     .all<Omit<Mute, 'match'> & { match: string }>(
       `SELECT id, subject AS by, reason, match, since_ms AS sinceMs, until_ms AS untilMs FROM notice_mute
-       WHERE tenant = ? AND until_ms > ? ORDER BY until_ms, id`,
+       WHERE tenant = ? AND until_ms > ? AND since_ms <= ? ORDER BY until_ms, id`,
       tenant,
       nowMs,
+      nowMs + MUTE_AHEAD_MAX_MS,
     )
     .map((row) => ({ ...row, match: JSON.parse(row.match) as Mute['match'] }))
 
@@ -251,6 +259,10 @@ export const noticeOperations = {
     return [...keys]
       .filter(([tenant]) => sql.get('SELECT 1 FROM notice_target WHERE tenant = ? LIMIT 1', tenant) !== undefined)
       .map(([tenant, asked]) => scopeOf(sql, tenant, asked, nowMs))
+  }),
+
+  'notices.again': write((sql, { nowMs }) => {
+    sql.run('UPDATE notice_item SET due_ms = ?1 WHERE due_ms > ?1', nowMs)
   }),
 
   'notices.commit': write((sql, { from, to, changes, nowMs }) => {

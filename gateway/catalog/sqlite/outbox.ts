@@ -1,11 +1,14 @@
 // The outbox of notifications: messages that wait, were sent, or could not be sent.
 import type { Message, Notice } from '../../../protocol/notify.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { NOTICES_KEPT_MAX, NOTICES_KEPT_MS, type DueNotice, type NewNotice } from '../notices.ts'
+import { NOTICE_WAIT_MAX_MS, NOTICES_KEPT_MAX, NOTICES_KEPT_MS, type DueNotice, type NewNotice } from '../notices.ts'
 import { aside, read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 
 const HOUR_MS = 3_600_000
+
+/** Of a message that waits: whether it is due at the instant that is the first parameter. */
+const DUE = `state = 'waiting' AND (next_ms <= ?1 OR next_ms > ?1 + ${NOTICE_WAIT_MAX_MS})`
 
 const unknown = (id: string): VarveError =>
   new VarveError('NOT_FOUND', `there is no message ${id}; varve-gateway notify outbox shows those there are`)
@@ -67,14 +70,17 @@ export const outboxOperations = {
       )!.dueMs,
   ),
 
+  // one of each target, and those of the tenants by turns: who has much waiting delays nobody else
   'notices.due': read((sql, { nowMs, limit }) =>
     sql
       .all<DueRow>(
         `SELECT open.id, tenant.uuid AS tenant, open.target, message, attempts, made_ms AS madeMs, settings, secret FROM (
-           SELECT *, row_number() OVER (PARTITION BY tenant, target ORDER BY made_ms, id) AS place FROM notice
-           WHERE state = 'waiting' AND next_ms <= ?) AS open
+           SELECT *, row_number() OVER (PARTITION BY tenant ORDER BY next_ms, id) AS turn FROM (
+             SELECT *, row_number() OVER (PARTITION BY tenant, target ORDER BY made_ms, id) AS place FROM notice
+             WHERE ${DUE})
+           WHERE place = 1) AS open
          JOIN notice_target ON notice_target.tenant = open.tenant AND notice_target.name = open.target
-         LEFT JOIN tenant ON tenant.id = open.tenant WHERE place = 1 ORDER BY next_ms, open.id LIMIT ?`,
+         LEFT JOIN tenant ON tenant.id = open.tenant ORDER BY turn, next_ms, open.id LIMIT ?2`,
         nowMs,
         limit,
       )
@@ -84,10 +90,10 @@ export const outboxOperations = {
   'notices.claim': write(
     (sql, { id, nowMs, untilMs }) =>
       sql.run(
-        `UPDATE notice SET next_ms = ?, attempts = attempts + 1 WHERE id = ? AND state = 'waiting' AND next_ms <= ?`,
+        `UPDATE notice SET next_ms = ?2, attempts = attempts + 1 WHERE id = ?3 AND ${DUE}`,
+        nowMs,
         untilMs,
         id,
-        nowMs,
       ) === 1,
   ),
 

@@ -1,4 +1,6 @@
 // Which addresses tenants' targets may be at: the internet at large, in every way an address can be written.
+import { BlockList } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { expect, test } from 'vitest'
 import { addressesOf, isLoopbackHost, isPublic } from '../../../gateway/notify/addresses.ts'
 
@@ -53,6 +55,22 @@ test('of a name’s addresses only the allowed ones are left, and none is an err
     message: expect.stringContaining('notify_private') as string,
   })
   await expect(addressesOf('10.0.0.1', reach)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+})
+
+test('a public address of this host, or of a network that it is in, is none for tenants', async () => {
+  const own = new BlockList()
+  own.addSubnet('2a00:1:2:3::9', 64, 'ipv6')
+  own.addAddress('8.8.4.4', 'ipv4')
+  const addresses = ['8.8.4.4', '2a00:1:2:3::17', '8.8.8.8'].map((address) => ({ address, family: 4 }))
+  const reach = { anywhere: false, resolve: async () => addresses, own: () => own }
+  expect(await addressesOf('hook.example', reach)).toEqual([{ address: '8.8.8.8', family: 4 }])
+  expect(await addressesOf('hook.example', { ...reach, anywhere: true })).toHaveLength(3)
+  await expect(addressesOf('8.8.4.4', reach)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+  // as this host is
+  const here = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
+  expect(here.length).toBeGreaterThan(0)
+  for (const { address } of here)
+    await expect(addressesOf(address, { anywhere: false, resolve: async () => [] })).rejects.toThrow('notify_private')
 })
 
 test('this host is known by its addresses and its name', () => {

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { unaudited } from '../../../gateway/catalog/change.ts'
-import { NoticeDesk, TESTS_MAX, type Scope } from '../../../gateway/notify/desk.ts'
+import { NoticeDesk, RETRIES_MAX, TESTS_MAX, type Scope } from '../../../gateway/notify/desk.ts'
 import { NOTICE_KEY_NAME } from '../../../gateway/notify/secrets.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
@@ -99,6 +99,20 @@ test('a digest says all that holds, the worst first', async () => {
   const text = stand.received.map(({ message }) => message.text)
   expect(stand.take()).toEqual(['digest: acme: all is well', 'digest: acme: 2 to know'])
   expect(text[1]!.indexOf('db2 fails')).toBeLessThan(text[1]!.indexOf('db1 is late'))
+})
+
+test('digests and second attempts are bounded: nobody fills the outbox, or hammers a server, by asking', async () => {
+  await using stand = await NoticeStand.open()
+  const desk = await openDesk(stand)
+  const acme: Scope = { tenant: stand.tenant, tenantName: 'acme' }
+  await stand.addTarget('mail')
+  let id = ''
+  for (let time = 0; time < TESTS_MAX; time++) id = (await desk.digest(acme, 'mail', unaudited)).notice
+  expect(await codeOf(desk.digest(acme, 'mail', unaudited))).toBe('TOO_MANY_REQUESTS')
+  for (let time = 0; time < RETRIES_MAX; time++) await desk.retry(acme, id, unaudited)
+  expect(await codeOf(desk.retry(acme, id, unaudited))).toBe('TOO_MANY_REQUESTS')
+  const asked = { tenant: stand.tenant, state: null, before: null, limit: 100 }
+  expect(await stand.catalog.notices.outbox(asked)).toHaveLength(TESTS_MAX)
 })
 
 test('the ping goes out as often as it is set, is shown without its secret, and says what went wrong', async () => {

@@ -1,10 +1,12 @@
 // The loop over a real catalog: what is told to whom and when, and what happens to messages that cannot be sent. Method: a
 // clock moved by hand, and servers that answer as a test says.
+import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { SENDS_MAX } from '../../../gateway/notify/notifier.ts'
-import { RETRY_TOTAL_MS } from '../../../gateway/notify/backoff.ts'
+import { SENDS_TENANT_MAX } from '../../../gateway/notify/notifier.ts'
+import { ATTEMPTS_MAX, nextAttempt, RETRY_TOTAL_MS } from '../../../gateway/notify/backoff.ts'
 import { SINGLE_MAX } from '../../../gateway/notify/plan.ts'
 import type { Sent } from '../../../gateway/notify/outward.ts'
+import { TARGETS_MAX } from '../../../protocol/notify.ts'
 import { settle } from '../../support/hand-clock.ts'
 import { HOUR_MS, MINUTE_MS, NOON_MS, NoticeStand } from './stand.ts'
 
@@ -197,7 +199,7 @@ test('after a day a message is dead, seen in the outbox, and can be tried again 
 
 test('servers that never answer stop no other target, and no end of the gateway', async () => {
   await using stand = await standWith()
-  const names = Array.from({ length: SENDS_MAX - 1 }, (_, index) => `slow${index}`)
+  const names = Array.from({ length: SENDS_TENANT_MAX - 1 }, (_, index) => `slow${index}`)
   for (const name of names) await stand.addTarget(name)
   await stand.rule('all', { targets: ['mail', ...names] })
   stand.answer = (target) => (target === 'mail' ? { sent: true, answer: '250 ok' } : new Promise<Sent>(() => {}))
@@ -211,6 +213,85 @@ test('servers that never answer stop no other target, and no end of the gateway'
   await stand.start()
   await stand.pass(5 * MINUTE_MS)
   expect(stand.take('slow0')).toHaveLength(2)
+})
+
+test('a tenant with many servers that hang, and much that waits, takes no turn of another tenant or the platform', async () => {
+  await using stand = await NoticeStand.open()
+  const other = randomUUID()
+  await stand.catalog.tenants.add({
+    id: other,
+    name: 'other',
+    idKey: new Uint8Array(32).fill(1),
+    chunkBytes: 4096,
+    nowMs: NOON_MS,
+  })
+  const names = Array.from({ length: TARGETS_MAX }, (_, index) => `slow${index}`)
+  for (const name of names) await stand.addTarget(name)
+  await stand.rule('all', { targets: names })
+  for (const tenant of [other, null]) {
+    await stand.addTarget('mail', undefined, tenant)
+    await stand.rule('all', {}, tenant)
+  }
+  stand.answer = (target) => (target === 'mail' ? { sent: true, answer: '250 ok' } : new Promise<Sent>(() => {}))
+  await stand.start()
+  await stand.late('db1')
+  await stand.late('db2')
+  await stand.late('db3')
+  expect(new Set(stand.received.map(({ target }) => target)).size).toBe(SENDS_TENANT_MAX)
+  await stand.clock.advanceSettled(MINUTE_MS)
+  for (const tenant of [other, null]) {
+    const said = { kind: 'upkeep.failing', severity: 'error', machine: null, value: '1', text: 'x', data: {} } as const
+    const change = { ...said, holds: true, tenant, key: 'upkeep.failing prune' } as const
+    await stand.catalog.conditions.apply({ changes: [change], nowMs: stand.clock.now() })
+  }
+  await stand.wake()
+  expect(stand.take().toSorted()).toEqual(['error: other: x', 'error: the gateway: x'])
+})
+
+test('a clock that is set back a year stops no message, no repeat, and ends no silence later', async () => {
+  await using stand = await standWith({ repeatMs: 6 * HOUR_MS })
+  await stand.late('db1')
+  expect(stand.take()).toHaveLength(1)
+  stand.answer = () => ({ sent: false, answer: 'connect ECONNREFUSED' })
+  await stand.late('db2')
+  stand.take()
+  await stand.mute({ machines: ['db3'] }, NOON_MS + HOUR_MS)
+  stand.clock.set(NOON_MS - 365 * DAY_MS)
+  stand.answer = () => ({ sent: true, answer: '250 ok' })
+  await stand.pass(2 * MINUTE_MS)
+  expect(stand.take()).toEqual(['warning: acme/db2: db2 is late'])
+  await stand.late('db3')
+  expect(stand.take()).toEqual(['warning: acme/db3: db3 is late'])
+  await stand.pass(6 * HOUR_MS)
+  expect(stand.take()).toEqual(['db1', 'db2', 'db3'].map((name) => `still so: acme/${name}: ${name} is late`))
+  // a message that was made in the future ends as any other does
+  expect(nextAttempt(ATTEMPTS_MAX, NOON_MS, NOON_MS - 365 * DAY_MS)).toBeNull()
+})
+
+test('what waits was found again also where the clock was set back while no gateway ran', async () => {
+  await using stand = await standWith({ repeatMs: 6 * HOUR_MS })
+  await stand.late('db1')
+  await stand.stop()
+  stand.take()
+  stand.clock.set(NOON_MS - 365 * DAY_MS)
+  await stand.start()
+  await stand.pass(6 * HOUR_MS + 2 * MINUTE_MS)
+  expect(stand.take()).toEqual(['still so: acme/db1: db1 is late'])
+})
+
+test('a scope that cannot be worked through stops no other one', async () => {
+  await using stand = await standWith()
+  await stand.addTarget('mail', undefined, null)
+  await stand.rule('all', {}, null)
+  // no method lets such a rule in: it stands for whatever fails in one tenant alone
+  stand.sql.run('UPDATE notice_rule SET rule = ? WHERE tenant <> 0', JSON.stringify({ name: 'all', match: {} }))
+  await stand.late('db1')
+  const said = { kind: 'audit.broken', severity: 'error', machine: null, value: '1', text: 'x', data: {} } as const
+  const change = { ...said, holds: true, tenant: null, key: 'audit.broken' } as const
+  await stand.catalog.conditions.apply({ changes: [change], nowMs: stand.clock.now() })
+  await stand.pass(2 * MINUTE_MS)
+  expect(stand.take()).toEqual(['error: the gateway: x'])
+  expect(stand.pings).toBeGreaterThan(1)
 })
 
 test('a gateway that dies between reading events and sending tells all of it once, whoever goes on', async () => {

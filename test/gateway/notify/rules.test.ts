@@ -73,6 +73,10 @@ test('quiet hours end by the wall of their zone, twice a year an hour sooner or 
   )
 })
 
+test('quiet hours of a zone that is not known any more keep nothing back', () => {
+  expect(quietUntil({ window: '00:00-24:00', timeZone: 'Mars/Olympus' }, 5)).toBe(5)
+})
+
 test('quiet hours that nobody understands, or that never end, are said', () => {
   expect(quietProblem({ window: '22:00-07:00', timeZone: 'UTC' })).toBeNull()
   expect(quietProblem({ window: 'at night', timeZone: 'UTC' })).toContain('at night')

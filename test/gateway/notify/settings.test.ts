@@ -115,3 +115,15 @@ test('the words of a server lose every secret, also as it stands in a login', ()
   const text = `535 swordfish ${login} ${Buffer.from('swordfish').toString('base64')} refused`
   expect(redacted(text, { password: 'swordfish' }, 'varve')).toBe('535 *** *** *** refused')
 })
+
+test.each([
+  'no token f4b1c0ffee here',
+  'GET /hooks/T0B0SECRET?sig=f4b1c0ffee&to=a%2Bbcd',
+  'unknown: a+bcd',
+  'no a%2Bbcd',
+  'no hook T0B0SECRET',
+  'sig=f4b1c0ffee&to=a%2Bbcd',
+])('"%s" of a webhook’s server keeps nothing of its URL', (text) => {
+  const url = 'https://hook.example/hooks/T0B0SECRET?sig=f4b1c0ffee&to=a%2Bbcd'
+  expect(redacted(text, { url })).not.toMatch(/f4b1c0ffee|T0B0SECRET|a\+bcd|a%2Bbcd/u)
+})
