@@ -48,7 +48,7 @@ export class Commands {
   }
 
   async addTenant(name: string): Promise<void> {
-    await this.#gateway('tenant', 'add', name)
+    await this.#gateway('tenant', 'add', name, '--no-plan')
   }
 
   /** A one-time enrolment token. */
