@@ -65,6 +65,7 @@ const printCoverage = async (options: CoverageOptions): Promise<void> => {
       )
       return looked
     },
+    json: ({ machines, summary }) => ({ machines, ...summary }),
     lines: (tenant, { machines, summary }) => [
       ...(machines.length === 0 ? [] : coverageLines(machines, nowMs)),
       ...(machines.length === 0 && state !== undefined ? [`No machine is ${state.join(' or ')}.`] : []),

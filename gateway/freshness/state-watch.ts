@@ -41,6 +41,9 @@ interface FreshnessOptions {
   readonly states: Pick<MachineStates, 'all' | 'page'>
   readonly clock: Clock
   readonly log: Log
+  /** How often it looks at all machines, and how long after events, in milliseconds; for tests. */
+  readonly lookMs?: number
+  readonly soonMs?: number
 }
 
 /** The key of a machine's condition. */
@@ -113,6 +116,11 @@ export class Freshness implements AsyncDisposable {
     await this.#looks.run(() => this.#lookAll())
   }
 
+  /** Resolves when no look is under way. */
+  async settled(): Promise<void> {
+    await this.#looks.idle()
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
     this.#unlisten?.()
@@ -125,13 +133,13 @@ export class Freshness implements AsyncDisposable {
     if (this.#closed) return
     this.#stopTimer = this.#options.clock.after(
       ms,
-      () => void this.#guarded(() => this.look()).then(() => this.#next(LOOK_MS)),
+      () => void this.#guarded(() => this.look()).then(() => this.#next(this.#options.lookMs ?? LOOK_MS)),
     )
   }
 
   #soon(): void {
     if (this.#closed || this.#stopSoon !== null) return
-    this.#stopSoon = this.#options.clock.after(SOON_MS, () => {
+    this.#stopSoon = this.#options.clock.after(this.#options.soonMs ?? SOON_MS, () => {
       this.#stopSoon = null
       void this.#guarded(() => this.#looks.run(() => this.#lookAtNews()))
     })

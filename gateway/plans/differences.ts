@@ -140,7 +140,4 @@ export const checkedChanges = (
 
 /** NOT_FOUND with the names that may be meant. */
 export const noPlan = (name: string, names: readonly string[]): VarveError =>
-  new VarveError(
-    'NOT_FOUND',
-    andElse(`there is no plan "${name}"${meant(name, names)}`, 'see varve-gateway plan list'),
-  )
+  new VarveError('NOT_FOUND', andElse(`there is no plan "${name}"${meant(name, names)}`, 'see varve-gateway plan list'))

@@ -6,7 +6,8 @@ import { PATTERNS_MAX, PLANS_MAX, type Plan } from '../../protocol/plans.ts'
 /** What is wrong with one plan; null for nothing. */
 export const planProblem = ({ name, covers, schedule, window, timeZone }: Plan): string | null => {
   const twice = (what: string, names: readonly string[]): string | null => {
-    const again = names.find((one, index) => names.indexOf(one) !== index)
+    const seen = new Set<string>()
+    const again = names.find((one) => seen.size === seen.add(one).size)
     return again === undefined ? null : `plan ${name}: ${what} "${again}" is listed twice`
   }
   const time =

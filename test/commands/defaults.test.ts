@@ -3,6 +3,7 @@ import type { Command, Option } from 'commander'
 import { expect, test } from 'vitest'
 import { program as agentProgram } from '../../agent/main.ts'
 import { LISTEN_DEFAULT, parseMemory, parseReserve } from '../../gateway/commands/serve.ts'
+import { size } from '../../gateway/commands/options.ts'
 import { parseListen } from '../../gateway/server/listen-address.ts'
 import { makeProgram } from '../../gateway/main.ts'
 import { durationMs } from '../../protocol/host/duration.ts'
@@ -51,6 +52,8 @@ test('what the words of an option name as its default is accepted', () => {
     '--time-zone': (text) => expect(text).toBe('UTC'),
     '--tenant': (text) => expect(text).toBe('all'),
     '--uri': (text) => expect(text).toBe('those of the configuration and of this host'),
+    '--quiet-hours': (text) => expect(text).toBe('always'),
+    '--verify-rate': size,
     '--limit': (text) => expect(['no limit', 'all']).toContain(text),
   }
   expect(words.filter(([long]) => long === null || long === undefined || known[long] === undefined)).toEqual([])

@@ -171,6 +171,8 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await gateway('plan remove', 'gold', ...of)
   await Promise.all([gateway('points', ...of), gateway('hold', backup.point.id, ...of, '--until', '1d')])
   await Promise.all([gateway('prune', '--dry-run'), gateway('usage', '--points')])
+  await gateway('coverage', '--fail-on', 'none')
+  await Promise.all([gateway('events', ...of), gateway('runs', ...of)])
   await gateway('gc')
   await gateway('verify')
   // of the platform, whose targets may be on this host

@@ -557,8 +557,8 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       [3, 7],
     ],
   },
-  'backup.commit': { params: { job: UUID, bytesRead: 1 }, result: { point: UUID } },
-  'backup.fail': { params: { job: UUID, code: 'QMP_ERROR', message: 'm' }, result: {} },
+  'backup.commit': { params: { job: UUID, bytesRead: 1, steps: [] }, result: { point: UUID } },
+  'backup.fail': { params: { job: UUID, code: 'QMP_ERROR', message: 'm', steps: [] }, result: {} },
   'backup.released': { params: ofJob, result: {} },
   'agent.backup': {
     params: {
@@ -571,7 +571,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       base: {
         checkpoint: UUID,
         agent: UUID,
-        disks: [{ name: 'vda', size: 1, reread: [[0, 1]], evidence: 'raw /d.raw' }],
+        disks: [{ name: 'vda', size: 1, reread: [[0, 1]], evidence: 'raw /d.raw', missed: false }],
       },
       compare: false,
     },
@@ -641,6 +641,9 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
 /** Fields that have a default: what was written before they were known is taken without them. */
 const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'backup.begin attachments',
+  'backup.commit steps',
+  'backup.fail steps',
+  'agent.backup missed',
   'backup.begin missing',
   'machines.list refuseLeftOut',
   'machines.list compareDays',

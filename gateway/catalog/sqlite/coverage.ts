@@ -66,13 +66,14 @@ const errorOf = (text: string): JobFailure => JSON.parse(text) as JobFailure
 /** The newest of what failed since the newest point: a job, or a start that made none. */
 const failureOf = (found: Found): Failure | null => {
   const { committedMs, jobError, jobEndedMs, jobsFailMs, runError, runFailedMs, runsFailMs, runState, retryMs } = found
-  const ofRun = runError !== null && runFailedMs !== null && runFailedMs > (committedMs ?? 0)
-  const sinceMs = Math.min(jobsFailMs ?? Infinity, (ofRun ? runsFailMs : null) ?? Infinity)
-  const waits = ofRun && runState === 'due'
+  // when a start failed that made no job, or whose job failed
+  const startMs = runError !== null && (runFailedMs ?? 0) > (committedMs ?? 0) ? runFailedMs : null
+  const waits = startMs !== null && runState === 'due'
   const rest = { open: waits || found.unsettled === 1, retryMs: waits ? retryMs : null }
-  if (jobError !== null && (!ofRun || jobEndedMs! >= runFailedMs!))
+  const sinceMs = Math.min(jobsFailMs ?? Infinity, startMs === null ? Infinity : (runsFailMs ?? startMs))
+  if (jobError !== null && (startMs === null || (jobEndedMs ?? 0) >= startMs))
     return { error: errorOf(jobError), sinceMs, ...rest }
-  return ofRun ? { error: errorOf(runError), sinceMs: Math.min(sinceMs, runFailedMs!), ...rest } : null
+  return startMs === null || runError === null ? null : { error: errorOf(runError), sinceMs, ...rest }
 }
 
 const timings = new WeakMap<Plan, PlanTiming>()

@@ -5,6 +5,7 @@ import type { NewRun, PlannedMachine, RunFrom, RunRow } from '../runs.ts'
 import { RUNS_KEPT_MAX } from '../runs.ts'
 import { findMachineRow, machineRow } from './machine-row.ts'
 import { aside, read, write, type Operations } from './operation.ts'
+import { tellRun } from './run-events.ts'
 import { plansOf } from './plans.ts'
 import { LAST_CREATED } from './points.ts'
 import type { Sql, SqlValue } from './sql.ts'
@@ -238,19 +239,20 @@ export const runOperations = {
     return found
   }),
 
-  'runs.claim': write(
-    (sql, { id, owner, nowMs, leaseMs }) =>
-      sql.run(
-        `UPDATE run SET state = 'running', owner = ?, lease_ms = ?, attempts = attempts + 1, started_ms = ?, next_ms = NULL
-         WHERE id = ? AND job IS NULL AND (state = 'due' OR state = 'running' AND (lease_ms <= ? OR lease_ms > ?))`,
-        owner,
-        nowMs + leaseMs,
-        nowMs,
-        id,
-        nowMs,
-        nowMs + 2 * leaseMs,
-      ) > 0,
-  ),
+  'runs.claim': write((sql, { id, owner, nowMs, leaseMs }) => {
+    const claimed = sql.run(
+      `UPDATE run SET state = 'running', owner = ?, lease_ms = ?, attempts = attempts + 1, started_ms = ?, next_ms = NULL
+       WHERE id = ? AND job IS NULL AND (state = 'due' OR state = 'running' AND (lease_ms <= ? OR lease_ms > ?))`,
+      owner,
+      nowMs + leaseMs,
+      nowMs,
+      id,
+      nowMs,
+      nowMs + 2 * leaseMs,
+    )
+    if (claimed > 0) tellRun(sql, id, nowMs)
+    return claimed > 0
+  }),
 
   'runs.renew': write(
     (sql, { id, owner, nowMs, leaseMs }) =>
@@ -265,21 +267,21 @@ export const runOperations = {
   'runs.end': write((sql, end) => {
     const [condition, ...values] = fromCondition(end.from)
     const over = end.state !== 'due'
-    return (
-      sql.run(
-        `UPDATE run SET state = ?, skipped = ?, error = ?, summary = ?, next_ms = ?, attempts = ifnull(?, attempts), ended_ms = ?,
-         owner = NULL, lease_ms = NULL WHERE id = ? AND ${condition}`,
-        end.state,
-        end.skipped ?? null,
-        end.error === undefined || end.error === null ? null : JSON.stringify(end.error),
-        end.summary ?? '',
-        end.nextMs ?? null,
-        end.attempts ?? null,
-        over ? end.nowMs : null,
-        end.id,
-        ...values,
-      ) > 0
+    const ended = sql.run(
+      `UPDATE run SET state = ?, skipped = ?, error = ?, summary = ?, next_ms = ?, attempts = ifnull(?, attempts), ended_ms = ?,
+       owner = NULL, lease_ms = NULL WHERE id = ? AND ${condition}`,
+      end.state,
+      end.skipped ?? null,
+      end.error === undefined || end.error === null ? null : JSON.stringify(end.error),
+      end.summary ?? '',
+      end.nextMs ?? null,
+      end.attempts ?? null,
+      over ? end.nowMs : null,
+      end.id,
+      ...values,
     )
+    if (ended > 0 && over) tellRun(sql, end.id, end.nowMs)
+    return ended > 0
   }),
 
   'runs.list': aside((sql, { tenant, machine, kind, state, after, limit }) => {

@@ -196,7 +196,7 @@ describe('what a policy refuses', () => {
     const disks = [disk({ name: 'vdb', ...incremental }), disk({ reason })]
     expect(refusedBy({ ...POLICY_DEFAULT, refuseFull: [reason] }, disks, CRASH)).toEqual({
       code: 'FULL_REFUSED',
-      message: `disk vda would be read in full (${reason}), which the machine's policy refuses`,
+      message: `disk vda would be read in full (${reason}), which the machine's plan refuses`,
       details: { disk: 'vda', reason },
     })
     const others = READ_REASONS.filter((one) => one !== reason)
@@ -225,7 +225,7 @@ describe('what a policy refuses', () => {
       refusedBy({ ...POLICY_DEFAULT, refuseLeftOut }, [disk()], { consistency: 'crash', leftOut: left })
     expect(refused([reason], leftOut)).toEqual({
       code: 'DISK_LEFT_OUT',
-      message: `disk cd would be left out (${reason}), which the machine's policy refuses`,
+      message: `disk cd would be left out (${reason}), which the machine's plan refuses`,
       details: { disk: 'cd', reason },
     })
     expect(refused([reason], leftOut.slice(0, -1))).toBeNull()

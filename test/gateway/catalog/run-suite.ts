@@ -254,6 +254,44 @@ export const runs = (open: () => Promise<World>) =>
       expect(await only(world)).toMatchObject({ state: 'skipped', skipped: 'excluded', endedMs: 9 })
     })
 
+    test('what is claimed and what ends is told with its change, once', async () => {
+      await using world = await open()
+      const { catalog, acme } = world
+      const backup = slot(world)
+      const prune = slot(world, { kind: 'prune', machine: null, plan: null })
+      const check = slot(world, { kind: 'audit', machine: null, plan: null, tenant: null })
+      await catalog.runs.plan({ runs: [backup, prune, check] })
+      const skip = {
+        id: backup.id,
+        from: { state: 'due', attempts: 0 },
+        state: 'skipped',
+        skipped: 'excluded',
+        nowMs: 9,
+      } as const
+      await catalog.runs.end(skip)
+      await catalog.runs.end(skip)
+      for (const { id } of [prune, check]) {
+        await catalog.runs.claim({ id, owner: 'one', nowMs: 10, leaseMs: LEASE_MS })
+        await catalog.runs.end({
+          id,
+          from: { state: 'running', owner: 'one' },
+          state: 'done',
+          summary: 'removed 3',
+          nowMs: 11,
+        })
+      }
+      const all = await catalog.events.after({ seq: 0, limit: 10 })
+      const told = all.filter(({ kind }) => kind.startsWith('run.'))
+      expect(told.map(({ kind, tenant, machine, text }) => [kind, tenant, machine, text])).toEqual([
+        ['run.ended', acme.id, 'db1', 'the planned backup of db1 was skipped (excluded)'],
+        ['run.started', acme.id, null, 'the removal of restore points has started'],
+        ['run.ended', acme.id, null, 'the removal of restore points is done: removed 3'],
+        ['run.started', null, null, 'the check of the audit log has started'],
+        ['run.ended', null, null, 'the check of the audit log is done: removed 3'],
+      ])
+      expect(told[2]!.data).toMatchObject({ run: prune.id, kind: 'prune', state: 'done', skipped: null })
+    })
+
     test('work by hand is running from its beginning on, and not to be claimed', async () => {
       await using world = await open()
       const { catalog, acme } = world

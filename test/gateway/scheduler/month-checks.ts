@@ -181,8 +181,9 @@ const boundOf = (
   possible: Possible,
   fromMs: number,
   failures: number,
+  neededMs = NEEDED_MS,
 ): { readonly bestMs: number; readonly lastMs: number } => {
-  const bestMs = possible.doneBy(fromMs)
+  const bestMs = possible.doneBy(fromMs, neededMs)
   let lastMs = bestMs
   for (let failure = 0; failure < failures; failure++) lastMs = possible.doneBy(lastMs + AGAIN_MS)
   return {
@@ -213,6 +214,8 @@ export const targetFreshness = (month: Month, machine: SimMachine): Freshness =>
     if (failures > (window === null ? FAILURES_MAX : 0)) continue
     const targetMs = point.startMs + rpoMs
     const { bestMs, lastMs } = boundOf(possible, targetMs - AHEAD_MS, failures, AHEAD_MS)
+    // a window may close while all of the host wait for its places
+    if (window !== null && possible.isCrowded(point.startMs, lastMs)) continue
     checked++
     if (next.endMs <= Math.max(targetMs, bestMs)) met++
     // whoever has the least time left goes first, and still waits for one that is running
@@ -243,7 +246,9 @@ export const slotFreshness = (month: Month, machine: SimMachine): Freshness => {
     if (possible.isSteppedNear(slot) || possible.isStepped(fromMs, lastMs) || possible.hasLasting(fromMs, lastMs))
       continue
     checked++
-    const point = points.find(({ startMs, endMs }) => startMs >= fromMs - MINUTE_MS && endMs <= lastMs)
+    // one that was missed is not made up for where the target is met without it
+    const sinceMs = Math.min(fromMs - MINUTE_MS, lastMs - (machine.plan.rpoMs ?? 0))
+    const point = points.find(({ startMs, endMs }) => startMs >= sinceMs && endMs <= lastMs)
     if (point === undefined)
       problems.push(
         `${machine.name} in ${machine.zone}: ${at(slot)} has no point by ${at(possible.nowAt(lastMs))} (${failures} failures)`,

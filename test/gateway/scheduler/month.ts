@@ -28,7 +28,7 @@ const HOSTS_PER_TENANT = 4
 const MACHINES_PER_HOST = 10
 
 /** What comes together is one look, so that a month takes seconds. */
-export const WAKE_MS = 12 * MINUTE_MS
+export const WAKE_MS = 15 * MINUTE_MS
 
 /** A backup takes so long at most. */
 export const DURATION_MS_MAX = 40 * MINUTE_MS
@@ -39,12 +39,12 @@ export const PLANS: Readonly<Record<string, Partial<PlanRules>>> = {
   nights: { rpoMs: 24 * HOUR_MS, window: '22:00-06:00' },
   twice: { schedule: '0 */12 * * *', jitterMs: 30 * MINUTE_MS, priority: 70 },
   days: { schedule: 'every 1d', rpoMs: 36 * HOUR_MS, jitterMs: HOUR_MS },
-  slow: { schedule: 'every 2d', jitterMs: 4 * HOUR_MS },
+  slow: { schedule: 'every 3d', jitterMs: 4 * HOUR_MS },
   nightly: { schedule: '30 2 * * *', jitterMs: 2 * HOUR_MS },
 }
 
 /** The kinds of a host's first machines, the first one on every second host; all others are nightly. */
-const KINDS = ['often', 'nights', 'twice', 'days', 'slow', 'slow', 'slow']
+const KINDS = ['often', 'nights', 'twice', 'days', 'slow', 'slow', 'slow', 'slow', 'slow']
 
 /** Errors of backups, with how often they are drawn. */
 const PASSING: readonly ErrorCode[] = ['QMP_TIMEOUT', 'CONNECTION_LOST', 'LEASE_LOST', 'STORE_FULL', 'NBD_ERROR']
@@ -104,6 +104,8 @@ export class Month {
   readonly wrong: string[] = []
   readonly kills = new Map<string, number>()
   readonly events: Events
+  /** What else is to have come to rest before time passes. */
+  readonly settling: (() => Promise<void>)[] = []
   readonly #catalog: Catalog
   readonly #dice: Dice
   readonly #running = new Map<string, JobFact>()
@@ -137,6 +139,10 @@ export class Month {
     this.#open()
     this.#fates(days)
     await this.clock.run(days * DAY_MS, () => this.#idle())
+    // what is left over is done by a gateway that lives
+    if (this.#lives.length === 0) this.#open()
+    this.#killAt = null
+    await this.clock.run(days * DAY_MS + 3 * HOUR_MS, () => this.#idle())
     for (const stretch of [...this.down, ...[...this.away.values()].flat()])
       stretch.toMs = Math.min(stretch.toMs, days * DAY_MS)
     await this.#close()
@@ -150,7 +156,8 @@ export class Month {
 
   async #populate(): Promise<void> {
     for (const [index, zone] of ZONES.entries()) {
-      const id = randomUUID()
+      // jitter comes of it, and a seed has to repeat a month
+      const id = `00000000-0000-4000-8000-${String(this.#dice.seed).padStart(11, '0')}${index}`
       const tenant = await this.#catalog.tenants.add({
         id,
         name: `tenant${index}`,
@@ -279,6 +286,7 @@ export class Month {
     for (;;) {
       await Promise.all(this.#pending)
       await Promise.all(this.#lives.map(({ scheduler }) => scheduler.settled()))
+      await Promise.all(this.settling.map((settled) => settled()))
       if (this.#pending.size === 0) return
     }
   }
