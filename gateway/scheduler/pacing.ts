@@ -8,7 +8,7 @@ import { Slots } from './slots.ts'
 import { spreadMs } from './target.ts'
 
 /** What is planned so much ahead of the clock comes from a clock that was ahead, in milliseconds. */
-const AHEAD_MS_MAX = 5 * 60_000
+export const AHEAD_MS_MAX = 5 * 60_000
 
 /** What starts backups of a machine, or why nothing does. */
 export type Effective =

@@ -8,7 +8,7 @@ import type { MachinePace, NewRun, PlannedMachine, PlannedTenant, RunEnd, RunRow
 import { deadlineOf, GRACE_MS } from '../plans/deadline.ts'
 import { isOpen, nextOpen } from '../plans/window.ts'
 import { retryAt, WAIT_MS_MAX } from './retry.ts'
-import { effectiveOf, paceOf, type Effective, type Memo } from './pacing.ts'
+import { AHEAD_MS_MAX, effectiveOf, paceOf, type Effective, type Memo } from './pacing.ts'
 import { COUNTED_MAX, passedSlots } from './slots.ts'
 import { targetDue } from './target.ts'
 
@@ -64,7 +64,7 @@ interface Standing {
   readonly machine: PlannedMachine
   readonly effective: Effective
   readonly offsetMs: number
-  /** The newest point, which a clock that was ahead may have made later than now. */
+  /** The newest point; null for none, and where a clock that was ahead has dated it. */
   readonly pointMs: number | null
   readonly sinceMs: number
   /** The slot behind an instant, for a plan with a schedule. */
@@ -146,8 +146,13 @@ class RoundPlanner {
       const slot = this.#memo.slots.after({ schedule: plan.schedule, timeZone: plan.timeZone }, ms - offsetMs)
       return slot === null ? null : slot + offsetMs
     }
-    const pointMs = machine.pointMs === null ? null : Math.min(machine.pointMs, this.#nowMs)
+    const pointMs = this.#past(machine.pointMs)
     return { machine, effective, offsetMs, pointMs, sinceMs: pace?.sinceMs ?? this.#nowMs, slotAfter }
+  }
+
+  /** What happened under a clock that was ahead is as if unknown: else nothing would be due until this one is there too. */
+  #past(ms: number | null): number | null {
+    return ms === null || ms > this.#nowMs + AHEAD_MS_MAX ? null : Math.min(ms, this.#nowMs)
   }
 
   #wake(atMs: number): void {
@@ -207,7 +212,7 @@ class RoundPlanner {
     if (plan === null || plan.rpoMs === null || open.length > 0 || machine.job !== null) return null
     const { rpoMs, window, timeZone } = plan
     const { lastDueMs } = machine
-    const lastEndedMs = machine.lastEndedMs === null ? null : Math.min(machine.lastEndedMs, this.#nowMs)
+    const lastEndedMs = this.#past(machine.lastEndedMs)
     const usualMs = this.#world.usualMs(machine)
     const target = { rpoMs, window, timeZone, lastPointMs: pointMs, sinceMs, usualMs, offsetMs, lastDueMs, lastEndedMs }
     const dueMs = Math.round(targetDue(target))
@@ -282,7 +287,10 @@ class RoundPlanner {
     }
   }
 
-  /** Those that may start now by the limits, the most urgent ones first. */
+  /**
+   * Those that may start now by the limits, the most urgent ones first. Beyond its share of the gateway's places a tenant gets
+   * only what no other one can use: whoever is always late keeps nobody else from backups.
+   */
   #limited(): Pick<Round, 'starts' | 'held'> {
     const { limits, machines, starting } = this.#world
     const hosts = new Map<string, number>()
@@ -301,13 +309,19 @@ class RoundPlanner {
     )
     const starts: Start[] = []
     let held = false
-    for (const { slack: _, priority: __, dueMs: ___, ...start } of this.#candidates) {
-      if (all >= limits.perGateway) held = true
-      else if ((hosts.get(start.agent) ?? 0) < limits.perHost && (tenants.get(start.tenant) ?? 0) < limits.perTenant) {
-        count(start.agent, start.tenant)
-        starts.push(start)
+    const asking = new Set([...tenants.keys(), ...this.#candidates.map(({ tenant }) => tenant)]).size
+    const share = Math.max(1, Math.floor(limits.perGateway / Math.max(1, asking)))
+    const started = new Set<string>()
+    for (const perTenant of [Math.min(share, limits.perTenant), limits.perTenant])
+      for (const { slack: _, priority: __, dueMs: ___, ...start } of this.#candidates) {
+        if (started.has(start.run)) continue
+        if (all >= limits.perGateway) held = true
+        else if ((hosts.get(start.agent) ?? 0) < limits.perHost && (tenants.get(start.tenant) ?? 0) < perTenant) {
+          count(start.agent, start.tenant)
+          started.add(start.run)
+          starts.push(start)
+        }
       }
-    }
     return { starts, held }
   }
 }

@@ -5,7 +5,10 @@ import { nextRun } from '../plans/next-run.ts'
 const SCHEDULES_MAX = 1000
 const SLOTS_MAX = 10_000
 
-/** How many slots behind the known ones are computed one by one before an instant far ahead is looked at by itself. */
+/** Stretches of one schedule's slots: those of now, and of when a gateway that was away has stopped. */
+const STRETCHES_MAX = 4
+
+/** How many slots behind or before a stretch are computed one by one; what is further away is a stretch of its own. */
 const STEPS_MAX = 50
 
 /** How many slots are counted one by one; more are said to be that many or more. */
@@ -17,44 +20,57 @@ export interface Schedule {
   readonly timeZone: string
 }
 
-/** Slots in order, without a gap from `fromMs` (not included) on. */
+/** A stretch of slots in order, without a gap from `fromMs` (not included) on. */
 interface Known {
   fromMs: number
   slots: number[]
 }
 
 export class Slots {
-  readonly #known = new Map<string, Known>()
+  readonly #known = new Map<string, Known[]>()
 
   /** The first slot behind an instant; null for none. */
   after({ schedule, timeZone }: Schedule, afterMs: number): number | null {
     const next = (ms: number): number | null => nextRun(schedule, timeZone, ms)
-    const known = this.#knownOf(`${timeZone} ${schedule}`, afterMs)
-    const { slots } = known
-    if (afterMs < known.fromMs && !prepend(known, next, afterMs)) return next(afterMs)
-    for (let steps = 0; steps < STEPS_MAX; steps++) {
-      const last = slots.at(-1) ?? known.fromMs
-      if (slots.length > 0 && last > afterMs) return slots[firstBehind(slots, afterMs)]!
-      const further = next(last)
-      if (further === null) return null
-      slots.push(further)
+    const stretches = this.#stretchesOf(`${timeZone} ${schedule}`)
+    // the ones that begin last come first
+    const before = stretches.find(({ fromMs }) => fromMs <= afterMs)
+    if (before !== undefined) {
+      const found = extended(before, next, afterMs)
+      if (found !== undefined) return found
     }
-    return next(afterMs)
+    const behind = stretches.findLast(({ fromMs }) => fromMs > afterMs)
+    if (behind !== undefined && prepend(behind, next, afterMs)) return behind.slots[firstBehind(behind.slots, afterMs)]!
+    const slot = next(afterMs)
+    if (slot === null) return null
+    stretches.push({ fromMs: afterMs, slots: [slot] })
+    stretches.sort((a, b) => b.fromMs - a.fromMs)
+    if (stretches.length > STRETCHES_MAX) stretches.pop()
+    return slot
   }
 
-  #knownOf(key: string, afterMs: number): Known {
-    let known = this.#known.get(key)
-    if (known === undefined) {
+  #stretchesOf(key: string): Known[] {
+    let stretches = this.#known.get(key)
+    if (stretches === undefined) {
       if (this.#known.size >= SCHEDULES_MAX) this.#known.clear()
-      known = { fromMs: afterMs, slots: [] }
-      this.#known.set(key, known)
+      this.#known.set(key, (stretches = []))
     }
-    if (known.slots.length > SLOTS_MAX) {
-      const dropped = known.slots.splice(0, SLOTS_MAX / 2)
-      known.fromMs = dropped.at(-1)!
-    }
-    return known
+    return stretches
   }
+}
+
+/** The first slot of a stretch behind an instant, which may be some steps further; undefined where it is too far. */
+const extended = (known: Known, next: (ms: number) => number | null, afterMs: number): number | null | undefined => {
+  const { slots } = known
+  for (let steps = 0; steps < STEPS_MAX; steps++) {
+    const last = slots.at(-1) ?? known.fromMs
+    if (slots.length > 0 && last > afterMs) return slots[firstBehind(slots, afterMs)]!
+    const further = next(last)
+    if (further === null) return null
+    slots.push(further)
+    if (slots.length > SLOTS_MAX) known.fromMs = slots.splice(0, SLOTS_MAX / 2).at(-1)!
+  }
+  return undefined
 }
 
 /** Adds what comes before the known ones; false where that is too much. */

@@ -28,7 +28,7 @@ test('a gateway with a certificate of its own authority serves who trusts it, an
   const listen = ['--listen', '127.0.0.1:0', '--tls-cert', cert, '--tls-key', key]
   await using gateway = new Program('gateway', ['serve', '--data', data, ...listen])
   const [url] = await gateway.says(/wss:\/\/127\.0\.0\.1:\d+/)
-  await outputOf('gateway', ['tenant', 'add', 'acme', '--data', data])
+  await outputOf('gateway', ['tenant', 'add', 'acme', '--no-plan', '--data', data])
   const token = await outputOf('gateway', ['enrol', '--tenant', 'acme', '--data', data])
   const content = new Dice(80).bytes(16 * MIB)
   await using machine = await ModelMachine.start({

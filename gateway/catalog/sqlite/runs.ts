@@ -12,7 +12,7 @@ import type { Sql, SqlValue } from './sql.ts'
 
 const MACHINES = `SELECT tenant.uuid AS tenant, machine.name, machine.member_of AS "group", machine.agent,
   agent.revoked_ms IS NOT NULL AS revoked, machine.created_ms AS createdMs,
-  (SELECT point.time_ms FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointMs,
+  (SELECT min(point.time_ms, point.committed_ms) FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointMs,
   job.id AS job, job.agent AS jobAgent, exclusion.since_ms AS excludedMs, exclusion.until_ms AS untilMs,
   pace.plan, pace.timing, pace.since_ms AS sinceMs, pace.planned_ms AS plannedMs, run.due_ms AS lastDueMs, run.ended_ms AS lastEndedMs
   FROM machine JOIN tenant ON tenant.id = machine.tenant JOIN agent ON agent.id = machine.agent

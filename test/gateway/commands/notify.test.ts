@@ -39,7 +39,7 @@ test(
       return stdout
     }
     const of = ['--tenant', 'acme']
-    await run('tenant', 'add', 'acme')
+    await run('tenant', 'add', 'acme', '--no-plan')
     const server = ['--smtp', `127.0.0.1:${mail.port}`, '--user', 'varve', '--authority', temp.join('authority')]
     const people = ['--from', 'varve@example.org', '--to', 'ann@example.org', '--to', 'bob@example.org']
     const secret = ['--secret-file', temp.join('secret')]
@@ -115,7 +115,7 @@ test('what is wrong is said before anything is changed', async () => {
   await using temp = await tempFolder()
   const data = temp.join('data')
   await mkdir(data)
-  await runHere('varve-gateway', ['tenant', 'add', 'acme', '--data', data])
+  await runHere('varve-gateway', ['tenant', 'add', 'acme', '--no-plan', '--data', data])
   const wrong = async (...args: string[]) => {
     const { code, stderr } = await runHere('varve-gateway', [...args, '--tenant', 'acme', '--data', data])
     return `${code} ${stderr}`

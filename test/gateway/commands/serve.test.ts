@@ -73,7 +73,7 @@ test('a signal ends it cleanly, its log is JSON lines, and a start after it find
   await using temp = await tempFolder()
   const at = ['--data', temp.join('data')]
   const first = await ServingGateway.start(at)
-  await runGateway(['tenant', 'add', 'acme', ...at])
+  await runGateway(['tenant', 'add', 'acme', '--no-plan', ...at])
   const { code, stdout, stderr } = await first.stop('SIGTERM')
   expect([code, stdout]).toEqual([EXIT.ok, `${first.url}\n`])
   const lines = stderr

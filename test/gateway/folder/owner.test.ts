@@ -82,7 +82,7 @@ test('a gateway that may not use what is in its folder names it', async () => {
     // the packages' own user is root, and what it runs here is not its own
     const asRoot = await Promise.all([
       runGateway(['verify', '--data', data]),
-      runGateway(['tenant', 'add', 'more', '--data', data]),
+      runGateway(['tenant', 'add', 'more', '--no-plan', '--data', data]),
       runGateway(['repair', '--rebuild', '--data', data]),
       runGateway(['serve', '--data', data, '--listen', '127.0.0.1:0']),
     ])

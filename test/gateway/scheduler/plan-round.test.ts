@@ -169,6 +169,27 @@ describe('targets', () => {
   })
 })
 
+describe('a clock that was ahead', () => {
+  const AHEAD = Date.parse('2027-11-05T12:00Z')
+
+  test('its points keep nobody from the next backup', () => {
+    const dated = machineOf({ ...done, pointMs: AHEAD })
+    expect(round(NOON, { machines: [dated], runs: [runOf()] }).starts).toHaveLength(1)
+    // a little ahead is a clock as clocks are
+    const close = machineOf({ ...done, pointMs: NOON + MINUTE_MS })
+    expect(ended(round(NOON, { machines: [close], runs: [runOf()] }))).toEqual(['fresh'])
+  })
+
+  test('nor do its runs and points put a target off', () => {
+    const target = planOf({ schedule: null, rpoMs: 4 * HOUR_MS })
+    const pace = { plan: 'nightly', timing: JSON.stringify({ rpoMs: 4 * HOUR_MS }), sinceMs: 1, plannedMs: 1 }
+    const dated = machineOf({ pace, pointMs: AHEAD, lastDueMs: AHEAD, lastEndedMs: AHEAD })
+    expect(round(NOON, { plans: [target], machines: [dated] }).runs).toHaveLength(1)
+    const failed = machineOf({ pace, pointMs: null, lastDueMs: AHEAD, lastEndedMs: AHEAD })
+    expect(round(NOON, { plans: [target], machines: [failed] }).runs).toHaveLength(1)
+  })
+})
+
 describe('due runs', () => {
   const due = (rest: Partial<World> & { plans?: readonly Plan[] } = {}, nowMs = NOON): Round =>
     round(nowMs, { machines: [machineOf(done)], runs: [runOf()], ...rest })
@@ -281,5 +302,22 @@ describe('limits and order', () => {
     const two = many(['any', 'vip'], (name) => ({ pace: { ...done.pace, plan: name === 'vip' ? 'vip' : 'nightly' } }))
     const runs = two.runs.map((run) => (run.machine === 'vip' ? { ...run, plan: 'vip' } : run))
     expect(started({ ...two, runs, plans, limits })).toEqual(['vip'])
+  })
+
+  test('beyond its share of the places a tenant gets what no other one can use', () => {
+    const greedy = many(
+      Array.from({ length: 9 }, (_, index) => `g${index}`),
+      (agent) => ({ agent, pointMs: at('01T01:00') }),
+    )
+    const calm = many(['c0', 'c1'], (agent) => ({ tenant: 'zeta', agent, pointMs: at('05T00:00') }))
+    const tenants = ['acme', 'zeta'].map((id) => ({ id, name: id, plans: [planOf()] }))
+    const machines = [...greedy.machines, ...calm.machines]
+    const runs = [...greedy.runs, ...calm.runs.map((run) => ({ ...run, tenant: 'zeta' }))]
+    const limits = { perHost: 2, perTenant: 6, perGateway: 6 }
+    const first = started({ tenants, machines, runs, limits })
+    expect([first.length, first.slice(3, 5).toSorted()]).toEqual([6, ['c0', 'c1']])
+    // what it has already counts: a place that becomes free is the other's
+    const held = machines.map((machine) => (/g[0-4]/u.test(machine.name) ? { ...machine, job: machine.name } : machine))
+    expect(started({ tenants, machines: held, runs, limits })).toMatchObject([expect.stringMatching(/^c/u)])
   })
 })
