@@ -19,6 +19,9 @@ export const MATCH_MAX = 100
 /** Longest match of a rule or a mute, as JSON, in characters: each event is held against all of them. */
 export const MATCH_CHARS_MAX = 4096
 
+/** Longest matches of all rules of one tenant together, and of all its mutes, as JSON, in characters. */
+export const MATCHES_CHARS_MAX = 32 * 1024
+
 /** Recipients of one target's mail. */
 export const RECIPIENTS_MAX = 20
 

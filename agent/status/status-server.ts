@@ -4,6 +4,7 @@ import { chmod, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { VarveError } from '../../protocol/errors.ts'
+import { isMeantForLoopback } from '../../protocol/host/meant-host.ts'
 import { formatFor, OPENMETRICS, plainOf } from '../../protocol/host/metrics-format.ts'
 import { SocketPath } from '../../protocol/host/socket-path.ts'
 import { agentMetrics } from './agent-metrics.ts'
@@ -15,6 +16,9 @@ export const STATUS_SOCKET = 'agent.sock'
 const REQUEST_TIMEOUT_MS = 5000
 const CONNECTIONS_MAX = 16
 
+/** How long a client may neither send nor take anything, in milliseconds. */
+const IDLE_TIMEOUT_MS = 30_000
+
 type Answer = (request: IncomingMessage) => Promise<{ readonly type: string; readonly body: string }>
 
 const end = (response: ServerResponse, status: number, type: string, body: string): void => {
@@ -25,7 +29,10 @@ const end = (response: ServerResponse, status: number, type: string, body: strin
 const serverOf = (paths: Readonly<Record<string, Answer>>): Server => {
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS })
   server.maxConnections = CONNECTIONS_MAX
+  server.timeout = IDLE_TIMEOUT_MS
   server.on('request', (request, response) => {
+    if (!isMeantForLoopback(request.headers.host))
+      return end(response, 421, 'text/plain', 'ask for it by its address, or as localhost\n')
     const path = request.url?.split('?', 1)[0] ?? ''
     const answer = request.method === 'GET' && Object.hasOwn(paths, path) ? paths[path] : undefined
     if (answer === undefined) return end(response, 404, 'text/plain', 'there is no such path here\n')

@@ -107,7 +107,8 @@ export class Metrics implements Disposable {
     this.#instruments.set(figures, { sessions: sessions.count, room, online: (agent) => sessions.online(agent) })
     const ended = await this.#instruments.registry.metrics()
     const machines = figures === null ? '' : await machineLines(machinesOf(figures, watched()))
-    return ended.replace(END, `${machines}${END}`)
+    // by its place: a text that is put in by `replace` could have a meaning there
+    return `${ended.slice(0, ended.length - END.length)}${machines}${END}`
   }
 
   /** Null where the catalog does not answer in time. */

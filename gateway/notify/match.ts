@@ -48,18 +48,44 @@ interface Rules {
   readonly mutes: readonly Mute[]
 }
 
+/** What one event means to all targets: the rules that match it, and the end of its last mute, null for none. */
+interface Meaning {
+  readonly rules: readonly Rule[]
+  readonly mutedMs: number | null
+}
+
+/** Meanings that were found in one round, at one instant: twenty targets ask for the same. */
+export type Meanings = Map<string, Meaning>
+
+const meaningOf = ({ rules, mutes }: Rules, event: Matched, nowMs: number, known: Meanings): Meaning => {
+  const key = `${event.kind} ${event.severity} ${event.machine ?? ''} ${event.group ?? ''}`
+  const found = known.get(key)
+  if (found !== undefined) return found
+  const ends = mutes.filter((mute) => mute.untilMs > nowMs && matches(mute.match, event)).map(({ untilMs }) => untilMs)
+  const mutedMs = ends.length === 0 ? null : Math.max(...ends)
+  const meaning = { rules: rules.filter((rule) => matches(rule.match, event)), mutedMs }
+  known.set(key, meaning)
+  return meaning
+}
+
 /**
  * The way of an event to a target: by the rule that lets it through first, unless it is muted. Null where no rule names the
  * target for it.
  */
-export const routeOf = ({ rules, mutes }: Rules, target: string, event: Matched, nowMs: number): Route | null => {
-  const own = rules.filter((rule) => rule.targets.includes(target) && matches(rule.match, event))
+export const routeOf = (
+  all: Rules,
+  target: string,
+  event: Matched,
+  nowMs: number,
+  known: Meanings = new Map(),
+): Route | null => {
+  const { rules, mutedMs } = meaningOf(all, event, nowMs, known)
+  const own = rules.filter(({ targets }) => targets.includes(target))
   if (own.length === 0) return null
   const repeats = own.flatMap(({ repeatMs }) => (repeatMs === null ? [] : [repeatMs]))
   const repeatMs = repeats.length === 0 ? null : Math.min(...repeats)
-  const ends = mutes.filter((mute) => mute.untilMs > nowMs && matches(mute.match, event)).map(({ untilMs }) => untilMs)
   // what waits for the end of a mute is decided anew then, quiet hours included
-  if (ends.length > 0) return { atMs: Math.max(...ends), muted: true, repeatMs }
+  if (mutedMs !== null) return { atMs: mutedMs, muted: true, repeatMs }
   const atMs = Math.min(...own.map(({ quiet }) => (quiet === null ? nowMs : quietUntil(quiet, nowMs))))
   return { atMs, muted: false, repeatMs }
 }

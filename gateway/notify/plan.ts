@@ -2,7 +2,7 @@
 import type { MessageItem } from '../../protocol/notify.ts'
 import type { EventRow } from '../catalog/events.ts'
 import type { NewNotice, NoticeItem, NoticeScope, ScopeChange, TargetRow } from '../catalog/notices.ts'
-import { routeOf, worse, type Matched } from './match.ts'
+import { routeOf, worse, type Matched, type Meanings } from './match.ts'
 import { noticeMessage } from './messages.ts'
 
 /** Items of one target at most: further ones are told as a number. */
@@ -63,6 +63,7 @@ class Planner {
   readonly #counts: Record<string, number>
   readonly #held = new Map<string, number>()
   readonly #notices: NewNotice[] = []
+  readonly #meanings: Meanings = new Map()
 
   constructor(round: Round) {
     this.#round = round
@@ -117,7 +118,7 @@ class Planner {
     }
     if (event.active === false) return
     const item = itemOf(target.name, key, event, nowMs)
-    const route = routeOf(scope, target.name, item, nowMs)
+    const route = routeOf(scope, target.name, item, nowMs, this.#meanings)
     // what happens once while it is muted is not told afterwards
     if (route === null || (route.muted && event.active === null)) return
     const count = this.#counts[target.name] ?? 0
@@ -140,7 +141,7 @@ class Planner {
     const said: Said[] = []
     for (const item of this.#items.values()) {
       if (item.target !== target.name || item.dueMs === null || item.dueMs > nowMs) continue
-      const route = routeOf(scope, target.name, matched(item), nowMs)
+      const route = routeOf(scope, target.name, matched(item), nowMs, this.#meanings)
       const state = route === null ? null : stateOf(item, route.repeatMs, nowMs)
       if (route === null || (state === null && item.active !== true) || (route.muted && item.active === null))
         this.#remove(item)

@@ -4,6 +4,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { VarveError } from '../../protocol/errors.ts'
+import { isMeantForLoopback } from '../../protocol/host/meant-host.ts'
 import { formatFor, OPENMETRICS, plainOf } from '../../protocol/host/metrics-format.ts'
 import type { Readiness } from '../metrics/health.ts'
 import type { Metrics } from '../metrics/metrics.ts'
@@ -12,6 +13,9 @@ import { listenError } from './listen-error.ts'
 /** How long a client of the own listener may take to send its request, in milliseconds, and how many may be connected. */
 const REQUEST_TIMEOUT_MS = 15_000
 const CONNECTIONS_MAX = 64
+
+/** How long a client of the own listener may neither send nor take anything, in milliseconds. */
+const IDLE_TIMEOUT_MS = 30_000
 
 /** Headers that a proxy adds: what comes from this host is not of this host then. */
 const PROXY_HEADERS = ['forwarded', 'via', 'x-forwarded-for', 'x-real-ip']
@@ -116,10 +120,17 @@ export class MonitoringServer implements AsyncDisposable {
   }
 
   /** CONFIG_INVALID where the address cannot be had. */
-  static async listen(monitoring: Monitoring, { host, port }: MetricsListen): Promise<MonitoringServer> {
+  static async listen(
+    monitoring: Monitoring,
+    { host, port }: MetricsListen,
+    idleMs = IDLE_TIMEOUT_MS,
+  ): Promise<MonitoringServer> {
     const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS })
     server.maxConnections = CONNECTIONS_MAX
+    server.timeout = idleMs
     server.on('request', (request, response) => {
+      if (!isMeantForLoopback(request.headers.host))
+        return json(response, 421, { code: 'NOT_FOUND', message: 'ask for it by its address, or as localhost' })
       const route = `${request.method} ${request.url?.split('?', 1)[0] ?? ''}`
       monitoring.answerLocal(route, request, response).then(
         (found) => (found ? null : json(response, 404, { code: 'NOT_FOUND', message: 'there is no such path here' })),

@@ -1,6 +1,6 @@
 // Targets, rules and mutes of notifications, and the round that turns events into messages.
 import type { Mute, Rule, TargetSettings } from '../../../protocol/notify.ts'
-import { MUTES_MAX, RULES_MAX, TARGETS_MAX } from '../../../protocol/notify.ts'
+import { MATCHES_CHARS_MAX, MUTES_MAX, RULES_MAX, TARGETS_MAX } from '../../../protocol/notify.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import {
   ITEMS_ROUND_MAX,
@@ -27,6 +27,14 @@ const no = (what: string, name: string, list: string): VarveError =>
 const checkRoom = (sql: Sql, table: string, tenant: number, max: number, what: string): void => {
   const { rows } = sql.get<{ rows: number }>(`SELECT count(*) AS rows FROM ${table} WHERE tenant = ?`, tenant)!
   if (rows >= max) throw new VarveError('LIMIT_REACHED', `there are ${max} ${what} already: remove one first`)
+}
+
+/** LIMIT_REACHED where the matches of all rules, or of all mutes, are more than each event can be held against. */
+const checkMatches = (matches: readonly Mute['match'][], what: string): void => {
+  const chars = matches.reduce((sum, match) => sum + JSON.stringify(match).length, 0)
+  if (chars <= MATCHES_CHARS_MAX) return
+  const most = `at most ${MATCHES_CHARS_MAX} are allowed: name groups or patterns, or remove some`
+  throw new VarveError('LIMIT_REACHED', `the matches of all ${what} would have ${chars} characters as JSON; ${most}`)
 }
 
 const TARGET = `SELECT name, settings, secret, secrets, origin, hourly, since_seq AS sinceSeq, held FROM notice_target`
@@ -213,6 +221,8 @@ export const noticeOperations = {
     const added = !rulesOf(sql, row(tenant)).some(({ name }) => name === rule.name)
     if (added) checkRoom(sql, 'notice_rule', row(tenant), RULES_MAX, 'rules')
     putRule(sql, row(tenant), rule)
+    const matches = rulesOf(sql, row(tenant)).map(({ match }) => match)
+    checkMatches(matches, 'rules')
     lookAgain(sql, row(tenant), nowMs)
     return { added }
   }),
@@ -228,6 +238,8 @@ export const noticeOperations = {
   'notices.mute': write((sql, { tenant, mute }) => {
     sql.run('DELETE FROM notice_mute WHERE tenant = ? AND until_ms <= ?', row(tenant), mute.sinceMs)
     checkRoom(sql, 'notice_mute', row(tenant), MUTES_MAX, 'mutes')
+    const others = mutesOf(sql, row(tenant), mute.sinceMs).map(({ match }) => match)
+    checkMatches([...others, mute.match], 'mutes')
     sql.run(
       'INSERT INTO notice_mute VALUES (?, ?, ?, ?, ?, ?, ?)',
       mute.id,

@@ -7,7 +7,7 @@ import { NOTICE_KEY_NAME } from '../../../gateway/notify/secrets.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { Receiver } from './servers.ts'
-import { MINUTE_MS, NoticeStand } from './stand.ts'
+import { MINUTE_MS, NOON_MS, NoticeStand } from './stand.ts'
 
 const HOOK = { kind: 'webhook', insecure: false, template: null, authority: null } as const
 
@@ -68,6 +68,26 @@ test('a match is bounded as a whole, whatever it is nested of', async () => {
     return desk.setRule(acme, { name: 'r', match, targets: ['mail'], quiet: null, repeatMs: null }, unaudited)
   }
   expect([await codeOf(set(20)), await codeOf(set(60))]).toEqual(['none', 'PARAMS_INVALID'])
+})
+
+test('all rules together, and all mutes, are bounded: each event is held against all of them', async () => {
+  await using stand = await NoticeStand.open()
+  const desk = await openDesk(stand)
+  await stand.addTarget('mail')
+  const acme: Scope = { tenant: stand.tenant, tenantName: 'acme' }
+  const match = { machines: Array.from({ length: 60 }, () => 'a'.repeat(60)) }
+  const set = (name: string, rest: object = { match }) =>
+    desk.setRule(acme, { name, match: {}, targets: ['mail'], quiet: null, repeatMs: null, ...rest }, unaudited)
+  for (let index = 0; index < 8; index++) await set(`r${index}`)
+  expect([await codeOf(set('more')), await codeOf(set('r0')), await codeOf(set('small', {}))]).toEqual([
+    'LIMIT_REACHED',
+    'none',
+    'none',
+  ])
+  for (let index = 0; index < 8; index++) await stand.mute(match, NOON_MS + MINUTE_MS)
+  expect(await codeOf(stand.mute(match, NOON_MS + MINUTE_MS))).toBe('LIMIT_REACHED')
+  stand.clock.advance(2 * MINUTE_MS)
+  expect(await codeOf(stand.mute(match, NOON_MS + 3 * MINUTE_MS))).toBe('none')
 })
 
 test('tests say what the server answered, so many in a minute', async () => {

@@ -48,6 +48,34 @@ test('a pattern fits as the expression that says the same', () => {
   )
 })
 
-test('a pattern of many stars costs no more than its length times the name’s', () => {
-  expect(fits(`${'*a'.repeat(31)}b`, 'a'.repeat(63))).toBe(false)
+test('a long pattern fits as the expression that says the same, also past what fits into bits', () => {
+  const letters = fc.string({ unit: fc.constantFrom('a', 'b', '\u{e9}'), minLength: 28, maxLength: 70 })
+  const units = fc.constantFrom('a', 'b', 'a', 'b', '*', '?', '?', '?')
+  fc.assert(
+    fc.property(letters, fc.array(units, { maxLength: 70 }), fc.nat(70), (name, noise, at) => {
+      const pattern = `${name.slice(0, at)}${noise.join('')}*${name.slice(at + 2).replaceAll('b', '?')}`
+      const source = pattern.replaceAll('*', '.*').replaceAll('?', '.')
+      expect(fits(pattern, name)).toBe(new RegExp(`^${source}$`).test(name))
+    }),
+    { numRuns: 2000 },
+  )
 })
+
+test.each([31, 32, 33, 62, 63, 64, 65])('names of %i characters are told apart by their last one', (length) => {
+  const name = 'x'.repeat(length)
+  const fitting = [name, `${name}*`, `*${name}`, '?'.repeat(length), `*${'?'.repeat(length)}*`]
+  expect(fitting.map((pattern) => fits(pattern, name))).toEqual(fitting.map(() => true))
+  const others = [`${name}?`, `${name.slice(1)}y`, name.slice(1), `*y`, `${name}x*`]
+  expect(others.map((pattern) => fits(pattern, name))).toEqual(others.map(() => false))
+})
+
+test.each([`${'*a'.repeat(31)}b`, `*${'a'.repeat(31)}b`])(
+  '"%s" costs little for a name that it nearly fits',
+  (pattern) => {
+    const name = 'a'.repeat(63)
+    const fromMs = performance.now()
+    for (let time = 0; time < 10_000; time++) if (fits(pattern, name)) throw new Error('it does not fit')
+    // some 10 ms; what tried the pattern at each place of the name took twenty times as long
+    expect(performance.now() - fromMs).toBeLessThan(150)
+  },
+)

@@ -1,7 +1,12 @@
 // The paths for monitoring: who may read what, on the port and on a listener of its own.
+import { once } from 'node:events'
 import { rename } from 'node:fs/promises'
+import { get, type IncomingMessage } from 'node:http'
+import { connect } from 'node:net'
 import { expect, test } from 'vitest'
 import { OPENMETRICS, PLAIN } from '../../../protocol/host/metrics-format.ts'
+import type { Readiness } from '../../../gateway/metrics/health.ts'
+import { Monitoring, MonitoringServer } from '../../../gateway/server/monitoring.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 
@@ -60,6 +65,22 @@ test('the own listener gives the metrics to everybody of this machine, and nothi
     expect((await fetch(metricsUrl + path, { method })).status).toBe(404)
   // the port itself stays without
   expect((await fetch(`${gateway.httpUrl}/metrics`)).status).toBe(404)
+})
+
+test('the own listener answers no page of a browser, and keeps no place for who does nothing', async () => {
+  const readiness = { look: async () => ({ ready: true, checks: {} }) } as unknown as Readiness
+  const monitoring = new Monitoring({ metrics: null, readiness, token: null })
+  await using server = await MonitoringServer.listen(monitoring, { host: '127.0.0.1', port: 0 }, 200)
+  const statusFor = async (host: string): Promise<number | undefined> => {
+    const asked = get(`${server.url}/readyz`, { headers: { host } })
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+    answer.resume()
+    return answer.statusCode
+  }
+  expect([await statusFor('evil.example'), await statusFor('localhost:1')]).toEqual([421, 200])
+  const idle = connect({ host: '127.0.0.1', port: Number(new URL(server.url).port) })
+  idle.on('error', () => {})
+  await once(idle, 'close')
 })
 
 test('a port that is taken is refused, and leaves nothing open', async () => {
