@@ -6,7 +6,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { brotliCompress, constants } from 'node:zlib'
-import { build, type Metafile } from 'esbuild'
+import { build, stop, type Metafile } from 'esbuild'
 
 const SOURCE = import.meta.dirname
 const ENTRY = fileURLToPath(new URL('main.tsx', import.meta.url))
@@ -109,6 +109,8 @@ export const buildConsole = async (options: ConsoleOptions = {}): Promise<string
     await utimes(stamp, startedS, startedS)
     await replace(made, folder)
   } finally {
+    // else its process stays until this one ends
+    await stop()
     await rm(made, { recursive: true, force: true })
   }
   return folder

@@ -51,12 +51,15 @@ const Settings = () => (
   </details>
 )
 
-const Header = () => {
+const Header = ({ onSkip }: { onSkip: () => void }) => {
   const person = link.person.value
   const shown = shownView()
   if (person === null) return null
   return (
     <header>
+      <button type="button" class="button skip" onClick={onSkip}>
+        {texts.skip}
+      </button>
       <a class="product" href={to('')}>
         {common.product}
       </a>
@@ -103,7 +106,7 @@ const Shown = ({ view }: { view: View }) => {
   const load = (): void => {
     error.value = null
     view.load().then(
-      (loaded) => (component.value = () => loaded),
+      (loaded) => (component.value = loaded),
       (thrown: unknown) => (error.value = asVarveError(thrown)),
     )
   }
@@ -133,14 +136,7 @@ export const App = () => {
   if (link.person.value === null) return <SignIn />
   return (
     <>
-      <a
-        class="skip"
-        href={to(route.value.view, route.value.path, route.value.query)}
-        onClick={() => main.current?.focus()}
-      >
-        {texts.skip}
-      </a>
-      <Header />
+      <Header onSkip={() => main.current?.focus()} />
       <Banner />
       <main ref={main} tabIndex={-1}>
         {view === null ? (
