@@ -32,7 +32,7 @@ import { NoticeDesk } from './notify/desk.ts'
 import { Notifier } from './notify/notifier.ts'
 import type { Certificate } from './server/certificate.ts'
 import { Console, CONSOLE_FOLDER } from './server/console.ts'
-import { HttpServer, type Listen } from './server/http.ts'
+import { HttpServer, type HttpParts, type Listen } from './server/http.ts'
 import { LocalServer } from './server/local.ts'
 import { Monitoring, MonitoringServer, type MetricsListen } from './server/monitoring.ts'
 import { Presence } from './service/presence.ts'
@@ -162,11 +162,8 @@ export class Gateway implements AsyncDisposable {
     const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(parts, folder)))
     const readiness = new Readiness({ datastore, lost, clock })
     const monitoring = new Monitoring({ metrics: observation.metrics, readiness, token: options.metricsToken ?? null })
-    const listening = async (listen: Listen): Promise<HttpServer> => {
-      const console = await Console.open({ folder: options.consoleFolder ?? CONSOLE_FOLDER, log })
-      return await HttpServer.listen({ session: parts, monitoring, console }, listen)
-    }
-    const port = options.listen === null ? null : resources.use(await listening(options.listen))
+    const port = await openPort(options, { session: parts, monitoring })
+    if (port !== null) resources.use(port)
     const own = options.metricsListen ?? null
     const metrics = own === null ? null : resources.use(await MonitoringServer.listen(monitoring, own))
     resources.defer(watchRevocations({ catalog, sessions: registry, clock, log }))
@@ -216,6 +213,14 @@ const observed = ({ metricsToken, metricsListen, otlpEndpoint, clock, log }: Gat
   clock,
   log,
 })
+
+/** The port, with the console on it; null where the gateway has none. */
+const openPort = async (options: GatewayOptions, parts: Omit<HttpParts, 'console'>): Promise<HttpServer | null> => {
+  const { listen, consoleFolder, log } = options
+  if (listen === null) return null
+  const console = await Console.open({ folder: consoleFolder ?? CONSOLE_FOLDER, log })
+  return await HttpServer.listen({ ...parts, console }, listen)
+}
 
 interface Working {
   readonly datastore: Datastore

@@ -1,7 +1,7 @@
 // Which views there are, in the order of the navigation: each in a file of its own, loaded when somebody goes there.
 import type { ComponentType } from 'preact'
 import type { MethodName } from '../../../protocol/methods.ts'
-import { views as names } from '../texts/views.ts'
+import type { views as names } from '../texts/views.ts'
 
 export interface View {
   readonly name: keyof typeof names
