@@ -253,11 +253,40 @@ const covered = {
   reason: 'late by 2 h',
   sinceMs: 1,
   deadlineMs: 1,
+  targetMs: 2,
   lastPointMs: 1,
+  last: {
+    id: UUID,
+    timeMs: 1,
+    kind: 'full',
+    reason: 'first',
+    consistency: 'crash',
+    bytesRead: 1,
+    bytesSent: 1,
+    durationMs: 1,
+  },
   lastVerifiedMs: null,
   lastError: { code: 'X', message: 'x' },
   nextMs: 2,
   exclusion: null,
+}
+const days = {
+  days: 31,
+  untilDay: '2026-11-29',
+  zone: 'Europe/Berlin',
+  contains: 'db',
+  states: ['late'],
+  order: 'worst',
+}
+const dayCell = {
+  day: 1,
+  points: 1,
+  failed: 0,
+  skipped: 2,
+  skipReason: 'window',
+  fullReason: 'size-changed',
+  damaged: 0,
+  verified: 1,
 }
 const counts = { fresh: 1, unverified: 0, late: 0, failing: 0, never: 0, orphaned: 0, archived: 0, excluded: 0 }
 const told = { daysLeft: 5, bytesPerDay: 1.5, reason: null }
@@ -436,8 +465,17 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     down: [progress],
   },
   'coverage.list': {
-    params: { states: ['late'], ...machine, group: 'g', plan: 'nightly', ...page },
+    params: { states: ['late'], ...machine, group: 'g', plan: 'nightly', contains: 'db', order: 'worst', ...page },
     result: { machines: [covered], next: 'b' },
+  },
+  'coverage.days': {
+    params: { ...days, ...page, limit: 5 },
+    result: {
+      firstDay: '2026-10-30',
+      bounds: [1, 2],
+      machines: [{ machine: 'db1', state: 'late', cells: [dayCell] }],
+      next: 'b',
+    },
   },
   'coverage.summary': { params: {}, result: { counts, oldest: { machine: 'db1', timeMs: 1 }, quota, proof } },
   'coverage.tenants': { params: page, result: { tenants: [{ tenant: 'acme', counts, quota }], next: 'b' } },
@@ -651,8 +689,12 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
     `${of}.list after`,
     `${of}.list limit`,
   ]),
-  ...['coverage.list', 'coverage.tenants', 'events.list'].flatMap((name) => [`${name} after`, `${name} limit`]),
-  ...['states', 'machine', 'group', 'plan'].map((field) => `coverage.list ${field}`),
+  ...['coverage.list', 'coverage.days', 'coverage.tenants', 'events.list'].flatMap((name) => [
+    `${name} after`,
+    `${name} limit`,
+  ]),
+  ...['states', 'machine', 'group', 'plan', 'contains', 'order'].map((field) => `coverage.list ${field}`),
+  ...['untilDay', 'zone', 'contains', 'states', 'order'].map((field) => `coverage.days ${field}`),
   ...['events.list', 'events.watch'].flatMap((name) => [`${name} kinds`, `${name} machine`]),
   'points.lost after',
   'points.lost limit',
