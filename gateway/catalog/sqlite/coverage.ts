@@ -20,8 +20,9 @@ import type { Rowed } from './tenant-row.ts'
 /** Jobs that say how backups go: one that a person cancelled says nothing. */
 const TELLING = "(job.state = 'committed' OR (job.state = 'failed' AND job.error ->> 'code' <> 'CANCELLED'))"
 
-/** Runs of backups whose last start failed, and that did not succeed since. */
-const FAILED_RUN = "kind = 'backup' AND error IS NOT NULL AND state IN ('due', 'running', 'failed')"
+/** Runs of backups whose last start failed, and that did not succeed since; nor here what a person cancelled. */
+const FAILED_RUN = `kind = 'backup' AND error IS NOT NULL AND state IN ('due', 'running', 'failed')
+  AND error ->> 'code' <> 'CANCELLED'`
 
 const FACTS = `SELECT machine.name, machine.member_of AS "group", machine.agent, agent.host, agent.revoked_ms AS revokedMs,
   coalesce(agent.seen_ms, agent.enrolled_ms) AS seenMs, absent.since_ms AS goneMs, machine.created_ms AS createdMs,
