@@ -71,7 +71,7 @@ export const covered = v.object({
   sinceMs: v.nullable(timeMs),
   /** When its newest point has to be there at the latest to be fresh; null where nothing is expected. */
   deadlineMs: v.nullable(timeMs),
-  /** How old the newest point may be, in milliseconds: by the target, or by what the schedule gives; null where nothing is expected. */
+  /** How old the newest point may be, in milliseconds, by target or schedule; null where nothing is expected. */
   targetMs: v.nullable(count),
   lastPointMs: v.nullable(timeMs),
   /** The newest point; null for none. */

@@ -134,7 +134,7 @@ export class MachineStates {
     return { rows: rows.slice(0, limit), more: rows.length > limit }
   }
 
-  /** Rows of a list that begin behind a place, one more than a page: of a machine or a group, whose machines are all looked at. */
+  /** Rows of a list behind a place, one more than a page: of a machine or a group, whose machines are all looked at. */
   async #gathered(asked: StatesAsked, behind: (key: WorstKey) => boolean): Promise<Placed[]> {
     const { tenant, machine, group, order, contains, limit } = asked
     const found: Placed[] = []

@@ -111,8 +111,8 @@ export class Rolls {
   }
 
   /**
-   * The roll of a tenant: what was told, planned or excluded until now is in it, what passing time alone changes with a delay of at
-   * most ROLL_HARD_MS.
+   * The roll of a tenant: what was told, planned or excluded until now is in it, what passing time alone changes with a delay of
+   * at most ROLL_HARD_MS.
    */
   async of(tenant: string): Promise<Roll> {
     const mark = await this.#looks.mark(tenant)

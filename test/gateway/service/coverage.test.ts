@@ -107,7 +107,10 @@ test('days of machines: what was on each, by the clock of a zone', async () => {
   const { catalog } = test.services.datastore
   const nowMs = test.clock.now()
   const find = (name: string) => catalog.machines.get({ tenant: test.acme.id, name })
-  const lost = await addPoint(catalog, test.acme, await find('m1'), { timeMs: nowMs - 24 * HOUR_MS, nowMs })
+  const lost = await addPoint(catalog, test.acme, await find('m1'), {
+    timeMs: nowMs - 24 * HOUR_MS,
+    nowMs: nowMs - 24 * HOUR_MS,
+  })
   await catalog.points.verified({ tenant: test.acme.id, points: [lost], nowMs })
   for (const [name, code] of [
     ['m2', 'QMP_FAILED'],
@@ -127,7 +130,7 @@ test('days of machines: what was on each, by the clock of a zone', async () => {
     if (after === null) break
   }
   expect(all.map(({ machine, state }) => `${machine} ${state}`)).toEqual([
-    'm1 fresh',
+    'm1 late',
     'm2 failing',
     'm3 fresh',
     'm4 never',
