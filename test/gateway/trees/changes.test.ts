@@ -1,5 +1,4 @@
 // The comparison of two trees against one of bytes: cells of any size, disks of two sizes, damage, pages, and the nodes it reads.
-// are read.
 import { expect, test } from 'vitest'
 import * as fc from 'fast-check'
 import { changedIn, CHANGES_NODES_MAX, type Changed, type ChangesRequest } from '../../../gateway/trees/changes.ts'
