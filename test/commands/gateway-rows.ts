@@ -349,6 +349,18 @@ export const GATEWAY_ROWS: Rows = {
   'job watch': [OF, ['3f2a', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...OF, '--json']],
   'job cancel': [OF, ['3f2a', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...OF, '--json']],
   'point show': [OF, ['3f2', ...OF], ['ffffffff', ...OF], ['@point'], ['ffffffff', ...OF, '--json']],
+  diff: [
+    OF,
+    ['3f2', UNKNOWN_ID, ...OF],
+    ['none', ...OF],
+    ['none', 'ffffffff', ...OF],
+    ['ffffffff', '@point', ...OF],
+    ['none', '@point', ...OF, '--disk', 'vdz'],
+    ['none', '@point', ...OF, '--granularity', '3K'],
+    ['none', '@point', ...OF, '--from-disk', 'vda'],
+    ['none', '@point', ...NOBODY],
+    ['none', 'ffffffff', ...OF, '--json'],
+  ],
   'point lost': [OF, ['3f2', ...OF], ['ffffffff', ...OF], ['@point', ...NOBODY], ['ffffffff', ...OF, '--json']],
   points: [
     [],
