@@ -31,7 +31,8 @@ import type { JobLimits } from './catalog/jobs.ts'
 import { NoticeDesk } from './notify/desk.ts'
 import { Notifier } from './notify/notifier.ts'
 import type { Certificate } from './server/certificate.ts'
-import { HttpServer, type Listen } from './server/http.ts'
+import { Console, CONSOLE_FOLDER } from './server/console.ts'
+import { HttpServer, type HttpParts, type Listen } from './server/http.ts'
 import { LocalServer } from './server/local.ts'
 import { Monitoring, MonitoringServer, type MetricsListen } from './server/monitoring.ts'
 import { Presence } from './service/presence.ts'
@@ -58,6 +59,8 @@ export interface GatewayOptions {
   readonly metricsListen?: MetricsListen | null
   /** Lets tenants' notifications go to addresses of this host and of private networks; off by default. */
   readonly notifyPrivate?: boolean
+  /** Where the built console is; null for the program's own. */
+  readonly consoleFolder?: string | null
   /** Opens even when signing keys are lost; tokens they signed become invalid. */
   readonly acceptLostKeys?: boolean
   /** It works by itself: starts what plans say, watches, tells. Off by default: for `serve` alone. */
@@ -159,8 +162,8 @@ export class Gateway implements AsyncDisposable {
     const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(parts, folder)))
     const readiness = new Readiness({ datastore, lost, clock })
     const monitoring = new Monitoring({ metrics: observation.metrics, readiness, token: options.metricsToken ?? null })
-    const http = { session: parts, monitoring }
-    const port = options.listen === null ? null : resources.use(await HttpServer.listen(http, options.listen))
+    const port = await openPort(options, { session: parts, monitoring })
+    if (port !== null) resources.use(port)
     const own = options.metricsListen ?? null
     const metrics = own === null ? null : resources.use(await MonitoringServer.listen(monitoring, own))
     resources.defer(watchRevocations({ catalog, sessions: registry, clock, log }))
@@ -210,6 +213,14 @@ const observed = ({ metricsToken, metricsListen, otlpEndpoint, clock, log }: Gat
   clock,
   log,
 })
+
+/** The port, with the console on it; null where the gateway has none. */
+const openPort = async (options: GatewayOptions, parts: Omit<HttpParts, 'console'>): Promise<HttpServer | null> => {
+  const { listen, consoleFolder, log } = options
+  if (listen === null) return null
+  const console = await Console.open({ folder: consoleFolder ?? CONSOLE_FOLDER, log })
+  return await HttpServer.listen({ ...parts, console }, listen)
+}
 
 interface Working {
   readonly datastore: Datastore

@@ -57,6 +57,9 @@ export const DEADLINE_MAX_MS = 24 * 60 * 60 * 1000
 /** Longest bearer token, in characters. */
 export const TOKEN_CHARS_MAX = 8192
 
+/** Longest one-time code of a link that signs in, in characters. */
+export const LOGIN_CODE_CHARS_MAX = 64
+
 /** Longest life of a person's or program's token, in milliseconds: 90 days. */
 export const TOKEN_LIFE_MAX_MS = 90 * 24 * 60 * 60 * 1000
 

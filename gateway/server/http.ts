@@ -1,4 +1,4 @@
-// The one port: health and metrics, public keys, enrolment, and the upgrade to the WebSocket.
+// The one port: the console, health and metrics, public keys, enrolment, and the upgrade to the WebSocket.
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
@@ -8,6 +8,7 @@ import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
 import { misfit } from '../../protocol/misfit.ts'
 import { HOST_CHARS_MAX } from '../auth/tokens.ts'
 import type { Certificate } from './certificate.ts'
+import type { Console } from './console.ts'
 import { outward } from '../service/outward.ts'
 import type { SessionParts } from '../session/connection.ts'
 import { listenError } from './listen-error.ts'
@@ -74,6 +75,7 @@ const readBody = async (request: IncomingMessage): Promise<unknown> => {
 export interface HttpParts {
   readonly session: SessionParts
   readonly monitoring: Monitoring
+  readonly console: Console
 }
 
 /** A listening gateway port. */
@@ -82,6 +84,7 @@ export class HttpServer implements AsyncDisposable {
   readonly #sockets: Sockets
   readonly #parts: SessionParts
   readonly #monitoring: Monitoring
+  readonly #console: Console
   /** Every connection, also those that have sent nothing yet. */
   readonly #open = new Set<Socket>()
   readonly url: string
@@ -93,6 +96,7 @@ export class HttpServer implements AsyncDisposable {
     this.#sockets = sockets
     this.#parts = parts.session
     this.#monitoring = parts.monitoring
+    this.#console = parts.console
     this.url = url
     server.on('connection', (socket: Socket) => {
       this.#open.add(socket)
@@ -150,7 +154,10 @@ export class HttpServer implements AsyncDisposable {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      const route = `${request.method} ${pathOf(request)}`
+      const { method = '' } = request
+      const pathname = pathOf(request)
+      const route = `${method} ${pathname}`
+      if (await this.#console.answer(method, pathname, request, response)) return
       if (await this.#monitoring.answer(route, request, response)) return
       if (route === 'GET /.well-known/jwks.json') return json(response, 200, this.#parts.admission.jwks())
       if (route === 'POST /enrol') return json(response, 200, await this.#enrol(request))

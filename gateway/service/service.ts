@@ -68,7 +68,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...pointActions({ datastore, events, byHand, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({ maintenance, audit, folder, clock, forecasts, catalog, byHand }),
-    ...coverageActions({ catalog, states, forecasts }),
+    ...coverageActions({ catalog, states, forecasts, clock }),
     ...eventActions({ catalog, events, clock }),
   }
   return {

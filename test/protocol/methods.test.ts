@@ -37,7 +37,7 @@ test('only own names of the table are methods', () => {
 test('an agent and the platform may neither delete nor change what is not theirs', () => {
   expect(
     allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit|notify|runs)\b/u.test(name)),
-  ).toEqual(['store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
+  ).toEqual(['store.growth', 'store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
   const changing = allowed('agent').filter(
     (name) =>
       !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
@@ -253,11 +253,40 @@ const covered = {
   reason: 'late by 2 h',
   sinceMs: 1,
   deadlineMs: 1,
+  targetMs: 2,
   lastPointMs: 1,
+  last: {
+    id: UUID,
+    timeMs: 1,
+    kind: 'full',
+    reason: 'first',
+    consistency: 'crash',
+    bytesRead: 1,
+    bytesSent: 1,
+    durationMs: 1,
+  },
   lastVerifiedMs: null,
   lastError: { code: 'X', message: 'x' },
   nextMs: 2,
   exclusion: null,
+}
+const days = {
+  days: 31,
+  untilDay: '2026-11-29',
+  zone: 'Europe/Berlin',
+  contains: 'db',
+  states: ['late'],
+  order: 'worst',
+}
+const dayCell = {
+  day: 1,
+  points: 1,
+  failed: 0,
+  skipped: 2,
+  skipReason: 'window',
+  fullReason: 'size-changed',
+  damaged: 0,
+  verified: 1,
 }
 const counts = { fresh: 1, unverified: 0, late: 0, failing: 0, never: 0, orphaned: 0, archived: 0, excluded: 0 }
 const told = { daysLeft: 5, bytesPerDay: 1.5, reason: null }
@@ -371,6 +400,27 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'points.lost': { params: { point: UUID, ...page }, result: { lost: [lost], lostCount: 1, next: 'b' } },
+  'points.changes': {
+    params: {
+      from: UUID,
+      to: UUID,
+      disk: 'vda',
+      fromDisk: 'vdb',
+      offset: 65_536,
+      bytes: 1,
+      limit: 2,
+      granularity: 131_072,
+    },
+    result: {
+      size: 262_144,
+      fromSize: 131_072,
+      granularity: 131_072,
+      covered: { offset: 0, bytes: 262_144 },
+      ranges: [{ offset: 0, bytes: 131_072, kind: 'zero' }],
+      changedBytes: 131_072,
+      next: 131_072,
+    },
+  },
   'plans.list': { params: page, result: { plans: [plan], next: 'b' } },
   'plans.get': { params: { plan: 'gold' }, result: { plan } },
   'plans.apply': {
@@ -489,8 +539,17 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     down: [progress],
   },
   'coverage.list': {
-    params: { states: ['late'], ...machine, group: 'g', plan: 'nightly', ...page },
+    params: { states: ['late'], ...machine, group: 'g', plan: 'nightly', contains: 'db', order: 'worst', ...page },
     result: { machines: [covered], next: 'b' },
+  },
+  'coverage.days': {
+    params: { ...days, ...page, limit: 5 },
+    result: {
+      firstDay: '2026-10-30',
+      bounds: [1, 2],
+      machines: [{ machine: 'db1', state: 'late', cells: [dayCell] }],
+      next: 'b',
+    },
   },
   'coverage.summary': { params: {}, result: { counts, oldest: { machine: 'db1', timeMs: 1 }, quota, proof } },
   'coverage.tenants': { params: page, result: { tenants: [{ tenant: 'acme', counts, quota }], next: 'b' } },
@@ -705,11 +764,16 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
     `${of}.list after`,
     `${of}.list limit`,
   ]),
-  ...['coverage.list', 'coverage.tenants', 'events.list'].flatMap((name) => [`${name} after`, `${name} limit`]),
-  ...['states', 'machine', 'group', 'plan'].map((field) => `coverage.list ${field}`),
+  ...['coverage.list', 'coverage.days', 'coverage.tenants', 'events.list'].flatMap((name) => [
+    `${name} after`,
+    `${name} limit`,
+  ]),
+  ...['states', 'machine', 'group', 'plan', 'contains', 'order'].map((field) => `coverage.list ${field}`),
+  ...['untilDay', 'zone', 'contains', 'states', 'order'].map((field) => `coverage.days ${field}`),
   ...['events.list', 'events.watch'].flatMap((name) => [`${name} kinds`, `${name} machine`]),
   'points.lost after',
   'points.lost limit',
+  ...['fromDisk', 'offset', 'bytes', 'limit', 'granularity'].map((field) => `points.changes ${field}`),
   'machines.list machine',
   'tenants.list tenant',
   'tokens.list tenant',

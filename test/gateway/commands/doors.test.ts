@@ -56,6 +56,7 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['jobs.watch', 'owner', () => ['job', 'watch', '3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214']],
   ['points.list', 'owner', () => ['points']],
   ['points.get', 'owner', ({ point }) => ['point', 'show', point]],
+  ['points.changes', 'owner', ({ point }) => ['diff', 'none', point]],
   ['points.lost', 'owner', ({ point }) => ['point', 'lost', point]],
   ['points.hold', 'owner', ({ point }) => ['hold', point]],
   ['points.lock', 'owner', ({ point }) => ['hold', point, '--until', '2999-01-01']],
