@@ -44,7 +44,7 @@ const sentence = (plan: string, { points, machines, newestMs }: Lost, isAll: boo
   return `plan ${plan}: the next prune removes ${counted} of ${of} that stayed before, the newest of ${newest} UTC`
 }
 
-/** One sentence for each plan whose machines lose points by it; every point is counted under the plan that covers it afterwards. */
+/** One sentence for each plan whose machines lose points by it; a point is counted under the plan that covers it then. */
 export const shorter = async (asked: Asked): Promise<string[]> => {
   const { catalog, tenant, before, after, nowMs } = asked
   const [planBefore, planAfter] = [coveringOf(before), coveringOf(after)]
