@@ -89,6 +89,24 @@ export const sumsOf = (ranges: readonly ChangedRange[], part: Part): Readonly<Re
   return sums
 }
 
+/** Ranges that differ with what is known to be lost beside or in them, ascending and disjoint, as those are. */
+export const withLost = (ranges: readonly ChangedRange[], lost: readonly ChangedRange[]): ChangedRange[] => {
+  if (lost.length === 0) return [...ranges]
+  const around = ranges.flatMap((range): ChangedRange[] => {
+    const parts: ChangedRange[] = []
+    const end = range.offset + range.bytes
+    let offset = range.offset
+    for (const { offset: from, bytes } of lost) {
+      const to = from + bytes
+      if (to <= offset || from >= end) continue
+      if (from > offset) parts.push({ offset, bytes: from - offset, kind: range.kind })
+      offset = Math.min(end, to)
+    }
+    return offset < end ? [...parts, { offset, bytes: end - offset, kind: range.kind }] : parts
+  })
+  return [...around, ...lost].toSorted((a, b) => a.offset - b.offset)
+}
+
 /** The part of the disk that a cell is. */
 export const cellPart = (grid: Grid, cell: number): Part => {
   const offset = grid.offset + cell * grid.granularity

@@ -34,7 +34,8 @@ const median = (values: readonly number[]): number => {
   return sorted[Math.floor(sorted.length / 2)] ?? 0
 }
 
-const share = (value: number, most: number): number => (most <= 0 ? 0 : Math.log1p(Math.max(0, value)) / Math.log1p(most))
+const share = (value: number, most: number): number =>
+  most <= 0 ? 0 : Math.log1p(Math.max(0, value)) / Math.log1p(most)
 
 /** The layers of points that are given newest first. */
 export const strataOf = (points: readonly LayerPoint[]): Layer[] => {

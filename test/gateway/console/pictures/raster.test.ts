@@ -14,6 +14,7 @@ import {
   nextChanged,
   partOf,
   sumsOf,
+  withLost,
   type Part,
 } from '../../../../gateway/console/pictures/raster.ts'
 import type { ChangedRange } from '../../../../protocol/changes.ts'
@@ -54,6 +55,15 @@ test('a cell shows the worst of what is in it, and is what the ranges say', () =
   expect(sumsOf(ranges, grid)).toEqual({ data: CHUNK + 1, zero: 2, damaged: 1 })
   expect(cellPart(grid, 63)).toEqual({ offset: 8 * MIB - CHUNK, bytes: CHUNK })
   expect(cellPart(gridFor({ offset: 0, bytes: CHUNK + 1 }, 1000), 1)).toEqual({ offset: CHUNK, bytes: 1 })
+})
+
+test('what is lost is told once, whether it differs or not', () => {
+  const data = (offset: number, bytes: number): ChangedRange => ({ offset, bytes, kind: 'data' })
+  const lost = (offset: number, bytes: number): ChangedRange => ({ offset, bytes, kind: 'damaged' })
+  expect(
+    withLost([data(0, 10), data(20, 10), lost(40, 10)], [lost(5, 2), lost(25, 10), lost(40, 10), lost(60, 1)]),
+  ).toEqual([data(0, 5), lost(5, 2), data(7, 3), data(20, 5), lost(25, 10), lost(40, 10), lost(60, 1)])
+  expect(withLost([data(0, 1)], [])).toEqual([data(0, 1)])
 })
 
 test('keys move within the raster, and to the next change around its end', () => {
