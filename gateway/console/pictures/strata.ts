@@ -13,6 +13,9 @@ const FAR = 34
 const GAP_TIMES = 2.5
 const GAP_INTERVALS_MIN = 3
 
+/** Shorter ones are none, in milliseconds, whatever is usual: somebody made several points in a row. */
+const GAP_MIN_MS = 60 * 60 * 1000
+
 export interface LayerPoint {
   readonly id: string
   readonly timeMs: number
@@ -49,7 +52,7 @@ export const strataOf = (points: readonly LayerPoint[]): Layer[] => {
       id,
       height: Math.round(THIN + (THICK - THIN) * share(bytesSent, most)),
       above: interval === null ? 0 : Math.round(NEAR + (FAR - NEAR) * share(interval, longest)),
-      gapMs: interval !== null && usual > 0 && interval > GAP_TIMES * usual ? interval : null,
+      gapMs: interval !== null && interval >= GAP_MIN_MS && interval > GAP_TIMES * usual ? interval : null,
     }
   })
 }

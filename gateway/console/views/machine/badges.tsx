@@ -7,7 +7,8 @@ import { Mark, type Tone } from '../../parts/basics.tsx'
 import { machine as texts } from '../../texts/machine.ts'
 
 export interface Badge {
-  readonly tone: Tone
+  /** Null for what is neither good nor bad. */
+  readonly tone: Tone | null
   readonly text: string
 }
 
@@ -21,7 +22,7 @@ export const badgesOf = (point: Point, keptBy: readonly KeepReason[] | null, now
     point.lostBytes > 0 ? { tone: 'bad', text: badges.damaged } : null,
     point.future ? { tone: 'warn', text: badges.future } : null,
     point.leftOut.length > 0 ? { tone: 'warn', text: badges.leftOut(point.leftOut.length) } : null,
-    point.kind === 'full' ? { tone: 'busy', text: badges.full } : null,
+    point.kind === 'full' ? { tone: null, text: badges.full } : null,
     point.lostBytes === 0 && point.verifiedMs !== null ? { tone: 'good', text: badges.verified } : null,
     point.held ? { tone: 'good', text: badges.held } : null,
     isLocked(point, now) ? { tone: 'good', text: badges.locked } : null,
@@ -31,8 +32,14 @@ export const badgesOf = (point: Point, keptBy: readonly KeepReason[] | null, now
 }
 
 export const Badges = ({ point, keptBy }: { point: Point; keptBy: readonly KeepReason[] | null }): ComponentChildren =>
-  badgesOf(point, keptBy, nowMs.value).map(({ tone, text }) => (
-    <Mark key={text} tone={tone}>
-      {text}
-    </Mark>
-  ))
+  badgesOf(point, keptBy, nowMs.value).map(({ tone, text }) =>
+    tone === null ? (
+      <span key={text} class="tag">
+        {text}
+      </span>
+    ) : (
+      <Mark key={text} tone={tone}>
+        {text}
+      </Mark>
+    ),
+  )

@@ -122,6 +122,10 @@ const Legend = () => (
   </ul>
 )
 
+/** Of the disk in the newest point that has it, in bytes. */
+const sizeOf = (points: readonly Point[], disk: string): number | null =>
+  points.flatMap(({ disks }) => disks.filter(({ name }) => name === disk))[0]?.size ?? null
+
 interface StrataProps {
   readonly points: Pages<Point>
   readonly chosen: string | null
@@ -164,6 +168,15 @@ export const Strata = ({ points, chosen, disk, keeps }: StrataProps) => {
           />
         ) : null}
         <Legend />
+      </div>
+      <div class="heads quiet" aria-hidden="true">
+        <span>{texts.strata.heads.time}</span>
+        <span class="ends">
+          <span>{texts.strata.heads.begin}</span>
+          <Bytes bytes={sizeOf(rows, shown)} />
+        </span>
+        <span />
+        <span class="sent">{texts.strata.heads.sent}</span>
       </div>
       <ol ref={list} class="strata" aria-label={texts.strata.list} onKeyDown={move}>
         {layers.map(({ id, height, above, gapMs }, index) => {

@@ -29,6 +29,8 @@ test('a gap is told where the interval is much longer than the usual one, and ne
     6 * HOUR_MS,
     null,
   ])
+  // minutes are no gap, even between points of one minute
+  expect(strataOf([0.9, 0.1, 0.1, 0.1, 0].map((hour) => at(hour, 1))).every(({ gapMs }) => gapMs === null)).toBe(true)
   expect(strataOf([at(100, 1), at(2, 1), at(1, 1)]).every(({ gapMs }) => gapMs === null)).toBe(true)
   expect(strataOf([])).toEqual([])
   // clocks were set: two points of one instant, and an older one that says to be newer

@@ -1,5 +1,6 @@
 // The views Machine and Change map in a real browser, with points that a real agent makes of a real QEMU.
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { addAgent, addMachine, addPoint } from '../../catalog.ts'
 import { RealMachine } from '../real-machine.ts'
 import { axeFindings, ConsoleStand, isTooWide, NARROW } from '../stand.ts'
 
@@ -97,6 +98,49 @@ test('the map shows what differs, by keys down to its chunks, and points as a fi
   await page.getByLabel('Compared with').selectOption('none')
   await page.getByText(/of 8.00 MiB hold something at/u).waitFor()
   expect(complaints).toEqual([])
+})
+
+test('hostile names are text, and what cannot be read is told as damage', async () => {
+  const { catalog } = stand.gateway
+  const tenant = await stand.gateway.addTenant('acme')
+  const host = '<b>host</b>\u202e<img src=x onerror=alert(1)>'
+  const odd = await addMachine(catalog, tenant, await addAgent(catalog, tenant, host), 'odd')
+  const disk = '<img src=x onerror=alert(1)>\u202e"\'&amp;'
+  // trees that are nowhere
+  for (const timeMs of [1000, 2000])
+    await addPoint(catalog, tenant, odd, {
+      timeMs,
+      size: 1 << 20,
+      names: [disk],
+      root: new Uint8Array(32).fill(timeMs / 1000),
+    })
+  const { page, complaints } = await stand.open('viewer', '#/machine/odd', { theme: 'dark' })
+  await page.getByText(host).waitFor()
+  await page.locator('.disks').getByText(disk).waitFor()
+  await page.locator('.layer svg.core path.damaged[d^="M"]').first().waitFor()
+  await page.getByRole('link', { name: 'Change map' }).click()
+  await page.getByText(/1.00 MiB of 1.00 MiB differ between/u).waitFor()
+  await page.getByText('Damaged, cannot be read 1.00 MiB').waitFor()
+  await page
+    .getByText('1.00 MiB at 0 B')
+    .or(page.getByText('64.0 KiB at 0 B: Damaged, cannot be read'))
+    .first()
+    .waitFor()
+  expect(await axeFindings(page)).toEqual([])
+  await shot(page, 'changes-damaged-dark')
+  expect(await page.locator('img, b').count()).toBe(0)
+  expect(complaints).toEqual([])
+})
+
+test('places that lead nowhere say so', async () => {
+  const { page } = await stand.open('viewer', '#/machine/nobody')
+  await page
+    .getByText(/there is no machine "nobody"/u)
+    .first()
+    .waitFor()
+  await page.goto(`${stand.gateway.httpUrl}/#/changes/db1?to=${'0'.repeat(8)}&offset=-5&bytes=x&disk=none`)
+  await page.getByText('The point of this link is gone').waitFor()
+  await page.getByRole('slider', { name: 'Raster of the disk' }).waitFor()
 })
 
 test('a narrow map, and one whose gateway is away and comes back', async () => {
