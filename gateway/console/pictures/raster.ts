@@ -56,6 +56,12 @@ export const gridOf = (part: Part, granularity: number, width: number): Grid => 
   return { ...part, granularity, columns, rows: Math.ceil(count / columns), count, pixels }
 }
 
+/** The kind of a cell; null where nothing changed. */
+export const kindOf = (cells: Uint8Array, cell: number): ChangeKind | null => {
+  const value = cells[cell] ?? 0
+  return value === 0 ? null : CHANGE_KINDS[value - 1]!
+}
+
 /** What a cell holds: 0 nothing that changed, else one more than the place of its kind in CHANGE_KINDS; the worst wins. */
 export const cellsOf = (grid: Grid, ranges: readonly ChangedRange[]): Uint8Array => {
   const cells = new Uint8Array(grid.count)
@@ -65,17 +71,12 @@ export const cellsOf = (grid: Grid, ranges: readonly ChangedRange[]): Uint8Array
     const first = Math.max(0, Math.floor((offset - grid.offset) / grid.granularity))
     const behind = Math.min(grid.count, Math.ceil((offset + bytes - grid.offset) / grid.granularity))
     for (let cell = first; cell < behind; cell += 1) {
-      const known = cells[cell]! === 0 ? 0 : worst[kinds[cells[cell]! - 1]!]
+      const before = kindOf(cells, cell)
+      const known = before === null ? 0 : worst[before]
       if (worst[kind] > known) cells[cell] = kinds.indexOf(kind) + 1
     }
   }
   return cells
-}
-
-/** The kind of a cell; null where nothing changed. */
-export const kindOf = (cells: Uint8Array, cell: number): ChangeKind | null => {
-  const value = cells[cell] ?? 0
-  return value === 0 ? null : CHANGE_KINDS[value - 1]!
 }
 
 /** Bytes of each kind that ranges say of a part. */
