@@ -163,6 +163,14 @@ const status = {
   disks: [{ name: 'vda', size: 1, format: 'raw' }],
   leftOut,
 }
+const agentLink = {
+  program: 'varve-agent/0.1.0',
+  sinceMs: 1,
+  lagMs: 3,
+  skewMs: -2,
+  machines: 1,
+  relay: { commands: ['query-*'], more: 1 },
+}
 const entry = {
   seq: 1,
   timeMs: 1,
@@ -313,9 +321,20 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'tenants.add': { params: { tenant: 'acme', chunkBytes: 65_536, firstPlan: true }, result: { tenant, plan } },
   'tenants.setQuota': { params: { tenant: 'acme', softBytes: 1, hardBytes: null }, result: { tenant } },
   'agents.list': {
-    params: page,
+    params: { enrolment: UUID, ...page },
     result: {
-      agents: [{ id: UUID, host: 'h', enrolledMs: 1, seenMs: null, revokedMs: null, online: true, site: 's1' }],
+      agents: [
+        {
+          id: UUID,
+          host: 'h',
+          enrolledMs: 1,
+          seenMs: null,
+          revokedMs: null,
+          online: true,
+          site: 's1',
+          link: agentLink,
+        },
+      ],
       next: 'b',
     },
   },
@@ -334,10 +353,16 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'tokens.revoke': { params: { token: UUID }, result: { subject: 'anna', revokedMs: 1 } },
-  'enrolments.issue': { params: { tenant: 'acme', ttlMs: 1 }, result: { token: 'a.b.c', id: UUID, expiresMs: 1 } },
+  'enrolments.issue': {
+    params: { tenant: 'acme', ttlMs: 1 },
+    result: { token: 'a.b.c', id: UUID, expiresMs: 1, certificate: null },
+  },
   'keys.list': { params: {}, result: { keys: [{ id: 'k', createdMs: 1, endsMs: null }] } },
   'keys.rotate': { params: {}, result: { key: 'k' } },
-  'audit.list': { params: page, result: { entries: [entry], next: 'b' } },
+  'audit.list': {
+    params: { newest: true, contains: 'db1', failed: true, ...page },
+    result: { chain: { checkedMs: 1, whole: true }, entries: [entry], next: 'b' },
+  },
   'audit.check': { params: {}, result: { entries: 1, brokenSeq: null }, down: [progress] },
   'machines.list': {
     params: { machine: 'db1', ...page },
@@ -619,7 +644,12 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     down: [progress],
   },
   'agent.inventory': {
-    params: { host: 'h', machines: [{ name: 'db1', uuid: UUID, here: true }], jobs: [UUID] },
+    params: {
+      host: 'h',
+      machines: [{ name: 'db1', uuid: UUID, here: true }],
+      jobs: [UUID],
+      relay: { commands: ['query-status'], more: 0 },
+    },
     result: {
       refused: [{ machine: 'db1', code: 'EXISTS', message: 'm' }],
       jobs: [{ job: UUID, state: 'running', keys: { idKey: ID, chunkBytes: 65_536 } }],
@@ -772,6 +802,9 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   ...['untilDay', 'zone', 'contains', 'states', 'order'].map((field) => `coverage.days ${field}`),
   ...['events.list', 'events.watch'].flatMap((name) => [`${name} kinds`, `${name} machine`]),
   'points.lost after',
+  'agents.list enrolment',
+  ...['newest', 'contains', 'failed'].map((field) => `audit.list ${field}`),
+  'agent.inventory relay',
   'points.lost limit',
   ...['fromDisk', 'offset', 'bytes', 'limit', 'granularity'].map((field) => `points.changes ${field}`),
   'machines.list machine',
