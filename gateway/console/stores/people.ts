@@ -120,8 +120,7 @@ export const auditOf = (link: Link, filter: AuditFilter, onChain: (chain: AuditC
         const page = await link.call('audit.list', asked, { signal })
         onChain(page.chain)
         next = page.next
-        if (page.entries.length > 0 || next === null || calls >= SEARCH_CALLS_MAX)
-          return { rows: page.entries, next }
+        if (page.entries.length > 0 || next === null || calls >= SEARCH_CALLS_MAX) return { rows: page.entries, next }
       }
     },
   })

@@ -51,6 +51,7 @@ export const agents = {
   clockBehind: (span: string) => `${span} behind`,
   commands: (count: number) => (count === 1 ? '1 command' : `${count} commands`),
   commandsOf: (host: string) => `QMP commands through ${host}`,
+  showCommands: (count: string, host: string) => `${count} of QMP through ${host}`,
   commandsIntro:
     'People may send these to the machines of this host, as its configuration says (relay). One that ends in * stands for all that begin so.',
   more: (count: number) => `${count} more are not listed here.`,
@@ -76,7 +77,8 @@ export const agents = {
 
 export const enrol = {
   title: 'Enrol a host',
-  intro: 'An enrolment makes one host an agent. The command installs nothing: varve-agent has to be on the host already.',
+  intro:
+    'An enrolment makes one host an agent. The command installs nothing: varve-agent has to be on the host already.',
   tenant: 'Tenant',
   address: 'Address of the gateway, as the host reaches it',
   addressHint: 'Host and port, without a path.',

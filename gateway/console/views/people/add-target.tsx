@@ -13,7 +13,9 @@ const actions = noticeActionsOf(link)
 type TextField = Exclude<keyof TargetForm, 'kind' | 'security'>
 
 /** The text fields of each kind, in their order; `?` where one may stay empty. */
-const FIELDS: Readonly<Record<TargetForm['kind'], readonly (readonly [TextField, label: string, isOptional?: true])[]>> = {
+const FIELDS: Readonly<
+  Record<TargetForm['kind'], readonly (readonly [TextField, label: string, isOptional?: true])[]>
+> = {
   smtp: [
     ['host', texts.field.host],
     ['port', texts.field.port],
@@ -62,19 +64,18 @@ export const AddTarget = ({ onAdded, onClose }: { onAdded: () => Promise<void>; 
         choices={TARGET_KINDS.map((value) => ({ value, text: texts.kinds[value] }))}
         onChoose={(value) => set({ kind: value as TargetForm['kind'] })}
       />
-      {FIELDS[kind].map(([field, label, isOptional = false]) => (
-        <Field
-          key={field}
-          label={label}
-          {...(kind === 'webhook' ? { hint: texts.field.urlHint } : {})}
-          type={SECRET.has(field) ? 'password' : 'text'}
-          value={form.value[field]}
-          required={!isOptional}
-          autocomplete="off"
-          spellcheck={false}
-          onInput={(event) => set({ [field]: event.currentTarget.value })}
-        />
-      ))}
+      {FIELDS[kind].map(([field, label, isOptional = false]) => {
+        const input = {
+          label,
+          ...(kind === 'webhook' ? { hint: texts.field.urlHint } : {}),
+          value: form.value[field],
+          required: !isOptional,
+          autocomplete: 'off',
+          spellcheck: false,
+          onInput: (event: { readonly currentTarget: HTMLInputElement }) => set({ [field]: event.currentTarget.value }),
+        }
+        return SECRET.has(field) ? <Field key={field} {...input} type="password" /> : <Field key={field} {...input} />
+      })}
       {kind === 'smtp' ? (
         <Select
           label={texts.field.security}

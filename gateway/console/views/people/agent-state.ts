@@ -12,7 +12,11 @@ export const AGENT_TONES: Readonly<Record<AgentState, Tone>> = {
   revoked: 'quiet',
 }
 
-export const agentState = ({ online, revokedMs, seenMs }: Pick<Agent, 'online' | 'revokedMs' | 'seenMs'>): AgentState => {
+export const agentState = ({
+  online,
+  revokedMs,
+  seenMs,
+}: Pick<Agent, 'online' | 'revokedMs' | 'seenMs'>): AgentState => {
   if (revokedMs !== null) return 'revoked'
   if (online) return 'connected'
   return seenMs === null ? 'never' : 'away'

@@ -3,15 +3,23 @@ import { useSignal } from '@preact/signals'
 import { link } from '../../frame/console.ts'
 import { filter, route } from '../../frame/router.ts'
 import { to } from '../../frame/route.ts'
-import { Ago, Button, Empty, Field, Mark } from '../../parts/basics.tsx'
+import { Button, Empty, Field, Mark } from '../../parts/basics.tsx'
 import { Ask, Dialog } from '../../parts/dialog.tsx'
 import { countText, durationText } from '../../parts/format.ts'
 import { useWatched } from '../../parts/hooks.ts'
 import { Table, type Column } from '../../parts/table.tsx'
 import { actionsOf, agentsOf, type Agent } from '../../stores/people.ts'
 import { agents as texts, people } from '../../texts/people.ts'
-import { AGENT_STATES, AGENT_TONES, agentState, inOrder, LAG_SLOW_MS, SKEW_WRONG_MS, type AgentState } from './agent-state.ts'
-import { Cut, Read } from './shown.tsx'
+import {
+  AGENT_STATES,
+  AGENT_TONES,
+  agentState,
+  inOrder,
+  LAG_SLOW_MS,
+  SKEW_WRONG_MS,
+  type AgentState,
+} from './agent-state.ts'
+import { Cut, Past, Read } from './shown.tsx'
 
 const AGENTS = agentsOf(link)
 const actions = actionsOf(link)
@@ -34,7 +42,7 @@ const State = ({ agent }: { agent: Agent }) => {
       {state === 'never' ? null : (
         <small>
           {state === 'away' ? texts.seen : texts.since}{' '}
-          <Ago timeMs={state === 'revoked' ? revokedMs : (session?.sinceMs ?? seenMs)} />
+          <Past timeMs={state === 'revoked' ? revokedMs : (session?.sinceMs ?? seenMs)} />
         </small>
       )}
     </span>
@@ -84,9 +92,10 @@ const columnsOf = (ask: (asking: Asking) => void): readonly Column<Agent>[] => [
     cell: (agent) => {
       const relay = agent.link?.relay ?? null
       if (relay === null) return <span class="quiet">{texts.unknown}</span>
+      const count = texts.commands(relay.commands.length + relay.more)
       return (
-        <Button label={texts.commandsOf(agent.host)} onClick={() => ask({ kind: 'relay', agent })}>
-          {texts.commands(relay.commands.length + relay.more)}
+        <Button label={texts.showCommands(count, agent.host)} onClick={() => ask({ kind: 'relay', agent })}>
+          {count}
         </Button>
       )
     },
@@ -103,7 +112,11 @@ const columnsOf = (ask: (asking: Asking) => void): readonly Column<Agent>[] => [
             </Button>
           ) : null}
           {link.may('agents.revoke') ? (
-            <Button kind="danger" label={texts.revokeActionOf(agent.host)} onClick={() => ask({ kind: 'revoke', agent })}>
+            <Button
+              kind="danger"
+              label={texts.revokeActionOf(agent.host)}
+              onClick={() => ask({ kind: 'revoke', agent })}
+            >
               {texts.revokeAction}
             </Button>
           ) : null}

@@ -1,13 +1,14 @@
 // The audit log from its newest entry on: searched, with the state of its chain.
 import { useSignal } from '@preact/signals'
 import { asVarveError, type VarveError } from '../../../../protocol/errors.ts'
-import { link } from '../../frame/console.ts'
+import { link, zone } from '../../frame/console.ts'
 import { filter, route } from '../../frame/router.ts'
-import { Ago, AsOf, Button, Empty, ErrorNote, Field, Loading, Mark, Time } from '../../parts/basics.tsx'
-import { countText } from '../../parts/format.ts'
+import { AsOf, Button, Empty, ErrorNote, Field, Loading, Mark } from '../../parts/basics.tsx'
+import { countText, timeText } from '../../parts/format.ts'
 import { useMade, useWatched } from '../../parts/hooks.ts'
 import { Table, type Column } from '../../parts/table.tsx'
 import { auditOf, checkAudit, type AuditChain, type AuditEntry } from '../../stores/people.ts'
+import { Past } from './shown.tsx'
 import { audit as texts, people } from '../../texts/people.ts'
 
 const Outcome = ({ outcome }: { outcome: string }) => {
@@ -16,9 +17,20 @@ const Outcome = ({ outcome }: { outcome: string }) => {
   return <Mark tone="bad">{outcome}</Mark>
 }
 
+/** Day and time of day, one below the other, so that a narrow row has its height. */
+const Instant = ({ timeMs }: { timeMs: number }) => {
+  const [day = '', time = ''] = timeText(timeMs, zone.value).split(' ')
+  return (
+    <time class="stacked" dateTime={new Date(timeMs).toISOString()}>
+      <span class="number">{time}</span>
+      <small>{day}</small>
+    </time>
+  )
+}
+
 const COLUMNS: readonly Column<AuditEntry>[] = [
   { name: 'seq', title: texts.columns.seq, isNumber: true, isExtra: true, cell: ({ seq }) => countText(seq) },
-  { name: 'time', title: texts.columns.time, cell: ({ timeMs }) => <Time timeMs={timeMs} /> },
+  { name: 'time', title: texts.columns.time, cell: ({ timeMs }) => <Instant timeMs={timeMs} /> },
   {
     name: 'subject',
     title: texts.columns.subject,
@@ -59,7 +71,7 @@ const Chain = ({ chain }: { chain: AuditChain }) => {
   return (
     <Mark tone={chain.whole ? 'good' : 'bad'}>
       <span>
-        {chain.whole ? texts.chainWhole : texts.chainBroken} <Ago timeMs={chain.checkedMs} />.
+        {chain.whole ? texts.chainWhole : texts.chainBroken} <Past timeMs={chain.checkedMs} />.
       </span>
     </Mark>
   )

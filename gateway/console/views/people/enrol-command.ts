@@ -21,7 +21,10 @@ export interface EnrolWishes {
 
 /** To be pasted into a shell of root. The token goes by standard input: no list of processes shows it. */
 export const enrolCommand = ({ address, token, certificate }: EnrolWishes): string => {
-  const settings = [`gateway = ${JSON.stringify(address)}`, ...(certificate === null ? [] : [`ca = "${CERTIFICATE_FILE}"`])]
+  const settings = [
+    `gateway = ${JSON.stringify(address)}`,
+    ...(certificate === null ? [] : [`ca = "${CERTIFICATE_FILE}"`]),
+  ]
   return [
     'install -d /etc/varve',
     ...(certificate === null ? [] : [`cat > ${CERTIFICATE_FILE} <<'EOF'`, certificate.trim(), 'EOF']),

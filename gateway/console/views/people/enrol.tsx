@@ -57,7 +57,7 @@ const Form = ({ onMade }: { onMade: (made: Made) => void }) => {
         hint={texts.addressHint}
         value={address.value}
         required
-        pattern="wss?://[^/\s?#]+"
+        pattern="wss?://[^\/?# ]+"
         spellcheck={false}
         autocomplete="off"
         onInput={(event) => (address.value = event.currentTarget.value)}

@@ -10,6 +10,7 @@ import { useMade, useWatched } from '../../parts/hooks.ts'
 import { Table, type Column } from '../../parts/table.tsx'
 import { noticeActionsOf, outboxOf } from '../../stores/notifications.ts'
 import { notifications as texts } from '../../texts/notifications.ts'
+import { Past } from './shown.tsx'
 
 const actions = noticeActionsOf(link)
 
@@ -30,7 +31,7 @@ const columnsOf = (act: Act): readonly Column<Notice>[] => [
   { name: 'subject', title: texts.notice.subject, cell: ({ subject }) => <span class="name">{subject}</span> },
   { name: 'target', title: texts.notice.target, isExtra: true, cell: ({ target }) => target },
   { name: 'state', title: texts.notice.state, cell: (notice) => <State notice={notice} /> },
-  { name: 'made', title: texts.notice.made, isExtra: true, cell: ({ madeMs }) => <Ago timeMs={madeMs} /> },
+  { name: 'made', title: texts.notice.made, isExtra: true, cell: ({ madeMs }) => <Past timeMs={madeMs} /> },
   {
     name: 'attempts',
     title: texts.notice.attempts,
@@ -98,7 +99,7 @@ export const Outbox = () => {
           <ErrorNote error={error} onRetry={() => void notices.refresh()} />
         )
       ) : rows.length === 0 ? (
-        <p>{texts.noNotice}</p>
+        <p>{state === null ? texts.noNoticeYet : texts.noNotice}</p>
       ) : (
         <Table
           caption={texts.outboxCaption}

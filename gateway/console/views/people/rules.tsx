@@ -24,7 +24,7 @@ const columnsOf = (remove: (name: string) => void): readonly Column<Rule>[] => [
     name: 'quiet',
     title: texts.rule.quiet,
     isExtra: true,
-    cell: ({ quiet }) => (quiet === null ? texts.never : texts.quiet(quiet.window, quiet.timeZone)),
+    cell: ({ quiet }) => (quiet === null ? texts.noQuiet : texts.quiet(quiet.window, quiet.timeZone)),
   },
   {
     name: 'repeat',

@@ -1,6 +1,7 @@
 // What every part of the view does with something that is read: bones until it is there, its error, its age.
 import type { ComponentChildren } from 'preact'
-import { AsOf, ErrorNote, Loading } from '../../parts/basics.tsx'
+import { nowMs } from '../../frame/console.ts'
+import { Ago, AsOf, ErrorNote, Loading } from '../../parts/basics.tsx'
 import { countText } from '../../parts/format.ts'
 import type { Resource } from '../../net/resource.ts'
 import { people as texts } from '../../texts/people.ts'
@@ -23,6 +24,11 @@ export const Read = <T,>({ of, children }: ReadProps<T>) => {
     </>
   )
 }
+
+/** An instant that is over: never as one that is to come, whichever clock is ahead a little. */
+export const Past = ({ timeMs }: { timeMs: number | null }) => (
+  <Ago timeMs={timeMs === null ? null : Math.min(timeMs, nowMs.value)} />
+)
 
 /** Says that a list goes on behind what is shown. */
 export const Cut = ({ isCut }: { isCut: boolean }) =>

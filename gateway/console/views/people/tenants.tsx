@@ -4,7 +4,7 @@ import { UNPROTECTED, MACHINE_STATES, type StateCounts } from '../../../../proto
 import { VarveError } from '../../../../protocol/errors.ts'
 import { link } from '../../frame/console.ts'
 import { to } from '../../frame/route.ts'
-import { Ago, Bar, Button, Bytes, Empty, Field, Mark, type Tone } from '../../parts/basics.tsx'
+import { Bar, Button, Bytes, Empty, Field, Mark, type Tone } from '../../parts/basics.tsx'
 import { Ask } from '../../parts/dialog.tsx'
 import { bytesText, countText } from '../../parts/format.ts'
 import { useWatched } from '../../parts/hooks.ts'
@@ -12,7 +12,7 @@ import { Table, type Column } from '../../parts/table.tsx'
 import { actionsOf, tenantsOf, type Tenant } from '../../stores/people.ts'
 import { tenants as texts } from '../../texts/people.ts'
 import { bytesOfGib, gibOfBytes } from './gib.ts'
-import { Cut, Read } from './shown.tsx'
+import { Cut, Past, Read } from './shown.tsx'
 
 const TENANTS = tenantsOf(link)
 const actions = actionsOf(link)
@@ -70,7 +70,12 @@ const columnsOf = (setQuota: (tenant: Tenant) => void): readonly Column<Tenant>[
   },
   { name: 'quota', title: texts.columns.quota, isExtra: true, cell: (tenant) => <Quota tenant={tenant} /> },
   { name: 'left', title: texts.columns.left, isExtra: true, cell: (tenant) => <Left tenant={tenant} /> },
-  { name: 'created', title: texts.columns.created, isExtra: true, cell: ({ createdMs }) => <Ago timeMs={createdMs} /> },
+  {
+    name: 'created',
+    title: texts.columns.created,
+    isExtra: true,
+    cell: ({ createdMs }) => <Past timeMs={createdMs} />,
+  },
   {
     name: 'actions',
     title: texts.columns.actions,

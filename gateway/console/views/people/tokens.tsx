@@ -12,7 +12,7 @@ import { Table, type Column } from '../../parts/table.tsx'
 import { actionsOf, tokensOf, type Token } from '../../stores/people.ts'
 import { people, tokens as texts } from '../../texts/people.ts'
 import { Keys } from './keys.tsx'
-import { Cut, LIFETIMES, lifetimeChoices, Read, type Lifetime } from './shown.tsx'
+import { Cut, LIFETIMES, lifetimeChoices, Past, Read, type Lifetime } from './shown.tsx'
 
 const actions = actionsOf(link)
 
@@ -40,7 +40,12 @@ const columnsOf = (revoke: (token: Token) => void): readonly Column<Token>[] => 
       return <Mark tone={TONES[state]}>{texts.states[state]}</Mark>
     },
   },
-  { name: 'created', title: texts.columns.created, isExtra: true, cell: ({ createdMs }) => <Ago timeMs={createdMs} /> },
+  {
+    name: 'created',
+    title: texts.columns.created,
+    isExtra: true,
+    cell: ({ createdMs }) => <Past timeMs={createdMs} />,
+  },
   { name: 'ends', title: texts.columns.ends, isExtra: true, cell: ({ expiresMs }) => <Ago timeMs={expiresMs} /> },
   {
     name: 'actions',
