@@ -142,7 +142,9 @@ export class Gateway implements AsyncDisposable {
     const { notifyPrivate: anywhere = false } = options
     const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock, anywhere })
     const memory = new MemoryBudget(options.memoryBytes ?? MEMORY_BYTES_DEFAULT)
+    const served: { port: HttpServer | null } = { port: null }
     const service = serviceOf({
+      address: () => served.port?.page ?? null,
       folder,
       datastore,
       authority,
@@ -162,10 +164,8 @@ export class Gateway implements AsyncDisposable {
     const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(parts, folder)))
     const readiness = new Readiness({ datastore, lost, clock })
     const monitoring = new Monitoring({ metrics: observation.metrics, readiness, token: options.metricsToken ?? null })
-    const port = await openPort(options, { session: parts, monitoring })
-    if (port !== null) resources.use(port)
-    const own = options.metricsListen ?? null
-    const metrics = own === null ? null : resources.use(await MonitoringServer.listen(monitoring, own))
+    const port = (served.port = resources.use(await openPort(options, { session: parts, monitoring })))
+    const metrics = resources.use(await openMetrics(options, monitoring))
     resources.defer(watchRevocations({ catalog, sessions: registry, clock, log }))
     resources.defer(datastore.space.watch(clock))
     resources.defer(datastore.ballast.watch(clock))
@@ -221,6 +221,10 @@ const openPort = async (options: GatewayOptions, parts: Omit<HttpParts, 'console
   const console = await Console.open({ folder: consoleFolder ?? CONSOLE_FOLDER, log })
   return await HttpServer.listen({ ...parts, console }, listen)
 }
+
+/** The listener of its own for metrics; null where there is none. */
+const openMetrics = async ({ metricsListen = null }: GatewayOptions, monitoring: Monitoring) =>
+  metricsListen === null ? null : await MonitoringServer.listen(monitoring, metricsListen)
 
 interface Working {
   readonly datastore: Datastore
