@@ -44,6 +44,8 @@ export interface Parts {
   readonly desk: NoticeDesk
   /** Where the console is served; absent or null where no port is open. */
   readonly address?: () => string | null
+  /** What agents must trust, in PEM; null where they need nothing. Absent for a gateway without a port. */
+  readonly agentsCa?: () => string | null
   readonly clock: Clock
   readonly log: Log
 }
@@ -59,11 +61,12 @@ export const serviceOf = (parts: Parts): Service => {
     parts
   const { catalog } = datastore
   const byHand = new ByHand({ catalog, conditions: events.conditions, clock, log })
-  const { steps = new StepNotes(0), address = () => null } = parts
+  const { steps = new StepNotes(0), address = () => null, agentsCa = () => null } = parts
   const codes = new LoginCodes(clock)
   const forecasts = new Forecasts({ catalog, space: datastore.space, clock })
+  const { skews } = backups
   const actions = {
-    ...identityActions({ catalog, authority, audit, sessions, codes, address, clock }),
+    ...identityActions({ catalog, authority, audit, sessions, codes, skews, address, agentsCa, clock }),
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, events, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
@@ -72,7 +75,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...pointActions({ datastore, events, byHand, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({ maintenance, audit, folder, clock, forecasts, catalog, byHand }),
-    ...coverageActions({ catalog, states, forecasts }),
+    ...coverageActions({ catalog, states, forecasts, clock }),
     ...eventActions({ catalog, events, clock }),
   }
   return {

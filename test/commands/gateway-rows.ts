@@ -319,6 +319,7 @@ export const GATEWAY_ROWS: Rows = {
     [...OF, '--fail-on', ''],
     [...OF, '--fail-on', 'late,gone'],
     [...OF, '--group', 'none'],
+    [...OF, '--contains', 'no name', '--worst'],
     [...OF, 'db1'],
     ...FOLDERS,
     [...OF, '--machine', 'nodb', '--json'],

@@ -184,7 +184,7 @@ const actsBy = async (way: Way, place: Place): Promise<object[]> => {
   const { id } = (await catalog.tenants.byName({ name: TENANT }))!
   const entries: Entry[] = []
   for (const tenant of [id, null])
-    for (const { action, resource, outcome, details } of await catalog.audit.page({ tenant, after: 0, limit: 1000 }))
+    for (const { action, resource, outcome, details } of await catalog.audit.list({ tenant, afterSeq: 0, limit: 1000 }))
       entries.push({ action, resource, outcome, details })
   // the last act looks inside tenants only where it can
   const checks = entries.filter(({ action }) => action === 'store.check')
