@@ -1,6 +1,7 @@
 // The texts of notifications in the view of people and things, in English.
 import type { Severity } from '../../../protocol/events.ts'
 import type { NoticeState, SecretState, TargetSettings } from '../../../protocol/notify.ts'
+import { isolate } from './isolate.ts'
 
 export const notifications = {
   or: ' or ',
@@ -90,7 +91,7 @@ export const notifications = {
   muteFor: 'For',
   muteSpans: { hour: 'One hour', night: 'Twelve hours', week: 'Seven days' },
   unmute: 'End',
-  unmuteOf: (reason: string) => `End the mute: ${reason}`,
+  unmuteOf: (reason: string) => `End the mute: ${isolate(reason)}`,
   outbox: 'Outbox',
   outboxCaption: 'Messages, the newest first',
   states: { waiting: 'Waiting', sent: 'Sent', dead: 'Not delivered' } satisfies Record<NoticeState, string>,
@@ -101,9 +102,9 @@ export const notifications = {
   noNotice: 'No message is like that.',
   next: 'next attempt',
   retry: 'Try again',
-  retryOf: (subject: string) => `Try again: ${subject}`,
+  retryOf: (subject: string) => `Try again: ${isolate(subject)}`,
   drop: 'Drop',
-  dropOf: (subject: string) => `Drop: ${subject}`,
+  dropOf: (subject: string) => `Drop: ${isolate(subject)}`,
   ping: 'Ping outwards',
   noPing: 'No ping is set. With one, somebody outside notices that this gateway is gone (varve-gateway notify ping).',
   pingTo: (origin: string, every: string) => `${origin}, every ${every}`,

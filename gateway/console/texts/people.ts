@@ -1,6 +1,7 @@
 // The texts of the view of people and things, in English; those of notifications are in a file of their own.
 import type { PersonRole } from '../../../protocol/claims.ts'
 import type { AgentState } from '../views/people/agent-state.ts'
+import { isolate } from './isolate.ts'
 
 export const people = {
   parts: 'Parts of this view',
@@ -50,22 +51,22 @@ export const agents = {
   clockAhead: (span: string) => `${span} ahead`,
   clockBehind: (span: string) => `${span} behind`,
   commands: (count: number) => (count === 1 ? '1 command' : `${count} commands`),
-  commandsOf: (host: string) => `QMP commands through ${host}`,
-  showCommands: (count: string, host: string) => `${count} of QMP through ${host}`,
+  commandsOf: (host: string) => `QMP commands through ${isolate(host)}`,
+  showCommands: (count: string, host: string) => `${count} of QMP through ${isolate(host)}`,
   commandsIntro:
     'People may send these to the machines of this host, as its configuration says (relay). One that ends in * stands for all that begin so.',
   more: (count: number) => `${count} more are not listed here.`,
   noCommands: 'No command is allowed.',
   unknown: 'unknown',
-  siteOf: (host: string) => `Site of ${host}`,
+  siteOf: (host: string) => `Site of ${isolate(host)}`,
   siteIntro: 'Agents of one site hand machines over to one another. Leave it empty to take the agent out of its site.',
   site: 'Site',
   setSite: 'Set site',
   siteAction: 'Site…',
-  siteActionOf: (host: string) => `Site of ${host}`,
+  siteActionOf: (host: string) => `Site of ${isolate(host)}`,
   revokeAction: 'Revoke…',
-  revokeActionOf: (host: string) => `Revoke the agent of ${host}`,
-  revokeTitle: (host: string) => `Revoke the agent of ${host}?`,
+  revokeActionOf: (host: string) => `Revoke the agent of ${isolate(host)}`,
+  revokeTitle: (host: string) => `Revoke the agent of ${isolate(host)}?`,
   revokeIntro: (machines: string) =>
     `Its connection ends within seconds and it can never come back; its running backups fail. Machines it serves now: ${machines}. They are orphaned until they are assigned to another agent. Their restore points stay.`,
   revoke: 'Revoke',
@@ -89,7 +90,7 @@ export const enrol = {
   certificate: 'The gateway’s own certificate is in it, as the host has to trust that.',
   plain: 'This page came unencrypted. Agents take such an address only on the gateway’s own host.',
   waiting: 'Waiting for the host…',
-  came: (host: string) => `${host} has enrolled.`,
+  came: (host: string) => `${isolate(host)} has enrolled.`,
   connecting: 'Waiting for its agent to connect…',
   connected: (machines: string) => `Its agent is connected. Machines it serves: ${machines}.`,
   expired: 'The token has expired. Make another command.',
@@ -159,12 +160,12 @@ export const tokens = {
   subjectHint: 'The audit log names its acts by this.',
   role: 'Role',
   issueAction: 'Issue',
-  issued: (subject: string) => `Token of ${subject}`,
+  issued: (subject: string) => `Token of ${isolate(subject)}`,
   once: 'Take it along now: it is shown only this once and kept nowhere.',
   done: 'I have it',
   revokeAction: 'Revoke…',
-  revokeActionOf: (subject: string) => `Revoke the token of ${subject}`,
-  revokeTitle: (subject: string) => `Revoke the token of ${subject}?`,
+  revokeActionOf: (subject: string) => `Revoke the token of ${isolate(subject)}`,
+  revokeTitle: (subject: string) => `Revoke the token of ${isolate(subject)}?`,
   revokeIntro: 'Its sessions end at once, and it opens none any more.',
   revoke: 'Revoke',
   empty: 'No token is good now',

@@ -13,6 +13,9 @@ const SHOTS = process.env['VARVE_SHOTS']
 /** What must be shown as text, whoever names things so. */
 const HOSTILE = '<img src=x onerror=document.title=1>\u202Egnp.exe'
 
+/** A name within a sentence, which must not turn the words around it. */
+const shownAs = (name: string): string => `\u2068${name}\u2069`
+
 let stand: ConsoleStand
 
 const shot = async (page: Page, name: string): Promise<void> => {
@@ -56,7 +59,7 @@ test('agents: what each is, its commands by the keyboard, a site, and a revocati
   await row.getByText('dc1').waitFor()
   await isClean(shown)
   await shot(page, 'agents')
-  await page.getByRole('button', { name: `Revoke the agent of ${HOSTILE}` }).click()
+  await page.getByRole('button', { name: `Revoke the agent of ${shownAs(HOSTILE)}` }).click()
   const dialog = page.getByRole('dialog')
   expect(await dialog.getByRole('button', { name: 'Revoke' }).isDisabled()).toBe(true)
   await dialog.getByRole('textbox').fill(HOSTILE)
@@ -107,7 +110,7 @@ test('a token is shown once, signs in, and is revoked', async () => {
   expect(session.welcome).toMatchObject({ subject: HOSTILE, role: 'viewer' })
   await page.getByRole('button', { name: 'I have it' }).click()
   expect(await page.content()).not.toContain(token)
-  await page.getByRole('button', { name: `Revoke the token of ${HOSTILE}` }).click()
+  await page.getByRole('button', { name: `Revoke the token of ${shownAs(HOSTILE)}` }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click()
   expect((await session.peer.closed).message).toContain('revoked')
   await page.getByRole('row', { name: /gnp/u }).waitFor({ state: 'detached' })
@@ -131,11 +134,11 @@ test('a target is added and tested, its rule and a mute are there, and its secre
   await page.getByRole('button', { name: 'Mute…' }).click()
   await page.getByRole('dialog').getByLabel('Why').fill(HOSTILE)
   await page.getByRole('dialog').getByRole('button', { name: 'Mute' }).click()
-  await page.getByRole('button', { name: `End the mute: ${HOSTILE}` }).waitFor()
+  await page.getByRole('button', { name: `End the mute: ${shownAs(HOSTILE)}` }).waitFor()
   await isClean(shown)
   await shot(page, 'notifications')
   expect(await page.content()).not.toContain('s3cret')
-  await page.getByRole('button', { name: `End the mute: ${HOSTILE}` }).click()
+  await page.getByRole('button', { name: `End the mute: ${shownAs(HOSTILE)}` }).click()
   await page.getByText('Nothing is muted.').waitFor()
 })
 

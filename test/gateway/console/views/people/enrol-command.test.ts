@@ -1,4 +1,4 @@
-// The command that enrols a host. Method: a real shell runs it, with programs that note what they are given in place of the real ones.
+// The command that enrols a host. Method: a real shell runs it, with programs in its path that note what they are given.
 import { execFileSync } from 'node:child_process'
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
