@@ -22,10 +22,11 @@ export const agentState = ({
   return seenMs === null ? 'never' : 'away'
 }
 
+const placeOf = (agent: Agent): number => AGENT_STATES.indexOf(agentState(agent))
+
 /** What needs a look first: those that are away, then by host. */
 export const inOrder = (agents: readonly Agent[]): Agent[] => {
-  const place = (agent: Agent): number => AGENT_STATES.indexOf(agentState(agent))
-  return agents.toSorted((one, other) => place(one) - place(other) || one.host.localeCompare(other.host))
+  return agents.toSorted((one, other) => placeOf(one) - placeOf(other) || one.host.localeCompare(other.host))
 }
 
 /** An answer that takes longer than this is worth a mark, in milliseconds. */
