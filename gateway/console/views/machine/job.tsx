@@ -17,7 +17,6 @@ const Running = ({ job }: { job: Job }) => (
       {texts.job.started} <Ago timeMs={job.startedMs} /> {texts.job.by(job.subject)},{' '}
       {texts.job.sent(bytesText(job.bytesSent))}
     </p>
-    {job.state === 'running' ? null : <p>{texts.job.releasing}</p>}
     <ul class="progress">
       {job.disks.map(({ name, size, doneBytes, kind, reason }) => (
         <li key={name}>
@@ -89,7 +88,7 @@ export const JobPanel = ({ name, onEnded }: { name: string; onEnded: () => void 
       {job !== null && isOpen ? (
         <div class="panel">
           <h2>
-            <Mark tone="busy">{texts.job.title}</Mark>
+            <Mark tone="busy">{isRunning ? texts.job.title : texts.job.releasing}</Mark>
           </h2>
           <Running job={job} />
           {isRunning && link.may('jobs.cancel') ? (
@@ -100,7 +99,7 @@ export const JobPanel = ({ name, onEnded }: { name: string; onEnded: () => void 
         </div>
       ) : null}
       {job !== null && job.state === 'failed' ? <Failed job={job} /> : null}
-      {!isOpen && link.may('backup.start') ? (
+      {!isRunning && link.may('backup.start') ? (
         <p>
           <Button kind="main" onClick={() => (asks.value = 'start')}>
             {texts.backUp.action}

@@ -44,6 +44,10 @@ test('points are layers with what they changed, a key goes through them, and eac
   await page.getByText('the first backup of it').first().waitFor()
   await page.getByRole('button', { name: 'Hold' }).click()
   await page.locator('.layer').last().getByText('held').waitFor()
+  await page.getByRole('button', { name: 'Lock …' }).click()
+  await page.getByRole('spinbutton', { name: 'Days from now' }).fill('2')
+  await page.getByRole('dialog').getByRole('button', { name: 'Lock it' }).click()
+  await page.locator('.layer').last().getByText('locked').waitFor()
   await page.getByRole('button', { name: 'Work out what each would free' }).click()
   await page.getByRole('columnheader', { name: 'Would free' }).waitFor()
   expect(await axeFindings(page)).toEqual([])
@@ -53,6 +57,8 @@ test('points are layers with what they changed, a key goes through them, and eac
 
 test('a backup is started by hand, watched, and its point is there', async () => {
   const { page } = await stand.open('operator', '#/machine/db1', { theme: 'dark' })
+  await page.getByRole('button', { name: 'Hold' }).waitFor()
+  expect(await page.getByRole('button', { name: 'Lock …' }).count()).toBe(0)
   await page.getByRole('button', { name: 'Back up now' }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Back up now' }).click()
   await page.locator('.layer').nth(3).waitFor()
