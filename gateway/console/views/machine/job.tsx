@@ -36,7 +36,7 @@ const Running = ({ job }: { job: Job }) => (
 )
 
 const Failed = ({ job }: { job: Job }) => (
-  <div class="note bad">
+  <div class="note bad" role="status">
     <Mark tone="bad">
       {texts.job.failed} <Ago timeMs={job.endedMs ?? job.startedMs} />
     </Mark>
@@ -84,12 +84,14 @@ export const JobPanel = ({ name, onEnded }: { name: string; onEnded: () => void 
   }, [isRunning, job?.id])
   const close = (): void => void (asks.value = null)
   return (
-    <section class="job" aria-live="polite">
+    <section class="job">
       {job !== null && isOpen ? (
         <div class="panel">
-          <h2>
-            <Mark tone="busy">{isRunning ? texts.job.title : texts.job.releasing}</Mark>
-          </h2>
+          <div role="status">
+            <h2>
+              <Mark tone="busy">{isRunning ? texts.job.title : texts.job.releasing}</Mark>
+            </h2>
+          </div>
           <Running job={job} />
           {isRunning && link.may('jobs.cancel') ? (
             <Button kind="danger" onClick={() => (asks.value = 'cancel')}>

@@ -1,4 +1,6 @@
 // The views Machine and Change map in a real browser, with points that a real agent makes of a real QEMU.
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { addAgent, addMachine, addPoint } from '../../catalog.ts'
 import { RealMachine } from '../real-machine.ts'
@@ -66,6 +68,36 @@ test('a backup is started by hand, watched, and its point is there', async () =>
   await shot(page, 'machine-wide-dark')
 })
 
+test('a backup that runs is followed, and cancelled by who may', async () => {
+  await using slow = await RealMachine.start(stand, { name: 'slow', agentLines: 'bandwidth = "16 KiB"' })
+  // what nothing makes smaller
+  const noise = stand.folder.join('noise')
+  await writeFile(noise, randomBytes(1 << 20))
+  await slow.qemu.guestIo('vda', `write -s ${noise} 0 1048576`)
+  const { page } = await stand.open('operator', '#/machine/slow', { size: NARROW })
+  await page.getByText('No restore point yet').waitFor()
+  expect(await axeFindings(page)).toEqual([])
+  await page.getByRole('button', { name: 'Back up now' }).click()
+  await page
+    .getByRole('dialog')
+    .getByRole('checkbox', { name: /Read everything/u })
+    .check()
+  expect(await axeFindings(page)).toEqual([])
+  await page.getByRole('dialog').getByRole('button', { name: 'Back up now' }).click()
+  await page.getByRole('heading', { name: 'Running backup' }).waitFor()
+  await page
+    .getByText(/vda: .* of 8.00 MiB/u)
+    .first()
+    .waitFor()
+  expect(await axeFindings(page)).toEqual([])
+  expect(await isTooWide(page)).toBe(false)
+  await shot(page, 'running-narrow-light')
+  await page.getByRole('button', { name: 'Cancel the backup' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel the backup' }).click()
+  await page.getByText('The last backup failed').waitFor()
+  await page.getByText('CANCELLED').waitFor()
+})
+
 test('a viewer sees the same and can change nothing; a narrow page shows it all', async () => {
   for (const theme of ['dark', 'light'] as const) {
     const { page, complaints } = await stand.open('viewer', '#/machine/db1', { size: NARROW, theme })
@@ -100,7 +132,11 @@ test('the map shows what differs, by keys down to its chunks, and points as a fi
   await page.getByText(/192 KiB of 8.00 MiB differ between/u).waitFor()
   await page.getByRole('button', { name: 'Newer point' }).click()
   await page.getByText(/256 KiB of 8.00 MiB differ between/u).waitFor()
-  await page.getByRole('button', { name: 'Older point' }).click()
+  // from the last but one to the last, where the film ends
+  await page.getByRole('button', { name: 'Play all points' }).click()
+  await page.getByRole('button', { name: 'Stop' }).waitFor()
+  await page.getByText(/^4 of 4$/u).waitFor()
+  await page.getByRole('button', { name: 'Play all points' }).waitFor()
   await page.getByLabel('Compared with').selectOption('none')
   await page.getByText(/of 8.00 MiB hold something at/u).waitFor()
   expect(complaints).toEqual([])
