@@ -36,7 +36,7 @@ test('only own names of the table are methods', () => {
 
 test('an agent and the platform may neither delete nor change what is not theirs', () => {
   expect(
-    allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit|notify|runs)\b/u.test(name)),
+    allowed('platform').filter((name) => !/^(tenants|tokens|login|enrolments|keys|audit|notify|runs)\b/u.test(name)),
   ).toEqual(['store.growth', 'store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
   const changing = allowed('agent').filter(
     (name) =>
@@ -344,6 +344,10 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'tokens.issue': {
     params: { tenant: 'acme', subject: 'anna', role: 'owner', ttlMs: 1 },
     result: { token: 'a.b.c', id: UUID, expiresMs: 1 },
+  },
+  'login.issue': {
+    params: { tenant: 'acme', subject: 'anna', role: 'owner', ttlMs: 1 },
+    result: { code: 'abc', expiresMs: 1, address: 'https://a.example:8470/' },
   },
   'tokens.list': {
     params: { tenant: 'acme', ...page },
@@ -811,6 +815,7 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'tenants.list tenant',
   'tokens.list tenant',
   'tokens.issue tenant',
+  'login.issue tenant',
   'enrolments.issue tenant',
   'tenants.setQuota softBytes',
   'tenants.setQuota hardBytes',

@@ -46,6 +46,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'agents.list': { enrolment: null, ...PAGE },
   'agents.rotateKey': { publicKey: 'x' },
   'tokens.issue': { subject: 's', role: 'viewer', ttlMs: 1 },
+  'login.issue': { subject: 's', role: 'viewer', ttlMs: 1 },
   'tokens.list': PAGE,
   'tokens.revoke': { token: agent },
   'enrolments.issue': { ttlMs: 1 },
