@@ -9,6 +9,7 @@ import { addAgentCommands } from './commands/agent.ts'
 import { addAuditCommands } from './commands/audit.ts'
 import { addBackupCommands } from './commands/backup.ts'
 import { addCoverageCommand } from './commands/coverage.ts'
+import { addDiffCommand } from './commands/diff.ts'
 import { addEventsCommand } from './commands/events.ts'
 import { addForecastCommand } from './commands/forecast.ts'
 import { addGoneCommands } from './commands/gone.ts'
@@ -94,7 +95,7 @@ const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> 
   'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
   'Machines and backups:': [addMachineCommands, addPlanCommands, addBackupCommands, addRunsCommand],
   'Hearing of it:': [addCoverageCommand, addEventsCommand, addNotifyCommands],
-  'Restore points:': [addPointCommands, addRestoreCommands, addPruneCommand],
+  'Restore points:': [addPointCommands, addRestoreCommands, addDiffCommand, addPruneCommand],
   'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],
 }
 

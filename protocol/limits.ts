@@ -117,6 +117,12 @@ export const EVIDENCE_CHARS_MAX = 4096
 /** Chunks that one `image.compare` asks about, and that one `image.content` names. */
 export const COMPARE_CHUNKS_MAX = 1024
 
+/** Names of QMP commands that an agent tells of those that it relays; it may allow more. */
+export const RELAY_TOLD_MAX = 64
+
+/** Longest text that a list of the audit log is searched for, in characters. */
+export const AUDIT_SEARCH_CHARS_MAX = 128
+
 /** Machines of one agent. */
 export const MACHINES_MAX = 1024
 

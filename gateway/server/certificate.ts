@@ -87,6 +87,13 @@ export const readCertificate = async (files: CertificateFiles): Promise<Certific
   return pair
 }
 
+/** The certificate in PEM where it signed itself, and so is what agents trust by their `ca`; null for another one, or none. */
+export const ownAuthority = (pem: Uint8Array | null): string | null => {
+  if (pem === null) return null
+  const certificate = new X509Certificate(pem)
+  return certificate.checkIssued(certificate) ? certificate.toString() : null
+}
+
 /** Whether its dates hold now. */
 export const isValidAt = (pem: Buffer, nowMs: number): boolean => {
   const { validFromDate, validToDate } = new X509Certificate(pem)

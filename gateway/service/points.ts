@@ -15,7 +15,8 @@ import type { Restores } from '../jobs/restores.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import { keepState } from '../maintenance/keep-state.ts'
 import { prune } from '../maintenance/prune.ts'
-import { DOWNLOAD_BYTES } from '../memory/limits.ts'
+import { CHANGES_BYTES, DOWNLOAD_BYTES } from '../memory/limits.ts'
+import { changesOf } from '../restore/changes.ts'
 import { serveDownload } from '../restore/serve-download.ts'
 import type { Teller } from '../events/events.ts'
 import { removedPoints } from '../events/removed.ts'
@@ -45,7 +46,9 @@ const PLACE_KEY = v.strictTuple([s.diskName, s.count])
 const findPoint = ({ datastore: { catalog } }: Uses, tenant: Tenant, prefix: string): Promise<StoredPoint> =>
   catalog.points.find({ tenant: tenant.id, agent: null, prefix })
 
-const shown = (uses: Uses): Pick<Points, 'image.download' | 'points.get' | 'points.list' | 'points.lost'> => {
+type Shown = 'image.download' | 'points.changes' | 'points.get' | 'points.list' | 'points.lost'
+
+const shown = (uses: Uses): Pick<Points, Shown> => {
   const { datastore, restores, clock } = uses
   const { catalog } = datastore
   return {
@@ -84,6 +87,13 @@ const shown = (uses: Uses): Pick<Points, 'image.download' | 'points.get' | 'poin
         const { lost, lostCount } = await catalog.lost.show(asked)
         const page = pageOf(lost, limit)
         return { lost: [...page.rows], lostCount, next: nextOf(list, page, (range) => [range.disk, range.offset]) }
+      },
+    },
+
+    'points.changes': {
+      run: async (params, { actor, tenant, call: { signal }, account }) => {
+        using _held = await account.admit(CHANGES_BYTES, signal)
+        return await changesOf({ datastore, tenant, onlyAgent: actor.agent, params, signal })
       },
     },
 

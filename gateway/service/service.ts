@@ -44,6 +44,8 @@ export interface Parts {
   /** Where agents' steps are kept for whoever measures; absent where nobody does. */
   readonly steps?: StepNotes
   readonly desk: NoticeDesk
+  /** What agents must trust, in PEM; null where they need nothing. Absent for a gateway without a port. */
+  readonly agentsCa?: () => string | null
   readonly clock: Clock
   readonly log: Log
 }
@@ -72,10 +74,10 @@ export const serviceOf = (parts: Parts): Service => {
   } = parts
   const { catalog } = datastore
   const byHand = new ByHand({ catalog, conditions: events.conditions, clock, log })
-  const { steps = new StepNotes(0) } = parts
+  const { steps = new StepNotes(0), agentsCa = () => null } = parts
   const forecasts = new Forecasts({ catalog, space: datastore.space, clock })
   const actions = {
-    ...identityActions({ catalog, authority, audit, sessions, clock }),
+    ...identityActions({ catalog, authority, audit, sessions, skews: backups.skews, agentsCa, clock }),
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, events, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
@@ -85,7 +87,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...pointActions({ datastore, restores, events, byHand, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({ maintenance, audit, folder, clock, forecasts, catalog, byHand }),
-    ...coverageActions({ catalog, states, forecasts }),
+    ...coverageActions({ catalog, states, forecasts, clock }),
     ...eventActions({ catalog, events, clock }),
   }
   return {

@@ -155,7 +155,8 @@ export class Connection {
     const peer = new Peer({ opener: false, transport, clock, handlers, room })
     this.#account = account
     const endsMs = endOf(claims, clock)
-    const session: LiveSession = { actor, claims, endsMs, serving: hello.serving, peer }
+    const { serving, program } = hello
+    const session: LiveSession = { actor, claims, endsMs, serving, program, sinceMs: clock.now(), peer }
     this.#peer = peer
     this.#state = 'open'
     transport.send(

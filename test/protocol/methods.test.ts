@@ -163,6 +163,14 @@ const status = {
   disks: [{ name: 'vda', size: 1, format: 'raw' }],
   leftOut,
 }
+const agentLink = {
+  program: 'varve-agent/0.1.0',
+  sinceMs: 1,
+  lagMs: 3,
+  skewMs: -2,
+  machines: 1,
+  relay: { commands: ['query-*'], more: 1 },
+}
 const entry = {
   seq: 1,
   timeMs: 1,
@@ -253,11 +261,40 @@ const covered = {
   reason: 'late by 2 h',
   sinceMs: 1,
   deadlineMs: 1,
+  targetMs: 2,
   lastPointMs: 1,
+  last: {
+    id: UUID,
+    timeMs: 1,
+    kind: 'full',
+    reason: 'first',
+    consistency: 'crash',
+    bytesRead: 1,
+    bytesSent: 1,
+    durationMs: 1,
+  },
   lastVerifiedMs: null,
   lastError: { code: 'X', message: 'x' },
   nextMs: 2,
   exclusion: null,
+}
+const days = {
+  days: 31,
+  untilDay: '2026-11-29',
+  zone: 'Europe/Berlin',
+  contains: 'db',
+  states: ['late'],
+  order: 'worst',
+}
+const dayCell = {
+  day: 1,
+  points: 1,
+  failed: 0,
+  skipped: 2,
+  skipReason: 'window',
+  fullReason: 'size-changed',
+  damaged: 0,
+  verified: 1,
 }
 const counts = { fresh: 1, unverified: 0, late: 0, failing: 0, never: 0, orphaned: 0, archived: 0, excluded: 0 }
 const told = { daysLeft: 5, bytesPerDay: 1.5, reason: null }
@@ -317,9 +354,20 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'tenants.add': { params: { tenant: 'acme', chunkBytes: 65_536, firstPlan: true }, result: { tenant, plan } },
   'tenants.setQuota': { params: { tenant: 'acme', softBytes: 1, hardBytes: null }, result: { tenant } },
   'agents.list': {
-    params: page,
+    params: { enrolment: UUID, ...page },
     result: {
-      agents: [{ id: UUID, host: 'h', enrolledMs: 1, seenMs: null, revokedMs: null, online: true, site: 's1' }],
+      agents: [
+        {
+          id: UUID,
+          host: 'h',
+          enrolledMs: 1,
+          seenMs: null,
+          revokedMs: null,
+          online: true,
+          site: 's1',
+          link: agentLink,
+        },
+      ],
       next: 'b',
     },
   },
@@ -338,10 +386,16 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'tokens.revoke': { params: { token: UUID }, result: { subject: 'anna', revokedMs: 1 } },
-  'enrolments.issue': { params: { tenant: 'acme', ttlMs: 1 }, result: { token: 'a.b.c', id: UUID, expiresMs: 1 } },
+  'enrolments.issue': {
+    params: { tenant: 'acme', ttlMs: 1 },
+    result: { token: 'a.b.c', id: UUID, expiresMs: 1, certificate: null },
+  },
   'keys.list': { params: {}, result: { keys: [{ id: 'k', createdMs: 1, endsMs: null }] } },
   'keys.rotate': { params: {}, result: { key: 'k' } },
-  'audit.list': { params: page, result: { entries: [entry], next: 'b' } },
+  'audit.list': {
+    params: { newest: true, contains: 'db1', failed: true, ...page },
+    result: { chain: { checkedMs: 1, whole: true }, entries: [entry], next: 'b' },
+  },
   'audit.check': { params: {}, result: { entries: 1, brokenSeq: null }, down: [progress] },
   'machines.list': {
     params: { machine: 'db1', ...page },
@@ -404,6 +458,27 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'points.lost': { params: { point: UUID, ...page }, result: { lost: [lost], lostCount: 1, next: 'b' } },
+  'points.changes': {
+    params: {
+      from: UUID,
+      to: UUID,
+      disk: 'vda',
+      fromDisk: 'vdb',
+      offset: 65_536,
+      bytes: 1,
+      limit: 2,
+      granularity: 131_072,
+    },
+    result: {
+      size: 262_144,
+      fromSize: 131_072,
+      granularity: 131_072,
+      covered: { offset: 0, bytes: 262_144 },
+      ranges: [{ offset: 0, bytes: 131_072, kind: 'zero' }],
+      changedBytes: 131_072,
+      next: 131_072,
+    },
+  },
   'plans.list': { params: page, result: { plans: [plan], next: 'b' } },
   'plans.get': { params: { plan: 'gold' }, result: { plan } },
   'plans.apply': {
@@ -469,8 +544,17 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     down: [progress],
   },
   'coverage.list': {
-    params: { states: ['late'], ...machine, group: 'g', plan: 'nightly', ...page },
+    params: { states: ['late'], ...machine, group: 'g', plan: 'nightly', contains: 'db', order: 'worst', ...page },
     result: { machines: [covered], next: 'b' },
+  },
+  'coverage.days': {
+    params: { ...days, ...page, limit: 5 },
+    result: {
+      firstDay: '2026-10-30',
+      bounds: [1, 2],
+      machines: [{ machine: 'db1', state: 'late', cells: [dayCell] }],
+      next: 'b',
+    },
   },
   'coverage.summary': { params: {}, result: { counts, oldest: { machine: 'db1', timeMs: 1 }, quota, proof } },
   'coverage.tenants': { params: page, result: { tenants: [{ tenant: 'acme', counts, quota }], next: 'b' } },
@@ -553,7 +637,12 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     down: [progress],
   },
   'agent.inventory': {
-    params: { host: 'h', machines: [{ name: 'db1', uuid: UUID, here: true }], jobs: [UUID] },
+    params: {
+      host: 'h',
+      machines: [{ name: 'db1', uuid: UUID, here: true }],
+      jobs: [UUID],
+      relay: { commands: ['query-status'], more: 0 },
+    },
     result: {
       refused: [{ machine: 'db1', code: 'EXISTS', message: 'm' }],
       jobs: [{ job: UUID, state: 'running', keys: { idKey: ID, chunkBytes: 65_536 } }],
@@ -709,11 +798,19 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
     `${of}.list after`,
     `${of}.list limit`,
   ]),
-  ...['coverage.list', 'coverage.tenants', 'events.list'].flatMap((name) => [`${name} after`, `${name} limit`]),
-  ...['states', 'machine', 'group', 'plan'].map((field) => `coverage.list ${field}`),
+  ...['coverage.list', 'coverage.days', 'coverage.tenants', 'events.list'].flatMap((name) => [
+    `${name} after`,
+    `${name} limit`,
+  ]),
+  ...['states', 'machine', 'group', 'plan', 'contains', 'order'].map((field) => `coverage.list ${field}`),
+  ...['untilDay', 'zone', 'contains', 'states', 'order'].map((field) => `coverage.days ${field}`),
   ...['events.list', 'events.watch'].flatMap((name) => [`${name} kinds`, `${name} machine`]),
   'points.lost after',
+  'agents.list enrolment',
+  ...['newest', 'contains', 'failed'].map((field) => `audit.list ${field}`),
+  'agent.inventory relay',
   'points.lost limit',
+  ...['fromDisk', 'offset', 'bytes', 'limit', 'granularity'].map((field) => `points.changes ${field}`),
   'machines.list machine',
   'tenants.list tenant',
   'tokens.list tenant',
