@@ -118,15 +118,7 @@ export const runAgent = async (
   )
   await live.start()
   const forget: Drivers['forget'] = (machine, disk) => drivers.forget(machine, disk)
-  const restores = resources.use(
-    new OrderedRestores({
-      rules: () => config.restore,
-      machines: config.machines,
-      notes: RestoreNotes.in(config.state),
-      repeat: (work, signal) => link.repeat(work, signal),
-      log,
-    }),
-  )
+  const restores = resources.use(orderedRestores(config, () => link, log))
   const served = { inventory: announced, backups, relay, restores, forget }
   resources.use(await openStatus({ config, record: linkRecord, backups, journal, traffic, log }))
   const link: GatewayLink = resources.use(gatewayLink(config, identity, served, { record: linkRecord, log }))
@@ -140,6 +132,15 @@ export const runAgent = async (
   else await backups.giveUp()
   return typeof ended === 'string' ? null : ended
 }
+
+const orderedRestores = (config: AgentConfig, link: () => GatewayLink, log: Log): OrderedRestores =>
+  new OrderedRestores({
+    rules: () => config.restore,
+    machines: config.machines,
+    notes: RestoreNotes.in(config.state),
+    repeat: (work, signal) => link().repeat(work, signal),
+    log,
+  })
 
 interface Served {
   readonly inventory: Inventory

@@ -1,4 +1,4 @@
-// Restores that the gateway orders: the places that the configuration allows, all disks or none, and nothing left of one that ends.
+// Restores that the gateway orders: to allowed places, all disks or none, and nothing left of one that ends.
 import { statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'

@@ -90,7 +90,7 @@ const report = (restore: Restore, json: boolean): void => {
     const { code, message } = error
     throw new VarveError(isErrorCode(code) ? code : 'PEER_FAILED', `the restore to ${host} failed: ${message}`)
   }
-  printJson({ restore })
+  printJson({ id: restore.id, restore })
   for (const { remarks } of disks) remarks.forEach(remark)
   if (json) return
   for (const { disk, size, to, format, bytesReceived } of disks)
@@ -114,7 +114,7 @@ const order = async (remote: Remote, point: string, options: RestoreOptions): Pr
   // the id of one that has begun is needed to cancel it
   const { restore } = await remote.peer.call('restores.start', { point, agent, disks, overwrite }, { deadlineMs: 0 })
   if (!watch) {
-    printJson({ restore })
+    printJson({ id: restore, restore: null })
     if (!json) print(`Restore ${restore} has started; to watch it: varve-gateway restores watch ${restore}`)
     return
   }
@@ -139,7 +139,7 @@ const addRestore = (program: Command): void => {
         .argParser(diskTo)
         .makeOptionMandatory(),
     )
-    .addOption(new Option('--format <format>', "the files' format (default: by their names)").choices(TARGET_FORMATS))
+    .addOption(new Option('--format <format>', "the files' format (without it their names decide)").choices(TARGET_FORMATS))
     .option('--overwrite', 'replace files and overwrite devices that are there, unless they are in use', false)
     .option('--watch', 'follow it to its end; Ctrl-C stops watching, not the restore', false)
     .addHelpText(
@@ -203,7 +203,7 @@ const addCancel = (restores: Command): void => {
     .addOption(tenantOption())
   toGateway(command).action(async (restore: string, options: Common) => {
     await withTenant(options, ({ peer, signal }) => peer.call('restores.cancel', { restore }, { signal }))
-    printJson({ restore })
+    printJson({ id: restore })
     if (!options.json) print(`Restore ${restore} is cancelled.`)
   })
 }
