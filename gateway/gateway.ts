@@ -148,6 +148,7 @@ export class Gateway implements AsyncDisposable {
     const shown: { by: HttpServer | null } = { by: null }
     const certificate = (): Uint8Array | null => shown.by?.certificate ?? null
     const service = serviceOf({
+      address: () => shown.by?.page ?? null,
       folder,
       datastore,
       authority,
@@ -169,12 +170,10 @@ export class Gateway implements AsyncDisposable {
     const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(parts, folder)))
     const readiness = new Readiness({ datastore, lost, clock })
     const monitoring = new Monitoring({ metrics: observation.metrics, readiness, token: options.metricsToken ?? null })
-    const port = await openPort(options, { session: parts, monitoring })
-    shown.by = port === null ? null : resources.use(port)
+    const port = (shown.by = resources.use(await openPort(options, { session: parts, monitoring })))
+    const metrics = resources.use(await openMetrics(options, monitoring))
     // before the connections end, so that it says why
     resources.use(restores)
-    const own = options.metricsListen ?? null
-    const metrics = own === null ? null : resources.use(await MonitoringServer.listen(monitoring, own))
     resources.defer(watchRevocations({ catalog, sessions: registry, clock, log }))
     resources.defer(datastore.space.watch(clock))
     resources.defer(datastore.ballast.watch(clock))
@@ -243,6 +242,10 @@ const openPort = async (options: GatewayOptions, parts: Omit<HttpParts, 'console
   const console = await Console.open({ folder: consoleFolder ?? CONSOLE_FOLDER, log })
   return await HttpServer.listen({ ...parts, console }, listen)
 }
+
+/** The listener of its own for metrics; null where there is none. */
+const openMetrics = async ({ metricsListen = null }: GatewayOptions, monitoring: Monitoring) =>
+  metricsListen === null ? null : await MonitoringServer.listen(monitoring, metricsListen)
 
 interface Working {
   readonly datastore: Datastore

@@ -60,6 +60,9 @@ export const TOKEN_CHARS_MAX = 8192
 /** Longest one-time code of a link that signs in, in characters. */
 export const LOGIN_CODE_CHARS_MAX = 64
 
+/** How long the one-time code of a link that signs in is good, in milliseconds: 5 minutes. */
+export const LOGIN_CODE_LIFE_MS = 5 * 60 * 1000
+
 /** Longest life of a person's or program's token, in milliseconds: 90 days. */
 export const TOKEN_LIFE_MAX_MS = 90 * 24 * 60 * 60 * 1000
 

@@ -139,7 +139,9 @@ const addRestore = (program: Command): void => {
         .argParser(diskTo)
         .makeOptionMandatory(),
     )
-    .addOption(new Option('--format <format>', "the files' format (without it their names decide)").choices(TARGET_FORMATS))
+    .addOption(
+      new Option('--format <format>', "the files' format (without it their names decide)").choices(TARGET_FORMATS),
+    )
     .option('--overwrite', 'replace files and overwrite devices that are there, unless they are in use', false)
     .option('--watch', 'follow it to its end; Ctrl-C stops watching, not the restore', false)
     .addHelpText(

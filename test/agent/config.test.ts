@@ -47,6 +47,9 @@ test('takes every key', () => {
     freeze_limit = 60
     relay = ["query-*", "stop"]
     log_level = "debug"
+    [restore]
+    folders = ["/srv/restore"]
+    devices = ["/dev/vg0/restore-*"]
     [[machine]]
     name = "db1"
     qmp = "/run/qemu/db1.qmp"

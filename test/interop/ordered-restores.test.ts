@@ -201,7 +201,10 @@ test('what is there is kept, replaced only by wish, and never while it is in use
   expect((await readFile(to)).equals(Buffer.from('precious'))).toBe(true)
   expect((await ended(await start(to, true))).state).toBe('done')
   expect((await readFile(to)).equals(CONTENT)).toBe(true)
-  await using qemu = await startMachine({ folder: outside.path, disks: [{ id: 'vda', file: to, format: 'raw', size: SIZE_BYTES }] })
+  await using qemu = await startMachine({
+    folder: outside.path,
+    disks: [{ id: 'vda', file: to, format: 'raw', size: SIZE_BYTES }],
+  })
   expect(await look()).toMatchObject({ error: { code: 'TARGET_IN_USE' } })
   expect((await failure(start(to, true))).code).toBe('TARGET_IN_USE')
   await qemu[Symbol.asyncDispose]()

@@ -36,8 +36,8 @@ test('only own names of the table are methods', () => {
 
 test('an agent and the platform may neither delete nor change what is not theirs', () => {
   expect(
-    allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit|notify|runs)\b/u.test(name)),
-  ).toEqual(['store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
+    allowed('platform').filter((name) => !/^(tenants|tokens|login|enrolments|keys|audit|notify|runs)\b/u.test(name)),
+  ).toEqual(['store.growth', 'store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
   const changing = allowed('agent').filter(
     (name) =>
       !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
@@ -378,6 +378,10 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     params: { tenant: 'acme', subject: 'anna', role: 'owner', ttlMs: 1 },
     result: { token: 'a.b.c', id: UUID, expiresMs: 1 },
   },
+  'login.issue': {
+    params: { tenant: 'acme', subject: 'anna', role: 'owner', ttlMs: 1 },
+    result: { code: 'abc', expiresMs: 1, address: 'https://a.example:8470/' },
+  },
   'tokens.list': {
     params: { tenant: 'acme', ...page },
     result: {
@@ -450,7 +454,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'points.hold': { params: { point: UUID.slice(0, 8), held: true }, result: { point } },
   'points.lock': { params: { point: UUID, untilMs: 5 }, result: { point } },
   'points.prune': {
-    params: { machine: 'db1', group: 'web', rules, points: [UUID], dryRun: true },
+    params: { machine: 'db1', group: 'web', plan: 'gold', rules, points: [UUID], dryRun: true },
     result: {
       points: [{ point: UUID, machine: 'db1', timeMs: 1, keptBy: ['daily', 'held'] }],
       pointCount: 1,
@@ -491,6 +495,59 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'plans.next': {
     params: { plan: 'gold', machine: null, count: 3 },
     result: { plan: 'gold', runs: [{ slotMs: 1, startMs: 2 }], reason: null },
+  },
+  'plans.timeline': {
+    params: { fromMs: 0, untilMs: 3_600_000, stepMs: 300_000, ...page },
+    result: {
+      plans: [
+        {
+          plan: 'gold',
+          machines: 3,
+          excluded: 1,
+          usualMs: 60_000,
+          reason: null,
+          starts: [{ atMs: 300_000, machines: 2 }],
+          untilMs: 3_600_000,
+        },
+      ],
+      next: 'b',
+    },
+  },
+  'store.growth': {
+    params: { days: 400 },
+    result: {
+      today: 20_000,
+      samples: [{ day: 19_999, bytes: 5 }],
+      quota: {
+        usedBytes: 5,
+        softBytes: null,
+        hardBytes: 9,
+        soft: { daysLeft: null, bytesPerDay: 2, reason: 'limit' },
+        hard: { daysLeft: 2, bytesPerDay: 2, reason: null },
+      },
+      disk: null,
+    },
+  },
+  'store.proof': {
+    params: { limit: 10 },
+    result: {
+      verifiedMs: 5,
+      oldestMs: null,
+      unverified: 1,
+      drilledMs: null,
+      machines: [{ machine: 'db1', points: 2, oldestMs: 3 }],
+      machineCount: 4,
+    },
+  },
+  'store.damage': {
+    params: page,
+    result: {
+      records: [{ id: 'ab', type: 'chunk', pack: UUID, offset: 64, reason: 'bad', foundMs: 4 }],
+      next: 'b',
+      lost: [lost],
+      lostCount: 1,
+      lostBytes: 9,
+    },
   },
   'store.collect': {
     params: { dryRun: false, thresholdPercent: 80, bytesPerSecond: 1 << 20 },
@@ -629,6 +686,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       rowCount: 2,
       packBytes: 10,
       deadBytes: 1,
+      parts: { machineBytes: 3, sharedBytes: 2, deadBytes: 1, uploadBytes: 3, otherBytes: 1, missingBytes: 0 },
       quota: { softBytes: 1, hardBytes: 2 },
       dedupRatio: 1.5,
       compressionRatio: 2,
@@ -815,6 +873,7 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'tenants.list tenant',
   'tokens.list tenant',
   'tokens.issue tenant',
+  'login.issue tenant',
   'enrolments.issue tenant',
   'tenants.setQuota softBytes',
   'tenants.setQuota hardBytes',
@@ -831,6 +890,11 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   ...['restores.places', 'agent.places'].flatMap((name) => [`${name} places`, `${name} format`]),
   ...['restores.start', 'agent.restore'].map((name) => `${name} format`),
   'plans.next count',
+  'points.prune plan',
+  'store.growth days',
+  'store.proof limit',
+  ...['stepMs', 'after', 'limit'].map((field) => `plans.timeline ${field}`),
+  ...['after', 'limit'].map((field) => `store.damage ${field}`),
   'tenants.add firstPlan',
   'notify.outbox state',
   'notify.outbox after',
