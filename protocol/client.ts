@@ -45,6 +45,8 @@ export interface SessionOptions {
   readonly serving: boolean
   /** A bearer token where the HTTP upgrade could not carry one. */
   readonly token: string | null
+  /** The one-time code of a link, in place of a token. */
+  readonly code?: string
   readonly handlers: Handlers
   readonly clock: Clock
 }
@@ -83,8 +85,17 @@ export const openSession = (options: SessionOptions): Promise<Session> => {
       fail(new VarveError('HELLO_TIMEOUT', 'the gateway did not answer in time')),
     )
     const sayHello = (): void => {
-      const { program, serving, token } = options
-      const hello = { versionMin: VERSION_MIN, versionMax: VERSION_MAX, features: [], program, serving, token }
+      const { program, serving, token, code } = options
+      const begun = code === undefined ? {} : { code }
+      const hello = {
+        versionMin: VERSION_MIN,
+        versionMax: VERSION_MAX,
+        features: [],
+        program,
+        serving,
+        token,
+        ...begun,
+      }
       socket.send(encodeFrame([FRAME.hello, hello]) as Uint8Array<ArrayBuffer>)
     }
     const onFirst = (bytes: Uint8Array): void => {

@@ -41,6 +41,7 @@ export const ERRORS = {
   TOKEN_CLAIMS: row(401, false, 'connection'),
   TOKEN_REVOKED: row(401, false, 'connection'),
   AGENT_REVOKED: row(401, false, 'connection'),
+  LOGIN_CODE_INVALID: row(401, false, 'connection'),
   ENROLMENT_USED: row(409),
   // what is called
   METHOD_UNKNOWN: row(404),

@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import { decode, encode } from './codec.ts'
 import { ERROR_DETAILS_MAX, ERROR_MESSAGE_CHARS_MAX, toldError, VarveError, type ErrorDetails } from './errors.ts'
 import { misfit } from './misfit.ts'
-import { DEADLINE_MAX_MS, TOKEN_CHARS_MAX } from './limits.ts'
+import { DEADLINE_MAX_MS, LOGIN_CODE_CHARS_MAX, TOKEN_CHARS_MAX } from './limits.ts'
 
 export const FRAME = {
   hello: 1,
@@ -33,6 +33,8 @@ const helloBody = v.object({
   /** An agent that serves its machines; anything else only calls. */
   serving: v.boolean(),
   token: v.nullable(text(TOKEN_CHARS_MAX)),
+  /** The one-time code of a link, in place of a token. */
+  code: v.optional(text(LOGIN_CODE_CHARS_MAX)),
 })
 
 const welcomeBody = v.object({
@@ -45,6 +47,8 @@ const welcomeBody = v.object({
   tenant: v.nullable(text(128)),
   /** End of the session unless renewed, in milliseconds since 1970. */
   expiresMs: integer(0, Number.MAX_SAFE_INTEGER),
+  /** The token that a one-time code has become; absent where hello had none. */
+  token: v.optional(text(TOKEN_CHARS_MAX)),
 })
 
 // a frame may end in fields that a later version added: tuples ignore what follows

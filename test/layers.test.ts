@@ -33,11 +33,11 @@ const roomOf = (file: string): string | null => {
   return rooms.sort((a, b) => b.length - a.length)[0] ?? null
 }
 
-const sources = globSync('**/*.ts', { cwd: root })
+const sources = globSync('**/*.{ts,tsx}', { cwd: root })
 
 /** The files of the gateway that one imports, or starts as a thread. */
 const importsOf = (file: string): string[] =>
-  [...readFileSync(path.join(root, file), 'utf8').matchAll(/(?:from\s+|import\s*\(?\s*|new URL\()'(\.[^']+\.ts)'/gu)]
+  [...readFileSync(path.join(root, file), 'utf8').matchAll(/(?:from\s+|import\s*\(?\s*|new URL\()'(\.[^']+\.tsx?)'/gu)]
     .map(([, specifier]) => path.join(path.dirname(file), specifier!))
     .filter((target) => !target.startsWith('..'))
 

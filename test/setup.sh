@@ -4,7 +4,7 @@
 #   sh test/setup.sh [--debian GROUP,GROUP...] -- COMMAND [ARGUMENT...]
 #
 # npm packages are installed when the lock file is newer than they are, Debian packages of the named groups when one is
-# missing. Nothing is printed when all is there; progress goes to standard error.
+# missing; the console is built when a source is newer than its bundle. Nothing is printed when all is there; progress goes to standard error.
 set -eu
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -98,6 +98,26 @@ install_npm() {
   exec 9<&-
 }
 
+# A file of the console, of what it shares with the programs or of the packages that is newer than its bundle.
+console_news() {
+  [ -f gateway/console/dist/.built ] || { echo none; return 0; }
+  # the folder of the bundle changes with it; a source that is gone changes the folder that it was in
+  find gateway/console protocol package-lock.json -mindepth 0 \
+    \( -path 'gateway/console/dist*' -prune \) -o \( ! -path gateway/console -newer gateway/console/dist/.built -print \) 2>/dev/null |
+    head -n 1
+}
+
+# The gateway serves the console as one bundle. A console that cannot be built must not keep anything else from running.
+build_console() {
+  [ -f gateway/console/main.tsx ] && [ -w gateway/console ] && [ -n "$(console_news)" ] || return 0
+  exec 9<package-lock.json
+  if command -v flock >/dev/null; then flock 9; fi
+  if [ -n "$(console_news)" ]; then
+    quietly node gateway/console/build.ts || say 'the console could not be built; its last bundle, if any, is still served'
+  fi
+  exec 9<&-
+}
+
 # The folder of the bundled Node; npm's own link to it is not dependable, as Debian 12's npm makes none.
 bundled=''
 bundled_starts() {
@@ -152,6 +172,7 @@ choose_node
 export PATH
 # What Node makes of the sources is kept beside the packages: commands and threads start in a third of the time.
 export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-$root/node_modules/.cache/compile}"
+case "$*" in 'node gateway/console/build.ts') ;; *) build_console ;; esac
 # Another user's home, say, from which root runs a command as that user: nothing there can be meant.
 cd "$started_in" 2>/dev/null || cd /
 exec "$@"

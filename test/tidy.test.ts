@@ -20,6 +20,9 @@ const ONE_IMPORTER: Readonly<Record<string, readonly string[]>> = {
   ws: ['gateway/session/socket.ts', 'gateway/commands/dial-local.ts', 'protocol/host/dial.ts'],
 }
 
+/** The only file of the console that Node runs. */
+const BUILD_OF_CONSOLE = 'gateway/console/build.ts'
+
 const root = path.resolve(import.meta.dirname, '..')
 
 const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
@@ -29,10 +32,10 @@ const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '-
 })
 const files = listed.split('\0').filter((file) => file !== '' && existsSync(path.join(root, file)))
 const textOf = (file: string): string => readFileSync(path.join(root, file), 'utf8')
-const isSource = (file: string): boolean => /^(protocol|agent|gateway)\/.*\.ts$/.test(file)
+const isSource = (file: string): boolean => /^(protocol|agent|gateway)\/.*\.tsx?$/.test(file)
 const sources = files.filter(isSource)
-const scripts = files.filter((file) => file.endsWith('.ts'))
-const written = files.filter((file) => /\.(ts|js|mjs|json|md|sh|css|html|toml|yml)$|^\.ci\//.test(file))
+const scripts = files.filter((file) => /\.tsx?$/.test(file))
+const written = files.filter((file) => /\.(tsx?|js|mjs|json|md|sh|css|html|toml|yml)$|^\.ci\//.test(file))
 
 interface Import {
   readonly file: string
@@ -44,9 +47,9 @@ interface Import {
 
 const IMPORT_PATTERN = /(?<![.\w])(?:from\s+|import\s*\(?\s*)(['"])([^'"\n]+)\1/g
 
-/** Files beside it that a file starts as a worker or process. */
+/** Files beside it that a file starts as a worker or process, or makes a bundle of. */
 const startsOf = (file: string): string[] =>
-  [...textOf(file).matchAll(/new URL\(\s*'([^'\n]+\.ts)',\s*import\.meta\.url/g)].map((match) =>
+  [...textOf(file).matchAll(/new URL\(\s*'([^'\n]+\.tsx?)',\s*import\.meta\.url/g)].map((match) =>
     path.join(path.dirname(file), match[1] ?? ''),
   )
 
@@ -94,7 +97,7 @@ const reaches = new Map(files.filter((file) => file.endsWith('.test.ts')).map((f
 
 /** A test of the same name, or one of the same folder or a folder above it that reaches the source. */
 const isTested = (source: string): boolean => {
-  const own = path.join('test', source.replace(/\.ts$/, '.test.ts'))
+  const own = path.join('test', source.replace(/\.tsx?$/, '.test.ts'))
   const near = (test: string): boolean => {
     const folder = path.dirname(test)
     return folder !== 'test' && path.dirname(own).concat('/').startsWith(`${folder}/`)
@@ -129,6 +132,17 @@ describe('imports', () => {
     expect(outside).toEqual([])
   })
 
+  test('the console imports itself, protocol and packages; only what builds it uses Node', () => {
+    const inConsole = (file: string): boolean => file.startsWith('gateway/console/')
+    const outside = broken(({ file, specifier, target }) => {
+      if (file === BUILD_OF_CONSOLE) return target !== undefined
+      if (!inConsole(file)) return target !== undefined && inConsole(target)
+      if (target === undefined) return specifier.startsWith('node:') || specifier === 'esbuild'
+      return target === BUILD_OF_CONSOLE || !(inConsole(target) || (folderOf(target) === 'protocol' && !isHost(target)))
+    })
+    expect(outside).toEqual([])
+  })
+
   test('a relative import names an existing file with its extension', () => {
     const missing = broken(({ target }) => target !== undefined && !files.includes(target))
     expect(missing).toEqual([])
@@ -136,7 +150,7 @@ describe('imports', () => {
 
   test('a path from the folder of a script to another one names an existing file', () => {
     const asked = (file: string): string[] =>
-      [...textOf(file).matchAll(/'(\.{1,2}\/[\w./-]+\.ts)'/g)].map((match) =>
+      [...textOf(file).matchAll(/'(\.{1,2}\/[\w./-]+\.tsx?)'/g)].map((match) =>
         path.join(path.dirname(file), match[1] ?? ''),
       )
     const missing = scripts.flatMap((file) =>
@@ -231,7 +245,7 @@ describe('text', () => {
 
 describe('documents', () => {
   test('every file of ours that a document or a comment names exists', () => {
-    const named = /(?<![\w/.-])(?:\.+\/)*((?:[\w-]+\/)+[\w.-]+\.(?:ts|md|sh))\b/g
+    const named = /(?<![\w/.-])(?:\.+\/)*((?:[\w-]+\/)+[\w.-]+\.(?:tsx?|md|sh))\b/g
     const spoken = (file: string, line: string): boolean =>
       /\.(md|sh|yml)$/.test(file) || /^\s*(\/\/|\/?\*)|\s\/\/ /.test(line)
     const folders = ['gateway', 'agent', 'protocol', 'test']

@@ -1,4 +1,4 @@
-// The one port: health and metrics, public keys, enrolment, and the upgrade to the WebSocket.
+// The one port: the console, health and metrics, public keys, enrolment, and the upgrade to the WebSocket.
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
@@ -7,7 +7,8 @@ import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
 import { misfit } from '../../protocol/misfit.ts'
 import { HOST_CHARS_MAX } from '../auth/tokens.ts'
-import type { Certificate } from './certificate.ts'
+import { hostNamed, type Certificate } from './certificate.ts'
+import type { Console } from './console.ts'
 import { outward } from '../service/outward.ts'
 import type { SessionParts } from '../session/connection.ts'
 import { listenError } from './listen-error.ts'
@@ -74,6 +75,7 @@ const readBody = async (request: IncomingMessage): Promise<unknown> => {
 export interface HttpParts {
   readonly session: SessionParts
   readonly monitoring: Monitoring
+  readonly console: Console
 }
 
 /** A listening gateway port. */
@@ -82,17 +84,27 @@ export class HttpServer implements AsyncDisposable {
   readonly #sockets: Sockets
   readonly #parts: SessionParts
   readonly #monitoring: Monitoring
+  readonly #console: Console
   /** Every connection, also those that have sent nothing yet. */
   readonly #open = new Set<Socket>()
   readonly url: string
   /** What it serves, in PEM; null without TLS. */
   certificate: Uint8Array | null = null
 
+  /** The address of the console; a port on every address of the host is named by its certificate, where that has a name. */
+  get page(): string {
+    const page = new URL(this.url.replace(/^ws/u, 'http'))
+    const name = this.certificate === null ? null : hostNamed(this.certificate)
+    if (name !== null && ['0.0.0.0', '[::]'].includes(page.hostname)) page.hostname = name
+    return page.href
+  }
+
   private constructor(server: Server, sockets: Sockets, strangers: Strangers, parts: HttpParts, url: string) {
     this.#server = server
     this.#sockets = sockets
     this.#parts = parts.session
     this.#monitoring = parts.monitoring
+    this.#console = parts.console
     this.url = url
     server.on('connection', (socket: Socket) => {
       this.#open.add(socket)
@@ -150,7 +162,10 @@ export class HttpServer implements AsyncDisposable {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      const route = `${request.method} ${pathOf(request)}`
+      const { method = '' } = request
+      const pathname = pathOf(request)
+      const route = `${method} ${pathname}`
+      if (await this.#console.answer(method, pathname, request, response)) return
       if (await this.#monitoring.answer(route, request, response)) return
       if (route === 'GET /.well-known/jwks.json') return json(response, 200, this.#parts.admission.jwks())
       if (route === 'POST /enrol') return json(response, 200, await this.#enrol(request))

@@ -39,6 +39,8 @@ export interface TestGatewayOptions {
   readonly metricsListen?: { readonly host: string; readonly port: number }
   /** A fixed port, for a gateway that comes back at the same address. */
   readonly port?: number
+  /** Where the built console is; the program's own by default. */
+  readonly consoleFolder?: string
 }
 
 export interface SessionWishes {
@@ -153,8 +155,9 @@ export const startGateway = async (options: TestGatewayOptions): Promise<TestGat
     port,
     tls: tls === undefined ? null : { cert: tls.cert, key: tls.key },
   }
-  const { metricsToken = null, metricsListen = null, works = false } = options
-  const opened = await Gateway.open({ folder, listen, log, clock, metricsToken, metricsListen, works })
+  const { metricsToken = null, metricsListen = null, works = false, consoleFolder = null } = options
+  const wishes = { metricsToken, metricsListen, works, consoleFolder }
+  const opened = await Gateway.open({ folder, listen, log, clock, ...wishes })
   const { url, metricsUrl } = resources.use(opened)
   const catalog = resources.use(openLocal(path.join(folder, CATALOG_NAME)))
   const authority = await openAuthority({ folder, catalog, nowMs: Date.now() })

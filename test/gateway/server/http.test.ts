@@ -39,7 +39,11 @@ test('what is not there is not found, for every method and any target', async ()
   await using temp = await tempFolder()
   await using gateway = await startGateway({ folder: temp.join('data') })
   for (const [path, method] of [
-    ['/', 'GET'],
+    ['/', 'POST'],
+    ['/console', 'GET'],
+    ['/console/', 'GET'],
+    ['/console/../main.tsx', 'GET'],
+    ['/console/%2e%2e/page.html', 'GET'],
     ['/healthz', 'POST'],
     ['/enrol', 'GET'],
     ['/rpc', 'GET'],

@@ -1,0 +1,86 @@
+// A dialog over the page, and one that asks before something is done.
+import { useSignal } from '@preact/signals'
+import type { ComponentChildren } from 'preact'
+import { useEffect, useId, useRef } from 'preact/hooks'
+import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
+import { common } from '../texts/common.ts'
+import { Button, ErrorNote, Field } from './basics.tsx'
+
+interface DialogProps {
+  readonly title: string
+  readonly onClose: () => void
+  readonly children: ComponentChildren
+}
+
+/** Modal while it is shown; Escape closes it, and the focus goes back to where it was. */
+export const Dialog = ({ title, onClose, children }: DialogProps) => {
+  const element = useRef<HTMLDialogElement>(null)
+  const id = useId()
+  useEffect(() => {
+    const before = document.activeElement
+    element.current?.showModal()
+    return () => {
+      if (before instanceof HTMLElement && before.isConnected) before.focus()
+    }
+  }, [])
+  return (
+    <dialog ref={element} aria-labelledby={id} onClose={onClose}>
+      <h2 id={id}>{title}</h2>
+      {children}
+    </dialog>
+  )
+}
+
+interface AskProps {
+  readonly title: string
+  /** What will happen, in sentences. */
+  readonly children: ComponentChildren
+  readonly action: string
+  readonly kind?: 'main' | 'danger'
+  /** Has to be typed where something would be lost. */
+  readonly typed?: string
+  /** Does it; the dialog stays with the error where it cannot. */
+  readonly onYes: () => Promise<unknown>
+  readonly onClose: () => void
+}
+
+export const Ask = ({ title, children, action, kind = 'main', typed, onYes, onClose }: AskProps) => {
+  const written = useSignal('')
+  const error = useSignal<VarveError | null>(null)
+  const isBusy = useSignal(false)
+  const submit = async (event: Event): Promise<void> => {
+    event.preventDefault()
+    if (typed !== undefined && written.value !== typed) return
+    isBusy.value = true
+    error.value = null
+    try {
+      await onYes()
+      onClose()
+    } catch (thrown) {
+      error.value = asVarveError(thrown)
+    }
+    isBusy.value = false
+  }
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <form onSubmit={(event) => void submit(event)}>
+        {children}
+        {typed === undefined ? null : (
+          <Field
+            label={common.typeToConfirm(typed)}
+            value={written.value}
+            autocomplete="off"
+            onInput={(event) => (written.value = event.currentTarget.value)}
+          />
+        )}
+        {error.value === null ? null : <ErrorNote error={error.value} />}
+        <div class="actions">
+          <Button onClick={onClose}>{common.cancel}</Button>
+          <Button type="submit" kind={kind} disabled={isBusy.value || (typed !== undefined && written.value !== typed)}>
+            {action}
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  )
+}

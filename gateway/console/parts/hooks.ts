@@ -1,0 +1,19 @@
+// What components need of signals and resources while they are shown.
+import { useEffect, useRef } from 'preact/hooks'
+
+interface Watched {
+  watch(): () => void
+}
+
+/** Keeps a resource or list up to date while the component is shown. */
+export const useWatched = <W extends Watched>(watched: W): W => {
+  useEffect(() => watched.watch(), [watched])
+  return watched
+}
+
+/** The same value for as long as its inputs are the same, for stores that are made from filters. */
+export const useMade = <T>(make: () => T, key: string): T => {
+  const made = useRef<{ key: string; value: T } | null>(null)
+  if (made.current?.key !== key) made.current = { key, value: make() }
+  return made.current.value
+}

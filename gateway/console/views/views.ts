@@ -1,0 +1,34 @@
+// Which views there are, in the order of the navigation: each in a file of its own, loaded when somebody goes there.
+import type { ComponentType } from 'preact'
+import type { MethodName } from '../../../protocol/methods.ts'
+import type { views as names } from '../texts/views.ts'
+
+export interface View {
+  readonly name: keyof typeof names
+  /** It is for those who may call this method. */
+  readonly needs: MethodName
+  /** Whether the navigation has it; others are reached from views. */
+  readonly isListed: boolean
+  readonly load: () => Promise<ComponentType>
+}
+
+export const VIEWS: readonly View[] = [
+  {
+    name: 'protection',
+    needs: 'coverage.list',
+    isListed: true,
+    load: async () => (await import('./protection/protection.tsx')).Protection,
+  },
+  {
+    name: 'machine',
+    needs: 'points.list',
+    isListed: false,
+    load: async () => (await import('./machine/machine.tsx')).MachineView,
+  },
+  {
+    name: 'changes',
+    needs: 'points.changes',
+    isListed: false,
+    load: async () => (await import('./changes/changes.tsx')).ChangesView,
+  },
+]

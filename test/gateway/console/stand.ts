@@ -1,0 +1,108 @@
+// What tests of the console share: a real gateway, a headless Chromium, and pages that are signed in by role.
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import type { AxeResults } from 'axe-core'
+import { chromium, type Browser, type Page } from 'playwright-core'
+import type { Role } from '../../../protocol/claims.ts'
+import { startGateway, type TestGateway } from '../../support/gateway.ts'
+import { tempFolder, type TempFolder } from '../../support/temp.ts'
+
+export const WIDE = { width: 1440, height: 900 }
+export const NARROW = { width: 390, height: 844 }
+
+/** What a browser needs in a container without a GPU. */
+const ARGUMENTS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--disable-dev-shm-usage',
+]
+
+export interface Looks {
+  readonly size?: { readonly width: number; readonly height: number }
+  readonly theme?: 'light' | 'dark'
+}
+
+/** A page of the console, and what it complained of. */
+export interface Shown {
+  readonly page: Page
+  /** What the page printed or threw; a refused connection is no fault of the page. */
+  readonly complaints: readonly string[]
+}
+
+const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
+
+export class ConsoleStand implements AsyncDisposable {
+  readonly folder: TempFolder
+  readonly #browser: Browser
+  #gateway: TestGateway
+
+  private constructor(folder: TempFolder, gateway: TestGateway, browser: Browser) {
+    this.folder = folder
+    this.#gateway = gateway
+    this.#browser = browser
+  }
+
+  static async start(): Promise<ConsoleStand> {
+    await using resources = new AsyncDisposableStack()
+    const folder = resources.use(await tempFolder())
+    const gateway = resources.use(await startGateway({ folder: folder.join('gateway') }))
+    const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args: ARGUMENTS })
+    resources.move()
+    return new ConsoleStand(folder, gateway, browser)
+  }
+
+  get gateway(): TestGateway {
+    return this.#gateway
+  }
+
+  /** Stops the gateway, so that every connection breaks, and starts it again at the same address. */
+  async restartGateway(whileAway: () => Promise<void> = async () => {}): Promise<void> {
+    const { port, folder } = this.#gateway
+    await this.#gateway[Symbol.asyncDispose]()
+    await whileAway()
+    this.#gateway = await startGateway({ folder, port })
+  }
+
+  /** Opens a place of the console, signed in with this role's token, or not at all. */
+  async open(role: Exclude<Role, 'agent'> | null, place: string, looks: Looks = {}): Promise<Shown> {
+    const { size = WIDE, theme = 'light' } = looks
+    const context = await this.#browser.newContext({ viewport: size, colorScheme: theme, reducedMotion: 'reduce' })
+    if (role !== null) {
+      const token = await this.#gateway.tokenFor(role)
+      await context.addInitScript((given) => sessionStorage.setItem('varve.token', given), token)
+    }
+    const page = await context.newPage()
+    const complaints: string[] = []
+    page.on('pageerror', (error) => complaints.push(String(error)))
+    page.on('console', (message) => {
+      if (!/WebSocket connection to .* failed|net::ERR_CONNECTION_REFUSED/u.test(message.text()))
+        complaints.push(message.text())
+    })
+    await page.goto(`${this.#gateway.httpUrl}/${place}`)
+    return { page, complaints }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#browser.close()
+    await this.#gateway[Symbol.asyncDispose]()
+    await this.folder[Symbol.asyncDispose]()
+  }
+}
+
+/** What axe finds wrong on the page, one line each; WCAG 2.2 AA and best practices. */
+export const axeFindings = async (page: Page): Promise<string[]> => {
+  await page.evaluate(await readFile(AXE, 'utf8'))
+  const { violations } = await page.evaluate<AxeResults>('axe.run(document, { resultTypes: ["violations"] })')
+  return violations.flatMap(({ id, help, nodes }) =>
+    nodes.map(({ html, failureSummary = '' }) => `${id}: ${help}: ${html.slice(0, 160)} (${failureSummary})`),
+  )
+}
+
+/** Whether the page can be scrolled sideways, which no width should make it. */
+export const isTooWide = (page: Page): Promise<boolean> =>
+  page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth)
