@@ -20,6 +20,8 @@ export const changes = {
   },
   sentence: (changed: string, size: string, from: string, to: string) =>
     `${changed} of ${size} differ between ${from} and ${to}.`,
+  atLeast: (changed: string, size: string, from: string, to: string) =>
+    `At least ${changed} of ${size} differ between ${from} and ${to}.`,
   content: (used: string, size: string, to: string) => `${used} of ${size} hold something at ${to}.`,
   same: (size: string, from: string, to: string) => `Nothing of ${size} differs between ${from} and ${to}.`,
   unknown: (bytes: string) => `${bytes} cannot be read, so that nobody can tell.`,

@@ -71,10 +71,10 @@ const sentenceOf = (changes: Changes, from: Point | null, point: Point, part: Pa
   const is = timeText(point.timeMs, zone.value)
   if (from === null) return texts.content(bytesText(changed), size, is)
   const was = timeText(from.timeMs, zone.value)
+  const figures = [bytesText(changed), size, was, is] as const
   // never that nothing differs where that is not known
-  return changed === 0 && sums.damaged === 0
-    ? texts.same(size, was, is)
-    : texts.sentence(bytesText(changed), size, was, is)
+  if (sums.damaged > 0) return texts.atLeast(...figures)
+  return changed === 0 ? texts.same(size, was, is) : texts.sentence(...figures)
 }
 
 /** All that one picture is made of: while the next is read, this one stays as a whole, and dimmed. */

@@ -161,6 +161,7 @@ test('hostile names are text, and what cannot be read is told as damage', async 
   await page.locator('.disks').getByText(disk).waitFor()
   await page.locator('.layer svg.core path.damaged[d^="M"]').first().waitFor()
   await page.getByRole('link', { name: 'Change map' }).click()
+  await page.getByText(/At least 0 B of 1.00 MiB differ/u).waitFor()
   await page.getByText('1.00 MiB cannot be read, so that nobody can tell').waitFor()
   await page.getByText('Damaged, cannot be read 1.00 MiB').waitFor()
   await page
