@@ -31,4 +31,16 @@ export const VIEWS: readonly View[] = [
     isListed: false,
     load: async () => (await import('./changes/changes.tsx')).ChangesView,
   },
+  {
+    name: 'datastore',
+    needs: 'store.growth',
+    isListed: true,
+    load: async () => (await import('./datastore/datastore.tsx')).Datastore,
+  },
+  {
+    name: 'plans',
+    needs: 'plans.timeline',
+    isListed: true,
+    load: async () => (await import('./plans/plans.tsx')).Plans,
+  },
 ]
