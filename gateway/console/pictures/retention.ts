@@ -41,10 +41,10 @@ const counted = (points: readonly { readonly fate: Fate }[]): Record<Fate, numbe
   return counts
 }
 
-/** `now` and `then` are dry runs by the rules of now and by other ones; a point that only one of them knows is left out. */
-export const whatIfOf = (now: readonly PrunedPoint[], then: readonly PrunedPoint[]): WhatIf => {
+/** `now` and `wanted` are dry runs by the rules of now and by other ones; a point that only one of them knows is left out. */
+export const whatIfOf = (now: readonly PrunedPoint[], wanted: readonly PrunedPoint[]): WhatIf => {
   const before = new Map(now.map((one) => [one.point, one]))
-  const known = then.filter(({ point }) => before.has(point))
+  const known = wanted.filter(({ point }) => before.has(point))
   const times = known.map(({ timeMs }) => timeMs)
   const fromMs = times.reduce((least, time) => Math.min(least, time), times[0] ?? 0)
   const untilMs = times.reduce((most, time) => Math.max(most, time), times[0] ?? 0)

@@ -57,29 +57,21 @@ export type Applied = Result<'plans.apply'>
 export const applyPlan = (link: Link, change: PlanChange, dryRun: boolean): Promise<Applied> =>
   link.call('plans.apply', { plans: [change], merge: true, dryRun })
 
-export const removePlan = (link: Link, name: string, dryRun: boolean): Promise<Applied> =>
-  link.call('plans.apply', { plans: [], remove: [name], dryRun })
+export const removePlan = (link: Link, name: string): Promise<Applied> =>
+  link.call('plans.apply', { plans: [], remove: [name] })
 
 /** Points of the machines that a plan covers, by its rules and by other ones. */
 export interface TwoPrunes {
   readonly now: readonly PrunedPoint[]
-  readonly then: readonly PrunedPoint[]
+  readonly wanted: readonly PrunedPoint[]
   /** How many there are; more than are listed where it is too many. */
   readonly pointCount: number
-  readonly removedNow: number
-  readonly removedThen: number
 }
 
 /** Each asking leaves two entries in the audit log. */
 export const whatIf = async (link: Link, plan: string, rules: PruneRules): Promise<TwoPrunes> => {
   const asked = { machine: null, group: null, plan, points: null, dryRun: true }
   const now = await link.call('points.prune', { ...asked, rules: null })
-  const then = await link.call('points.prune', { ...asked, rules })
-  return {
-    now: now.points,
-    then: then.points,
-    pointCount: then.pointCount,
-    removedNow: now.removed,
-    removedThen: then.removed,
-  }
+  const wanted = await link.call('points.prune', { ...asked, rules })
+  return { now: now.points, wanted: wanted.points, pointCount: wanted.pointCount }
 }

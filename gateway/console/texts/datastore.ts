@@ -41,6 +41,7 @@ export const datastore = {
   },
   tenants: {
     title: 'Tenants by what their packs take',
+    caption: 'Tenants and their quotas',
     columns: { tenant: 'Tenant', bytes: 'Packs', quota: 'Quota', chunk: 'Chunks' },
     none: 'There is no tenant yet',
     first: 'Add the first one on the host of the gateway:',
@@ -117,9 +118,9 @@ export const datastore = {
     title: 'Damage',
     none: 'No damage is known.',
     found: (records: string, ranges: string, bytes: string) =>
-      `${records} damaged records leave ${ranges} ranges of restore points unreadable, ${bytes} in all.`,
+      `${records === '1' ? '1 damaged record leaves' : `${records} damaged records leave`} ${ranges === '1' ? '1 range' : `${ranges} ranges`} of restore points unreadable, ${bytes} in all.`,
     noRanges: (records: string) =>
-      `${records} damaged records; which points they touch is being worked out, or nothing needs them.`,
+      `Damaged records: ${records}. Which points they touch is being worked out, or nothing needs them.`,
     heals:
       'It heals by itself: the next backup that has the same content sends it again, and every point that needs it is whole then. What no machine has any more stays lost; everything else of these points can be restored.',
     backUp: 'Back up the machines below now, and look again.',

@@ -11,7 +11,7 @@ export const plans = {
     most: (count: string) => `at most ${count}`,
     machines: (count: number) => (count === 1 ? '1 machine' : `${count} machines`),
     excluded: (count: number) => `${count} excluded`,
-    next: (when: string, count: string) => `Next: ${when}, ${count}`,
+    next: (when: string, count: string, most: string) => `Next: ${when}, ${count}; up to ${most} in an hour`,
     none: 'Nothing starts in these days',
     until: (when: string) => `Told until ${when}: it starts too often to tell more.`,
     label: (plan: string, says: string) => `${plan}: ${says}`,
@@ -21,6 +21,7 @@ export const plans = {
   },
   list: {
     title: 'All plans',
+    caption: 'Plans and their rules',
     columns: { plan: 'Plan', when: 'When', target: 'Target', keeps: 'Keeps', machines: 'Machines' },
     disabled: 'disabled',
     byTarget: 'as the target needs',

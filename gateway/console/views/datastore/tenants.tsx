@@ -65,7 +65,7 @@ export const Tenants = () => {
         </>
       )}
       <Table
-        caption={texts.tenants.title}
+        caption={texts.tenants.caption}
         rows={found.toSorted((a, b) => b.packBytes - a.packBytes)}
         columns={COLUMNS}
         keyOf={({ name }) => name}

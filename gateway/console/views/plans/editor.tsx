@@ -61,6 +61,28 @@ const Difference = ({ applied: { changes, warnings } }: { applied: Applied }) =>
   )
 }
 
+interface RemoveProps {
+  readonly name: string
+  readonly onClose: () => void
+  readonly onRemoved: () => void
+}
+
+const RemoveAsk = ({ name, onClose, onRemoved }: RemoveProps) => (
+  <Ask
+    title={edit.removeTitle(name)}
+    action={edit.removeAction}
+    kind="danger"
+    typed={name}
+    onClose={onClose}
+    onYes={async () => {
+      await removePlan(link, name)
+      onRemoved()
+    }}
+  >
+    <p>{edit.removeSays}</p>
+  </Ask>
+)
+
 interface EditorProps {
   /** Null for a new one. */
   readonly plan: Plan | null
@@ -144,19 +166,7 @@ export const Editor = ({ plan, mayEdit, onClose, onSaved }: EditorProps) => {
         </div>
       </form>
       {plan === null || !isRemoving.value ? null : (
-        <Ask
-          title={edit.removeTitle(plan.name)}
-          action={edit.removeAction}
-          kind="danger"
-          typed={plan.name}
-          onClose={() => (isRemoving.value = false)}
-          onYes={async () => {
-            await removePlan(link, plan.name, false)
-            onSaved(null)
-          }}
-        >
-          <p>{edit.removeSays}</p>
-        </Ask>
+        <RemoveAsk name={plan.name} onClose={() => (isRemoving.value = false)} onRemoved={() => onSaved(null)} />
       )}
     </section>
   )

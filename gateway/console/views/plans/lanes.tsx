@@ -9,12 +9,12 @@ import { plans as texts } from '../../texts/plans.ts'
 
 const { lanes: words } = texts
 
-const saysOf = ({ reason, starts, machines, excluded }: PlanTimeline): string => {
+const saysOf = ({ reason, starts, machines, excluded }: PlanTimeline, bars: readonly number[]): string => {
   const covered = [words.machines(machines), ...(excluded === 0 ? [] : [words.excluded(excluded)])].join(', ')
   const next = starts[0]
   if (reason !== null) return `${covered}. ${reason}`
   if (next === undefined) return `${covered}. ${words.none}`
-  return `${covered}. ${words.next(timeText(next.atMs, zone.value), words.machines(next.machines))}`
+  return `${covered}. ${words.next(timeText(next.atMs, zone.value), words.machines(next.machines), countText(Math.max(...bars)))}`
 }
 
 interface BarsProps {
@@ -118,7 +118,8 @@ export const Lanes = ({ lanes }: { lanes: LanesFound }) => {
       </p>
       <Days time={time} midnights={midnights} />
       {lanes.plans.map((plan) => {
-        const says = saysOf(plan)
+        const bars = startsOf(plan, time)
+        const says = saysOf(plan, bars)
         return (
           <div key={plan.plan} class="lane">
             <div>
@@ -128,13 +129,7 @@ export const Lanes = ({ lanes }: { lanes: LanesFound }) => {
                 <Mark tone="warn">{words.until(timeText(plan.untilMs, zone.value))}</Mark>
               ) : null}
             </div>
-            <Bars
-              bars={startsOf(plan, time)}
-              time={time}
-              midnights={midnights}
-              label={words.label(plan.plan, says)}
-              kind="starts"
-            />
+            <Bars bars={bars} time={time} midnights={midnights} label={words.label(plan.plan, says)} kind="starts" />
           </div>
         )
       })}

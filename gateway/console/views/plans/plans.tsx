@@ -111,7 +111,7 @@ export const Plans = () => {
           <section class="panel" aria-labelledby="list-title">
             <h2 id="list-title">{list.title}</h2>
             <Table
-              caption={list.title}
+              caption={list.caption}
               rows={found}
               columns={columnsOf(new Map(told.plans.map((plan) => [plan.plan, plan.machines])))}
               keyOf={(plan) => plan.name}

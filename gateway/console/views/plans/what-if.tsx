@@ -82,7 +82,7 @@ const rowsOf = ({ machines }: WhatIf): Row[] =>
     .toSorted((a, b) => FATES.indexOf(a.fate) - FATES.indexOf(b.fate) || b.timeMs - a.timeMs)
 
 const Answer = ({ found }: { found: TwoPrunes }) => {
-  const picture = whatIfOf(found.now, found.then)
+  const picture = whatIfOf(found.now, found.wanted)
   const { machines, counts, byRule, fromMs, untilMs } = picture
   if (found.pointCount === 0) return <p role="status">{says.none}</p>
   return (
@@ -94,8 +94,8 @@ const Answer = ({ found }: { found: TwoPrunes }) => {
           </li>
         ))}
       </ul>
-      {found.pointCount > found.then.length ? (
-        <p class="quiet">{says.cut(countText(found.then.length), countText(found.pointCount))}</p>
+      {found.pointCount > found.wanted.length ? (
+        <p class="quiet">{says.cut(countText(found.wanted.length), countText(found.pointCount))}</p>
       ) : null}
       <p class="quiet">
         {says.byRule}: {byRule.map(([rule, count]) => `${words.keeps[rule]} ${countText(count)}`).join(' · ')}

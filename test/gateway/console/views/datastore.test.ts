@@ -1,5 +1,7 @@
 // The view Datastore in a real browser: parts that add up after real backups, growth with its forecast, damage, and the platform's.
+import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { bytesText } from '../../../../gateway/console/parts/format.ts'
 import { RECORD } from '../../../../gateway/packs/format.ts'
 import { addAgent, addMachine, addPoint } from '../../catalog.ts'
 import { RealMachine } from '../real-machine.ts'
@@ -31,10 +33,12 @@ afterAll(async () => {
   await stand?.[Symbol.asyncDispose]()
 })
 
-const shot = async (
-  page: { screenshot(options: { path: string; fullPage: boolean }): Promise<unknown> },
-  name: string,
-) => (SHOTS === undefined ? null : page.screenshot({ path: `${SHOTS}/${name}.png`, fullPage: true }))
+/** A picture of all of a page, for people to look at. */
+const shot = async (page: Page, name: string): Promise<void> => {
+  if (SHOTS === undefined) return
+  await page.setViewportSize({ width: page.viewportSize()!.width, height: 2600 })
+  await page.screenshot({ path: `${SHOTS}/${name}.png` })
+}
 
 test('what the packs are made of is worked out, adds up, and a dry run says what a collection would free', async () => {
   const { page, complaints } = await stand.open('owner', '#/datastore')
@@ -43,9 +47,9 @@ test('what the packs are made of is worked out, adds up, and a dry run says what
   const { packBytes } = await stand.gateway
     .connectAs(await stand.gateway.tokenFor('owner'))
     .then((peer) => peer.open('store.usage', { machine: null, points: false }).result)
-  expect(sums).toContain(`${(packBytes / 1024).toFixed(packBytes >= 1024 * 100 ? 0 : 1)} KiB`)
-  await page.getByText('vda', { exact: false }).first().waitFor()
-  await page.getByRole('img', { name: /now$/u }).waitFor()
+  expect(sums).toContain(bytesText(packBytes))
+  await page.locator('.treemap title', { hasText: 'db1 vda' }).waitFor({ state: 'attached' })
+  await page.getByRole('img', { name: /^From .* now$/u }).waitFor()
   await page.getByText('No damage is known.').waitFor()
   await page.getByRole('button', { name: 'See what a collection would free' }).focus()
   await page.keyboard.press('Enter')
@@ -75,11 +79,11 @@ test('damage has its points and offsets and what heals it; hostile names are tex
   })
   await catalog.lost.replace({ tenant: tenant.id })
   const { page, complaints } = await stand.open('viewer', '#/datastore', { theme: 'dark' })
-  await page.getByText('1 damaged records leave 1 ranges of restore points unreadable, 64.0 KiB in all.').waitFor()
+  await page.getByText('1 damaged record leaves 1 range of restore points unreadable, 64.0 KiB in all.').waitFor()
   await page.getByRole('cell', { name: disk }).waitFor()
   await page.getByRole('cell', { name: '3.00 MiB' }).waitFor()
   await page.getByText(/the next backup that has the same content sends it again/u).waitFor()
-  await page.getByText('Damaged records').click()
+  await page.locator('summary', { hasText: 'Damaged records' }).click()
   await page.getByText(reason).waitFor()
   expect(await page.getByRole('button', { name: 'See what a collection would free' }).count()).toBe(0)
   expect(await page.locator('img, main b').count()).toBe(0)
@@ -99,7 +103,7 @@ test('the platform sees the disk with its forecast and the tenants, a narrow pag
     if (role === 'platform') {
       await page.getByRole('heading', { name: 'Disk of the gateway' }).waitFor()
       await page.getByRole('cell', { name: 'acme' }).waitFor()
-      await page.locator('.growth .forecast[d^="M"]').waitFor()
+      await page.locator('.growth .forecast[d^="M"]').waitFor({ state: 'attached' })
     } else await page.getByText(/All rectangles together are/u).waitFor()
     expect(await axeFindings(page)).toEqual([])
     expect(await isTooWide(page)).toBe(false)

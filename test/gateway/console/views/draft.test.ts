@@ -1,15 +1,15 @@
 // A plan in a form: what was not touched is no change, and what cannot be read is told with its field.
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { checkedChanges } from '../../../../gateway/plans/differences.ts'
 import { changeOf, draftOf } from '../../../../gateway/console/views/plans/draft.ts'
-import { plannedAfter } from './planned.ts'
 import { anyPlan } from '../../plans/any-plan.ts'
 
 test('a form that nobody touched changes nothing of any plan', () => {
   fc.assert(
     fc.property(anyPlan, (plan) => {
-      // the form has minutes and hours, so a part of a millisecond is no part of it
-      expect(plannedAfter(plan, changeOf(draftOf(plan)))).toEqual(plan)
+      const [stored] = checkedChanges([], { plans: [plan] }).after
+      expect(checkedChanges([stored!], { plans: [changeOf(draftOf(stored!))], merge: true }).changes).toEqual([])
     }),
   )
 })

@@ -1,4 +1,5 @@
 // The view Plans in a real browser: lanes of the next days, a change shown before it is saved, and retention as a what-if.
+import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { addAgent, addMachine, addPoint, setPlan } from '../../catalog.ts'
 import { axeFindings, ConsoleStand, isTooWide, NARROW } from '../stand.ts'
@@ -31,10 +32,12 @@ afterAll(async () => {
   await stand?.[Symbol.asyncDispose]()
 })
 
-const shot = async (
-  page: { screenshot(options: { path: string; fullPage: boolean }): Promise<unknown> },
-  name: string,
-) => (SHOTS === undefined ? null : page.screenshot({ path: `${SHOTS}/${name}.png`, fullPage: true }))
+/** A picture of all of a page, for people to look at. */
+const shot = async (page: Page, name: string): Promise<void> => {
+  if (SHOTS === undefined) return
+  await page.setViewportSize({ width: page.viewportSize()!.width, height: 2600 })
+  await page.screenshot({ path: `${SHOTS}/${name}.png` })
+}
 
 test('plans are lanes of the next days, with why one has none, and days as figures', async () => {
   for (const [size, theme] of [
@@ -96,11 +99,11 @@ test('an error of the gateway is told and nothing is saved; a plan is made and r
   const { page } = await stand.open('owner', '#/plans', { size: NARROW, theme: 'dark' })
   await page.getByRole('button', { name: 'New plan' }).click()
   await page.getByLabel('Name', { exact: true }).fill('extra')
-  await page.getByLabel('Schedule').fill('whenever')
+  await page.getByRole('textbox', { name: /^Schedule/u }).fill('whenever')
   await page.getByRole('button', { name: 'Show what changes' }).click()
   await page.getByText('PARAMS_INVALID').waitFor()
   expect(await page.getByRole('button', { name: 'Save this' }).isDisabled()).toBe(true)
-  await page.getByLabel('Schedule').fill('every 6h')
+  await page.getByRole('textbox', { name: /^Schedule/u }).fill('every 6h')
   await page.getByRole('button', { name: 'Show what changes' }).click()
   await page.getByRole('button', { name: 'Save this' }).click()
   await page.waitForURL(/plan=extra/u)
@@ -117,7 +120,7 @@ test('an error of the gateway is told and nothing is saved; a plan is made and r
 test('a viewer may not change a plan; a plan that is gone is told; the gateway goes and comes back', async () => {
   const { page } = await stand.open('viewer', '#/plans?plan=nightly')
   await page.getByText('Only an owner changes plans.').waitFor()
-  expect(await page.getByLabel('Schedule').isDisabled()).toBe(true)
+  expect(await page.getByRole('textbox', { name: /^Schedule/u }).isDisabled()).toBe(true)
   expect(await page.getByRole('button', { name: 'What would these rules keep?' }).count()).toBe(0)
   await page.goto(`${stand.gateway.httpUrl}/#/plans?plan=%3Cimg%20src%3Dx%3E`)
   await page.getByText('There is no such plan any more').waitFor()
