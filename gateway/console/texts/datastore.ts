@@ -36,8 +36,7 @@ export const datastore = {
   },
   disk: {
     title: 'Disk of the gateway',
-    free: 'Free',
-    reserve: 'Reserve for the gateway',
+    used: 'Used of the disk',
   },
   tenants: {
     title: 'Tenants by what their packs take',
@@ -108,11 +107,12 @@ export const datastore = {
     oldest: 'Oldest',
     unverified: 'Never verified',
     points: (count: string) => `${count} points`,
-    caption: 'Machines by the age of their oldest verification',
-    columns: { machine: 'Machine', age: 'Oldest look', bar: 'Age', points: 'Points' },
+    caption: 'Machines whose points wait longest for a verification',
+    says: 'Since when a machine’s point waits that was verified longest ago, or made, where it never was.',
+    columns: { machine: 'Machine', age: 'Waits since', bar: 'Age', points: 'Points' },
     more: (shown: string, all: string) => `The ${shown} oldest of ${all} machines.`,
     none: 'There is no restore point to verify yet.',
-    age: (age: string) => `Last looked at ${age}`,
+    age: (age: string) => `Waits since ${age}`,
   },
   damage: {
     title: 'Damage',

@@ -20,7 +20,9 @@ const USAGE = usageWork(link)
 const DAYS_GOOD = 30
 const DAYS_WARN = 7
 
-const toneOf = (days: number | null): Tone => {
+/** What is not known is not good. */
+const toneOf = ({ daysLeft: days, reason }: Pick<Standing, 'daysLeft' | 'reason'>): Tone => {
+  if (reason === 'history' || reason === 'limit') return 'quiet'
   if (days === null || days >= DAYS_GOOD) return 'good'
   return days >= DAYS_WARN ? 'warn' : 'bad'
 }
@@ -43,14 +45,14 @@ const standingOf = ({ quota, disk }: StoreGrowth): Standing => {
   return { usedBytes: totalBytes - freeBytes, limitBytes: totalBytes - reserveBytes, daysLeft, bytesPerDay, reason }
 }
 
-const Tiles = ({ standing }: { standing: Standing }) => {
+const Tiles = ({ standing, isTenant }: { standing: Standing; isTenant: boolean }) => {
   const { usedBytes, limitBytes, daysLeft, bytesPerDay, reason } = standing
   const state = USAGE.state.value
   const ratios = state.kind === 'done' && state.result.rows[0]!.points > 0 ? state.result : null
   return (
     <dl class="figures-row">
       <div>
-        <dt>{texts.used}</dt>
+        <dt>{isTenant ? texts.used : texts.disk.used}</dt>
         <dd>
           <strong>{bytesText(usedBytes)}</strong>
           <span class="quiet">
@@ -64,7 +66,7 @@ const Tiles = ({ standing }: { standing: Standing }) => {
         <dt>{texts.full}</dt>
         <dd>
           <strong>
-            <Mark tone={toneOf(daysLeft)}>
+            <Mark tone={toneOf(standing)}>
               {daysLeft === null ? '–' : daysLeft === 0 ? texts.fullNow : texts.days(daysLeft)}
             </Mark>
           </strong>
@@ -113,7 +115,8 @@ export const Datastore = () => {
     <div class="datastore">
       <h1>{isTenant ? texts.title : texts.disk.title}</h1>
       <AsOf asOfMs={growth.asOfMs.value} error={error} />
-      <Tiles standing={standing} />
+      <Tiles standing={standing} isTenant={isTenant} />
+      {isTenant ? <Damaged /> : null}
       <GrowthPicture
         growth={found}
         asked={{
@@ -127,7 +130,6 @@ export const Datastore = () => {
       {isTenant ? (
         <>
           <Parts usage={USAGE} usedBytes={standing.usedBytes} />
-          <Damaged />
           <Proofs />
           {link.may('store.collect') ? <Collect /> : null}
         </>

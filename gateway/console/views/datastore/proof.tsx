@@ -20,7 +20,7 @@ type Machine = StoreProof['machines'][number]
 const toneOf = (timeMs: number): Tone => {
   const days = (nowMs.value - timeMs) / DAY_MS
   if (days > BAD_DAYS) return 'bad'
-  return days > WARN_DAYS ? 'warn' : 'good'
+  return days > WARN_DAYS ? 'warn' : 'quiet'
 }
 
 const columnsOf = (oldestMs: number): Column<Machine>[] => [
@@ -99,6 +99,7 @@ export const Proofs = () => {
               </dd>
             </div>
           </dl>
+          <p class="quiet">{texts.proof.says}</p>
           <Table
             caption={texts.proof.caption}
             rows={found.machines}

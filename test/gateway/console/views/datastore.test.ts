@@ -64,7 +64,12 @@ test('damage has its points and offsets and what heals it; hostile names are tex
   const tenant = await stand.gateway.addTenant('acme')
   const disk = '<img src=x onerror=alert(1)>\u202e"'
   const odd = await addMachine(catalog, tenant, await addAgent(catalog, tenant), 'odd')
-  const lost = await addPoint(catalog, tenant, odd, { timeMs: Date.now() - DAY_MS, size: 8 * MIB, names: [disk] })
+  const lost = await addPoint(catalog, tenant, odd, {
+    timeMs: Date.now() - DAY_MS,
+    nowMs: Date.now() - DAY_MS,
+    size: 8 * MIB,
+    names: [disk],
+  })
   const id = new Uint8Array(32).fill(7)
   const reason = '<b>it is not what was written</b>'
   await catalog.damage.enter({
