@@ -17,6 +17,7 @@ import { StartMark } from './freshness/watch-start.ts'
 import { accessError } from './folder/owner.ts'
 import { storeError } from './common/store-error.ts'
 import { Backups } from './jobs/backups.ts'
+import { Restores } from './jobs/restores.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { StateKeeper } from './maintenance/keep-state.ts'
 import { Readiness } from './metrics/health.ts'
@@ -136,6 +137,8 @@ export class Gateway implements AsyncDisposable {
       }),
     )
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
+    const restores = new Restores({ catalog, agents: registry, events, clock, log })
+    await restores.abandon()
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
@@ -145,12 +148,14 @@ export class Gateway implements AsyncDisposable {
     const shown: { by: HttpServer | null } = { by: null }
     const certificate = (): Uint8Array | null => shown.by?.certificate ?? null
     const service = serviceOf({
+      address: () => shown.by?.page ?? null,
       folder,
       datastore,
       authority,
       audit,
       sessions: registry,
       backups,
+      restores,
       maintenance,
       events,
       states,
@@ -165,10 +170,10 @@ export class Gateway implements AsyncDisposable {
     const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(parts, folder)))
     const readiness = new Readiness({ datastore, lost, clock })
     const monitoring = new Monitoring({ metrics: observation.metrics, readiness, token: options.metricsToken ?? null })
-    const port = await openPort(options, { session: parts, monitoring })
-    shown.by = port === null ? null : resources.use(port)
-    const own = options.metricsListen ?? null
-    const metrics = own === null ? null : resources.use(await MonitoringServer.listen(monitoring, own))
+    const port = (shown.by = resources.use(await openPort(options, { session: parts, monitoring })))
+    const metrics = resources.use(await openMetrics(options, monitoring))
+    // before the connections end, so that it says why
+    resources.use(restores)
     resources.defer(watchRevocations({ catalog, sessions: registry, clock, log }))
     resources.defer(datastore.space.watch(clock))
     resources.defer(datastore.ballast.watch(clock))
@@ -237,6 +242,10 @@ const openPort = async (options: GatewayOptions, parts: Omit<HttpParts, 'console
   const console = await Console.open({ folder: consoleFolder ?? CONSOLE_FOLDER, log })
   return await HttpServer.listen({ ...parts, console }, listen)
 }
+
+/** The listener of its own for metrics; null where there is none. */
+const openMetrics = async ({ metricsListen = null }: GatewayOptions, monitoring: Monitoring) =>
+  metricsListen === null ? null : await MonitoringServer.listen(monitoring, metricsListen)
 
 interface Working {
   readonly datastore: Datastore

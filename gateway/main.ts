@@ -14,6 +14,7 @@ import { addEventsCommand } from './commands/events.ts'
 import { addForecastCommand } from './commands/forecast.ts'
 import { addGoneCommands } from './commands/gone.ts'
 import { addKeysCommands } from './commands/keys.ts'
+import { addLoginCommand } from './commands/login.ts'
 import { addMachineCommands } from './commands/machine.ts'
 import { addNotifyCommands } from './commands/notify.ts'
 import { dataFolder } from './commands/options.ts'
@@ -23,6 +24,7 @@ import { addPointCommands } from './commands/points.ts'
 import { addPruneCommand } from './commands/prune.ts'
 import { DATA_DEFAULT } from './commands/remote.ts'
 import { addRepairCommand } from './commands/repair.ts'
+import { addRestoreCommands } from './commands/restore.ts'
 import { LISTEN_DEFAULT, LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
 import { addRunsCommand } from './commands/runs.ts'
 import { VERIFY_RATE_DEFAULT } from './commands/upkeep-options.ts'
@@ -91,10 +93,10 @@ const addServe = (program: Command): void => {
 /** The commands under the headings of help. */
 const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> = {
   'The gateway:': [addServe, addKeysCommands],
-  'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
+  'Who may do what:': [addTenantCommands, addLoginCommand, addTokenCommands, addAgentCommands, addAuditCommands],
   'Machines and backups:': [addMachineCommands, addPlanCommands, addBackupCommands, addRunsCommand],
   'Hearing of it:': [addCoverageCommand, addEventsCommand, addNotifyCommands],
-  'Restore points:': [addPointCommands, addDiffCommand, addPruneCommand],
+  'Restore points:': [addPointCommands, addRestoreCommands, addDiffCommand, addPruneCommand],
   'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],
 }
 

@@ -1,7 +1,7 @@
 // The methods about who may do what: sessions, agents, tokens, enrolments, signing keys and the audit log.
 import * as v from 'valibot'
 import { PERSON_ROLES, ROLES, SUBJECT_CHARS_MAX } from './claims.ts'
-import { AUDIT_SEARCH_CHARS_MAX, PUBLIC_KEY_CHARS_MAX, TOKEN_CHARS_MAX } from './limits.ts'
+import { AUDIT_SEARCH_CHARS_MAX, LOGIN_CODE_CHARS_MAX, PUBLIC_KEY_CHARS_MAX, TOKEN_CHARS_MAX } from './limits.ts'
 import { progress } from './maintenance.ts'
 import { AGENT, audited, ISSUERS, none, OWNER, plain, PLATFORM, streamOf } from './method.ts'
 import * as s from './schemas.ts'
@@ -94,6 +94,25 @@ export const IDENTITY_METHODS = {
       ttlMs: s.count,
     }),
     result: v.object({ token, id: s.uuid, expiresMs: s.timeMs }),
+  },
+  'login.issue': {
+    ...audited,
+    roles: ISSUERS,
+    params: v.object({
+      /** Named by the platform; absent, the session's own. Nil, for the platform: a code of its own. */
+      tenant: ofTenant,
+      subject: v.pipe(v.string(), v.minLength(1), v.maxLength(SUBJECT_CHARS_MAX)),
+      role: v.picklist(PERSON_ROLES),
+      /** Life of the token that the code becomes. */
+      ttlMs: s.count,
+    }),
+    result: v.object({
+      code: v.pipe(v.string(), v.maxLength(LOGIN_CODE_CHARS_MAX)),
+      /** Of the code. */
+      expiresMs: s.timeMs,
+      /** Where the gateway listens, as the address of a page; null where no port is open. */
+      address: v.nullable(v.string()),
+    }),
   },
   'tokens.list': {
     ...plain,

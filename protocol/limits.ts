@@ -60,6 +60,9 @@ export const TOKEN_CHARS_MAX = 8192
 /** Longest one-time code of a link that signs in, in characters. */
 export const LOGIN_CODE_CHARS_MAX = 64
 
+/** How long the one-time code of a link that signs in is good, in milliseconds: 5 minutes. */
+export const LOGIN_CODE_LIFE_MS = 5 * 60 * 1000
+
 /** Longest life of a person's or program's token, in milliseconds: 90 days. */
 export const TOKEN_LIFE_MAX_MS = 90 * 24 * 60 * 60 * 1000
 
@@ -137,6 +140,12 @@ export const PAGE_DISKS_MAX = 4096
 
 /** JSON text of a machine's configuration kept with a restore point, in characters. */
 export const CONFIGURATION_CHARS_MAX = 64 * 1024
+
+/** Folders, and devices, that an agent's configuration lets restores write to. */
+export const RESTORE_PLACES_MAX = 64
+
+/** Restores of a tenant that run at once. */
+export const RESTORES_RUNNING_MAX = 16
 
 /** Most checkpoints of a machine that one answer has. */
 export const CHECKPOINTS_MAX = 256

@@ -100,6 +100,12 @@ export const isValidAt = (pem: Buffer, nowMs: number): boolean => {
   return validFromDate.getTime() <= nowMs && nowMs < validToDate.getTime()
 }
 
+/** The first whole name of a host in it; null for none. */
+export const hostNamed = (pem: Uint8Array): string | null => {
+  const names = new X509Certificate(pem).subjectAltName?.split(', ') ?? []
+  return names.map((name) => /^DNS:([\w.-]+)$/u.exec(name)?.[1]).find((name) => name !== undefined) ?? null
+}
+
 const days = (ms: number): string => {
   const count = Math.floor(ms / DAY_MS)
   return count === 1 ? '1 day' : `${count} days`

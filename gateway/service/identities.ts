@@ -8,7 +8,8 @@ import { notFound } from '../auth/authorise.ts'
 import { rotateKeys, type Authority } from '../auth/authority.ts'
 import { verifyBearer } from '../auth/bearer.ts'
 import { TokenRefused } from '../auth/jwt.ts'
-import { checkPublicKey, issueEnrolment, issueToken } from '../auth/tokens.ts'
+import type { LoginCodes } from '../auth/login-codes.ts'
+import { checkPublicKey, checkTokenIssue, issueEnrolment, issueToken } from '../auth/tokens.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { ActionsOf, Actor } from './action.ts'
 import { COUNT_KEY, cursorOf, keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
@@ -22,7 +23,10 @@ interface Uses {
   readonly authority: Authority
   readonly audit: Pick<Audit, 'check' | 'guard'>
   readonly sessions: Pick<Sessions, 'endWhere' | 'link' | 'online' | 'renew'>
+  readonly codes: Pick<LoginCodes, 'issue'>
   readonly skews: Pick<Skews, 'get'>
+  /** Where the console is served; null where no port is open. */
+  readonly address: () => string | null
   /** What agents must trust, in PEM; null where they need nothing. */
   readonly agentsCa: () => string | null
   readonly clock: Clock
@@ -89,12 +93,23 @@ const agentActions = ({
 
 const tokenActions = (
   uses: Uses,
-): Pick<Identities, 'enrolments.issue' | 'tokens.issue' | 'tokens.list' | 'tokens.revoke'> => ({
+): Pick<Identities, 'enrolments.issue' | 'login.issue' | 'tokens.issue' | 'tokens.list' | 'tokens.revoke'> => ({
   'tokens.issue': {
     details: ({ subject, role, ttlMs }) => ({ subject, role, ttlMs }),
     run: async ({ tenant: name, subject, role, ttlMs }, { actor, change }) => {
       const tenant = await tenantAsked(uses, actor, name)
       return issueToken(uses.authority, { tenant, subject, role, ttlMs, nowMs: uses.clock.now() }, change)
+    },
+  },
+
+  'login.issue': {
+    details: ({ subject, role, ttlMs }) => ({ subject, role, ttlMs }),
+    run: async ({ tenant: name, subject, role, ttlMs }, { actor }) => {
+      const tenant = await tenantAsked(uses, actor, name)
+      // whoever has the link made learns what is wrong with it, and not whoever opens it
+      checkTokenIssue({ tenant, subject, role, ttlMs })
+      const login = { tenantId: tenant?.id ?? null, subject, role, ttlMs, issuedBy: actor.subject }
+      return { ...uses.codes.issue(login), address: uses.address() }
     },
   },
 

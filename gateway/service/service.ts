@@ -2,9 +2,11 @@
 import type { Clock } from '../../protocol/peer.ts'
 import type { Audit } from '../auth/audit.ts'
 import type { Authority } from '../auth/authority.ts'
+import { LoginCodes } from '../auth/login-codes.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { Events } from '../events/events.ts'
 import type { Backups } from '../jobs/backups.ts'
+import type { Restores } from '../jobs/restores.ts'
 import { StepNotes } from '../jobs/step-notes.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
@@ -22,6 +24,7 @@ import { machineActions } from './machines.ts'
 import { notifyActions } from './notify.ts'
 import { planActions } from './plans.ts'
 import { pointActions } from './points.ts'
+import { restoreActions } from './restores.ts'
 import { runActions } from './runs.ts'
 import type { Sessions } from './sessions.ts'
 import { tenantActions } from './tenants.ts'
@@ -35,12 +38,15 @@ export interface Parts {
   readonly audit: Audit
   readonly sessions: Sessions & DoorSessions
   readonly backups: Backups
+  readonly restores: Restores
   readonly maintenance: Maintenance
   readonly events: Events
   readonly states: MachineStates
   /** Where agents' steps are kept for whoever measures; absent where nobody does. */
   readonly steps?: StepNotes
   readonly desk: NoticeDesk
+  /** Where the console is served; absent or null where no port is open. */
+  readonly address?: () => string | null
   /** What agents must trust, in PEM; null where they need nothing. Absent for a gateway without a port. */
   readonly agentsCa?: () => string | null
   readonly clock: Clock
@@ -54,20 +60,36 @@ export interface Service {
 }
 
 export const serviceOf = (parts: Parts): Service => {
-  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, states, desk, clock, log } =
-    parts
+  const {
+    folder,
+    datastore,
+    authority,
+    audit,
+    sessions,
+    backups,
+    restores,
+    maintenance,
+    events,
+    states,
+    desk,
+    clock,
+    log,
+  } = parts
   const { catalog } = datastore
   const byHand = new ByHand({ catalog, conditions: events.conditions, clock, log })
-  const { steps = new StepNotes(0), agentsCa = () => null } = parts
+  const { steps = new StepNotes(0), address = () => null, agentsCa = () => null } = parts
+  const codes = new LoginCodes(clock)
   const forecasts = new Forecasts({ catalog, space: datastore.space, clock })
+  const { skews } = backups
   const actions = {
-    ...identityActions({ catalog, authority, audit, sessions, skews: backups.skews, agentsCa, clock }),
+    ...identityActions({ catalog, authority, audit, sessions, codes, skews, address, agentsCa, clock }),
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, events, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
     ...planActions({ catalog, events, clock }),
     ...runActions({ catalog }),
-    ...pointActions({ datastore, events, byHand, clock, log }),
+    ...restoreActions({ catalog, restores }),
+    ...pointActions({ datastore, restores, events, byHand, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({ maintenance, audit, folder, clock, forecasts, catalog, byHand }),
     ...coverageActions({ catalog, states, forecasts, clock }),
@@ -75,6 +97,6 @@ export const serviceOf = (parts: Parts): Service => {
   }
   return {
     door: new Door({ actions, catalog, backups, audit, sessions, clock, log }),
-    admission: new Admission({ catalog, authority, audit, clock, log }),
+    admission: new Admission({ catalog, authority, audit, codes, clock, log }),
   }
 }

@@ -49,9 +49,11 @@ const REFUSED: readonly ErrorCode[] = [
 const DENIED: readonly ErrorCode[] = [
   'ROLE_FORBIDDEN',
   'AGENT_REVOKED',
+  'LOGIN_CODE_INVALID',
   'ENROLMENT_USED',
   'NOT_ENROLLED',
   'QMP_FORBIDDEN',
+  'RESTORE_FORBIDDEN',
 ]
 const USAGE: readonly ErrorCode[] = ['PARAMS_INVALID', 'CONFIG_INVALID', 'AMBIGUOUS', 'TARGET_INVALID']
 /** What a look at all machines has found. */

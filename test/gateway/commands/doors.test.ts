@@ -74,6 +74,7 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['store.usage', 'owner', () => ['usage', '--points']],
   ['store.check', 'owner', () => ['repair', '--check']],
   ['tokens.issue', 'owner', () => ['token', 'issue', '--role', 'viewer', '--subject', 'anna']],
+  ['login.issue', 'owner', () => ['login', '--role', 'viewer', '--subject', 'anna']],
   ['tokens.list', 'owner', () => ['token', 'list']],
   ['tokens.revoke', 'owner', (_, { token }) => ['token', 'revoke', token!]],
   ['enrolments.issue', 'owner', () => ['enrol']],

@@ -1,6 +1,6 @@
 // What a collection would free, found out by a dry run when a person asks.
 import type { CollectionReport } from '../../../../protocol/maintenance.ts'
-import { link, nowMs } from '../../frame/console.ts'
+import { link } from '../../frame/console.ts'
 import { Ago, Bytes, Button, ErrorNote } from '../../parts/basics.tsx'
 import { bytesText, countText } from '../../parts/format.ts'
 import { collectWork } from '../../stores/datastore.ts'
@@ -66,7 +66,7 @@ export const Collect = () => {
       <h2 id="collect-title">{texts.collect.title}</h2>
       {state.kind === 'done' ? (
         <p>
-          {texts.parts.asOf} <Ago timeMs={Math.min(state.asOfMs, nowMs.value)} />
+          {texts.parts.asOf} <Ago timeMs={state.asOfMs} />
         </p>
       ) : null}
       {state.kind === 'running' ? (

@@ -1,7 +1,7 @@
 // What the packs are made of: a treemap that adds up, and the same as a table.
 import { useEffect } from 'preact/hooks'
 import type { UsageReport } from '../../../../protocol/maintenance.ts'
-import { link, nowMs } from '../../frame/console.ts'
+import { link } from '../../frame/console.ts'
 import { to } from '../../frame/route.ts'
 import { go } from '../../frame/router.ts'
 import { Ago, Bytes, Button, ErrorNote, Mark } from '../../parts/basics.tsx'
@@ -148,7 +148,7 @@ export const Parts = ({ usage, usedBytes }: PartsProps) => {
       {state.kind === 'done' ? (
         <>
           <p>
-            {texts.parts.asOf} <Ago timeMs={Math.min(state.asOfMs, nowMs.value)} />{' '}
+            {texts.parts.asOf} <Ago timeMs={state.asOfMs} />{' '}
             <Button onClick={() => void usage.ask()}>{texts.parts.again}</Button>
           </p>
           <Report report={state.result} />
