@@ -1,4 +1,4 @@
-// The view Datastore in a real browser: parts that add up after real backups, growth with its forecast, damage, and the platform's.
+// The view Datastore in a real browser: parts that add up after real backups, growth, damage, and what the platform sees.
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { bytesText } from '../../../../gateway/console/parts/format.ts'
