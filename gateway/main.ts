@@ -9,10 +9,12 @@ import { addAgentCommands } from './commands/agent.ts'
 import { addAuditCommands } from './commands/audit.ts'
 import { addBackupCommands } from './commands/backup.ts'
 import { addCoverageCommand } from './commands/coverage.ts'
+import { addDiffCommand } from './commands/diff.ts'
 import { addEventsCommand } from './commands/events.ts'
 import { addForecastCommand } from './commands/forecast.ts'
 import { addGoneCommands } from './commands/gone.ts'
 import { addKeysCommands } from './commands/keys.ts'
+import { addLoginCommand } from './commands/login.ts'
 import { addMachineCommands } from './commands/machine.ts'
 import { addNotifyCommands } from './commands/notify.ts'
 import { dataFolder } from './commands/options.ts'
@@ -90,10 +92,10 @@ const addServe = (program: Command): void => {
 /** The commands under the headings of help. */
 const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> = {
   'The gateway:': [addServe, addKeysCommands],
-  'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
+  'Who may do what:': [addTenantCommands, addLoginCommand, addTokenCommands, addAgentCommands, addAuditCommands],
   'Machines and backups:': [addMachineCommands, addPlanCommands, addBackupCommands, addRunsCommand],
   'Hearing of it:': [addCoverageCommand, addEventsCommand, addNotifyCommands],
-  'Restore points:': [addPointCommands, addPruneCommand],
+  'Restore points:': [addPointCommands, addDiffCommand, addPruneCommand],
   'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],
 }
 

@@ -2,7 +2,7 @@
 import * as v from 'valibot'
 import { quotaForecast } from './forecast.ts'
 import { exclusion, planName } from './plans.ts'
-import { count, failure, name, timeMs, uuid } from './schemas.ts'
+import { consistency, count, failure, name, readKind, readReason, timeMs, uuid } from './schemas.ts'
 
 /**
  * `fresh`: its newest point meets the target. `unverified`: it does, but its points were not verified for as long as the plan
@@ -25,6 +25,37 @@ export type MachineState = (typeof MACHINE_STATES)[number]
 /** States in which a machine is not protected as its plan says. */
 export const UNPROTECTED = ['late', 'failing', 'never', 'orphaned'] as const
 
+/** Worst first: what is broken, what is too old, what was never there, and last what is as it should be. */
+export const STATES_WORST_FIRST = [
+  'failing',
+  'orphaned',
+  'late',
+  'never',
+  'unverified',
+  'archived',
+  'excluded',
+  'fresh',
+] as const satisfies readonly MachineState[]
+
+/** In which order machines come: by name, or by state, worst first, and within a state by deadline, the earliest first. */
+export const COVERAGE_ORDERS = ['name', 'worst'] as const
+
+/** A part of a machine's name. */
+export const namePart = v.pipe(v.string(), v.regex(/^[A-Za-z0-9._-]{1,63}$/u, 'a part of a name'))
+
+/** The newest point of a machine. */
+export const lastPoint = v.object({
+  id: uuid,
+  timeMs,
+  kind: readKind,
+  reason: readReason,
+  consistency,
+  /** Bytes that the agent read of the disks, and of chunks that it sent. */
+  bytesRead: count,
+  bytesSent: count,
+  durationMs: count,
+})
+
 export const covered = v.object({
   machine: name,
   group: v.nullable(name),
@@ -40,7 +71,11 @@ export const covered = v.object({
   sinceMs: v.nullable(timeMs),
   /** When its newest point has to be there at the latest to be fresh; null where nothing is expected. */
   deadlineMs: v.nullable(timeMs),
+  /** How old the newest point may be, in milliseconds, by target or schedule; null where nothing is expected. */
+  targetMs: v.nullable(count),
   lastPointMs: v.nullable(timeMs),
+  /** The newest point; null for none. */
+  last: v.nullable(lastPoint),
   lastVerifiedMs: v.nullable(timeMs),
   /** The error of the last backup, where that failed. */
   lastError: v.nullable(failure),

@@ -1,10 +1,11 @@
 // The methods about restore points: which there are, their images, what keeps them, and what lets them go.
 import * as v from 'valibot'
 import { missingAttachments } from './attachments.ts'
+import { changedRange, CHANGES_MAX, granularity } from './changes.ts'
 import { CHUNK_WINDOW_BYTES, PAGE_ROWS_MAX } from './limits.ts'
 import { lostRange, PRUNE_POINTS_MAX, prunedPoint } from './maintenance.ts'
 import { audited, none, OPERATORS, OWNER, PEOPLE, plain, READERS, STARTERS, streamOf } from './method.ts'
-import { pruneRules } from './plans.ts'
+import { planName, pruneRules } from './plans.ts'
 import { groupName } from './retention.ts'
 import * as s from './schemas.ts'
 import { downloadDown, position } from './transfer.ts'
@@ -56,6 +57,8 @@ export const POINT_METHODS = {
     params: v.object({
       machine: v.nullable(s.name),
       group: v.nullable(groupName),
+      /** Only machines that this plan covers now. */
+      plan: v.optional(v.nullable(planName), null),
       /** Rules in place of the plans', for this call. */
       rules: v.nullable(pruneRules),
       /** Just these points, whatever the rules say. */
@@ -76,5 +79,40 @@ export const POINT_METHODS = {
     params: v.object({ point: s.idPrefix, ...s.page }),
     /** `lostCount` is that of all pages. */
     result: v.object({ lost: s.rows(lostRange), lostCount: s.count, next: s.next }),
+  },
+  'points.changes': {
+    ...plain,
+    roles: READERS,
+    params: v.object({
+      /** The older of the two; nil for an empty disk, against which all content is a change. */
+      from: v.nullable(s.idPrefix),
+      to: s.idPrefix,
+      disk: s.diskName,
+      /** The disk's name in `from`; nil where it is the same. */
+      fromDisk: v.optional(v.nullable(s.diskName), null),
+      /** Where to begin, rounded down to the granularity. */
+      offset: v.optional(s.diskBytes, 0),
+      /** How far to look; nil for the rest of the disk. */
+      bytes: v.optional(v.nullable(v.pipe(s.diskBytes, v.minValue(1))), null),
+      /** Ranges at most. */
+      limit: v.optional(v.pipe(s.count, v.minValue(1), v.maxValue(CHANGES_MAX)), CHANGES_MAX),
+      /** Nil for the tenant's chunks, which nothing finer is told of. */
+      granularity: v.optional(v.nullable(granularity), null),
+    }),
+    result: v.object({
+      /** Of the disk in `to`, and in `from`; nil without one. */
+      size: s.diskBytes,
+      fromSize: v.nullable(s.diskBytes),
+      /** How finely the ranges tell it. */
+      granularity,
+      /** What was looked at: outside the ranges nothing of it differs. */
+      covered: v.object({ offset: s.diskBytes, bytes: s.diskBytes }),
+      /** Ascending and disjoint. */
+      ranges: v.pipe(v.array(changedRange), v.maxLength(CHANGES_MAX)),
+      /** Sum of the ranges. */
+      changedBytes: s.diskBytes,
+      /** The `offset` of the next call; nil where all that was asked for is covered. */
+      next: v.nullable(s.diskBytes),
+    }),
   },
 } as const

@@ -1,6 +1,7 @@
 // The coverage command: whether each machine is protected, for people and, by its exit code, for scripts.
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { MACHINE_STATES, UNPROTECTED, type Covered, type MachineState } from '../../protocol/coverage.ts'
+import * as v from 'valibot'
+import { MACHINE_STATES, namePart, UNPROTECTED, type Covered, type MachineState } from '../../protocol/coverage.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import type { Result } from '../../protocol/methods.ts'
@@ -15,6 +16,8 @@ interface CoverageOptions extends Common {
   readonly machine?: string
   readonly group?: string
   readonly plan?: string
+  readonly contains?: string
+  readonly worst: boolean
   readonly state?: readonly MachineState[]
   readonly failOn: readonly MachineState[]
   readonly tenants: boolean
@@ -34,9 +37,16 @@ const statesOf = (text: string): MachineState[] => {
   return names as MachineState[]
 }
 
+/** A part of a name. */
+const partOf = (text: string): string => {
+  if (!v.is(namePart, text)) throw new InvalidArgumentError('It takes letters, digits, dot, dash and underscore.')
+  return text
+}
+
 const look = async ({ peer, signal }: Remote, options: CoverageOptions): Promise<Looked> => {
-  const { machine = null, group: ofGroup = null, plan = null, state } = options
-  const asked = { machine, group: ofGroup, plan, states: state === undefined ? null : [...state] }
+  const { machine = null, group: ofGroup = null, plan = null, contains = null, worst, state } = options
+  const order = worst ? ('worst' as const) : ('name' as const)
+  const asked = { machine, group: ofGroup, plan, contains, order, states: state === undefined ? null : [...state] }
   const machines = await everyRow(
     (after) => peer.call('coverage.list', { ...asked, after }, { signal }),
     (page) => page.machines,
@@ -97,6 +107,8 @@ export const addCoverageCommand = (program: Command): void => {
     .addOption(machineOption('only this machine'))
     .addOption(new Option('--group <name>', 'only machines of this group').argParser(group))
     .addOption(new Option('--plan <name>', 'only machines that this plan covers').argParser(name))
+    .addOption(new Option('--contains <text>', 'only machines with this in their names').argParser(partOf))
+    .option('--worst', 'worst first, and of one state first what was due first', false)
     .addOption(
       new Option('--state <states>', `only machines in these states: ${MACHINE_STATES.join(', ')}`).argParser(statesOf),
     )

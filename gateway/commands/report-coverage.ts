@@ -1,6 +1,7 @@
 // How coverage is shown: a table of machines, worst first, and a tenant in one sentence.
 import {
   MACHINE_STATES,
+  STATES_WORST_FIRST,
   UNPROTECTED,
   type Covered,
   type MachineState,
@@ -10,18 +11,6 @@ import { durationText } from '../../protocol/host/duration.ts'
 import { tableLines } from '../../protocol/host/table.ts'
 import type { Result } from '../../protocol/methods.ts'
 import { timeText } from './report-points.ts'
-
-/** Worst first. */
-const ORDER: readonly MachineState[] = [
-  'failing',
-  'orphaned',
-  'late',
-  'never',
-  'unverified',
-  'archived',
-  'excluded',
-  'fresh',
-]
 
 const HEADING = ['STATE', 'MACHINE', 'PLAN', 'AGE', 'DUE', 'NEXT (UTC)', 'WHY']
 
@@ -43,7 +32,7 @@ const cells = (one: Covered, nowMs: number): string[] => [
 ]
 
 export const coverageLines = (machines: readonly Covered[], nowMs: number): string[] => {
-  const rows = machines.toSorted((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state))
+  const rows = machines.toSorted((a, b) => STATES_WORST_FIRST.indexOf(a.state) - STATES_WORST_FIRST.indexOf(b.state))
   return tableLines(
     HEADING,
     rows.map((one) => cells(one, nowMs)),

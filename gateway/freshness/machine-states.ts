@@ -1,12 +1,13 @@
 // The states of machines as they are in the catalog now. What is expensive of them, when slots come, is computed once for each
 // restore point.
-import type { Covered, MachineState } from '../../protocol/coverage.ts'
+import type { COVERAGE_ORDERS, Covered, MachineState } from '../../protocol/coverage.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { COVERAGE_PAGE_MAX, type CoverageAsked, type CoverageRow, type PlanTiming } from '../catalog/coverage.ts'
 import { deadlineOf, DURATIONS_MAX, slotAfter, usualMs } from '../plans/deadline.ts'
 import { jitterMs } from '../plans/jitter.ts'
 import { nextOpen } from '../plans/window.ts'
+import { byWorst, Roll, Rolls, worstKey, type RollRow, type WorstKey } from './state-roll.ts'
 import { stateOf, type StateOf } from './state.ts'
 
 interface Uses {
@@ -23,10 +24,24 @@ export interface MachineIn {
   readonly is: StateOf
 }
 
-/** Which machines are asked for; absent ones narrow nothing. */
-export interface StatesAsked extends CoverageAsked {
+/** Which machines are asked for, in which order. */
+export interface StatesAsked {
+  readonly tenant: string
   readonly states: readonly MachineState[] | null
+  readonly machine: string | null
+  readonly group: string | null
   readonly plan: string | null
+  readonly contains: string | null
+  readonly order: (typeof COVERAGE_ORDERS)[number]
+  /** The last key of the page before; null for the first page. Of the order by name only its name counts. */
+  readonly after: WorstKey | null
+  readonly limit: number
+}
+
+/** A machine with its place in the list that was asked for. */
+export interface Placed {
+  readonly one: MachineIn
+  readonly key: WorstKey
 }
 
 /** A deadline, and what it was computed from. */
@@ -44,9 +59,18 @@ export class MachineStates {
   readonly #deadlines = new Map<string, Deadline>()
   /** An agent is not unheard of since before this gateway could hear it. */
   readonly #sinceMs: number
+  readonly #rolls: Rolls
 
   constructor(uses: Uses) {
     this.#uses = uses
+    const { catalog, clock } = uses
+    this.#rolls = new Rolls({
+      now: () => clock.now(),
+      mark: (tenant) => catalog.coverage.mark({ tenant }),
+      changed: (tenant, event) => catalog.coverage.changed({ tenant, event }),
+      all: (tenant) => this.#walk(tenant),
+      some: async (tenant, machines) => (await this.#named(tenant, machines)).map(rollRow),
+    })
     this.#sinceMs = uses.clock.now()
   }
 
@@ -76,29 +100,98 @@ export class MachineStates {
 
   /** All machines of a tenant, page by page. */
   async *all(tenant: string): AsyncGenerator<MachineIn[]> {
-    for (let after: string | null = null; ;) {
-      const page: MachineIn[] = await this.page({ tenant, machine: null, group: null, after, limit: COVERAGE_PAGE_MAX })
-      if (page.length > 0) yield page
-      if (page.length < COVERAGE_PAGE_MAX) return
-      after = page.at(-1)!.row.name
+    const { catalog, clock } = this.#uses
+    const mark = await catalog.coverage.mark({ tenant })
+    const atMs = clock.now()
+    const rows: RollRow[] = []
+    for await (const page of this.#pages({ tenant, machine: null, group: null })) {
+      for (const one of page) rows.push(rollRow(one))
+      yield page
     }
+    this.#rolls.keep(tenant, new Roll(mark, atMs, rows))
   }
 
-  /** Machines in some states, and whether others may follow; looks at as many as it takes to find `limit` of them. */
-  async list(asked: StatesAsked): Promise<{ rows: MachineIn[]; more: boolean }> {
-    const { states, plan, limit } = asked
-    const rows: MachineIn[] = []
-    const narrow = states !== null || plan !== null
-    for (let { after } = asked; ;) {
-      const size = narrow ? COVERAGE_PAGE_MAX : Math.min(COVERAGE_PAGE_MAX, limit - rows.length + 1)
-      const page = await this.page({ ...asked, after, limit: size })
-      for (const one of page) {
-        if (states !== null && !states.includes(one.is.state)) continue
-        if (plan !== null && one.row.plan?.name !== plan) continue
-        if (rows.length === limit) return { rows, more: true }
-        rows.push(one)
+  /** The states of all machines of a tenant, see Rolls.of. */
+  roll(tenant: string): Promise<Roll> {
+    return this.#rolls.of(tenant)
+  }
+
+  /**
+   * A page of machines as they are now, and whether others may follow. Of a whole tenant its places come from a roll, so only the
+   * machines of the page are looked at; of one group all are.
+   */
+  async list(asked: StatesAsked): Promise<{ rows: Placed[]; more: boolean }> {
+    const { tenant, machine, group, states, plan, contains, order, after, limit } = asked
+    if (machine === null && group === null && states === null && plan === null && order === 'name') {
+      const page = { tenant, machine, group, contains, after: after?.[2] ?? null, limit: limit + 1 }
+      const rows = (await this.page(page)).map(placed)
+      return { rows: rows.slice(0, limit), more: rows.length > limit }
+    }
+    const behind = (key: WorstKey): boolean =>
+      after === null || (order === 'name' ? key[2] > after[2] : byWorst(key, after) > 0)
+    const rows =
+      machine === null && group === null ? await this.#rolled(asked, behind) : await this.#gathered(asked, behind)
+    return { rows: rows.slice(0, limit), more: rows.length > limit }
+  }
+
+  /** Rows of a list behind a place, one more than a page: of a machine or a group, whose machines are all looked at. */
+  async #gathered(asked: StatesAsked, behind: (key: WorstKey) => boolean): Promise<Placed[]> {
+    const { tenant, machine, group, order, contains, limit } = asked
+    const found: Placed[] = []
+    for await (const page of this.#pages({ tenant, machine, group, contains }))
+      for (const one of page.map(placed)) if (behind(one.key) && isWanted(asked, one.one)) found.push(one)
+    if (order === 'worst') found.sort((a, b) => byWorst(a.key, b.key))
+    return found.slice(0, limit + 1)
+  }
+
+  /** The same of a whole tenant: what is no more as the roll has it is left out. */
+  async #rolled(asked: StatesAsked, behind: (key: WorstKey) => boolean): Promise<Placed[]> {
+    const { tenant, states, plan, contains, order, limit } = asked
+    const roll = await this.#rolls.of(tenant)
+    const part = contains?.toLowerCase() ?? ''
+    const rows: Placed[] = []
+    let wanted: RollRow[] = []
+    const look = async (): Promise<void> => {
+      const names = wanted.map(({ name }) => name)
+      const found = new Map((await this.#named(tenant, names)).map((one) => [one.row.name, one]))
+      for (const row of wanted) {
+        const one = found.get(row.name)
+        if (one !== undefined && isWanted(asked, one)) rows.push({ one, key: worstKey(row) })
       }
-      if (page.length < size) return { rows, more: false }
+      wanted = []
+    }
+    for (const row of order === 'worst' ? roll.worstFirst() : roll.byName()) {
+      if (states !== null && !states.includes(row.state)) continue
+      if (plan !== null && row.plan !== plan) continue
+      if (part !== '' && !row.name.toLowerCase().includes(part)) continue
+      if (!behind(worstKey(row))) continue
+      wanted.push(row)
+      if (rows.length + wanted.length <= limit) continue
+      await look()
+      if (rows.length > limit) return rows
+    }
+    await look()
+    return rows
+  }
+
+  async #walk(tenant: string): Promise<RollRow[]> {
+    const rows: RollRow[] = []
+    for await (const page of this.#pages({ tenant, machine: null, group: null }))
+      for (const one of page) rows.push(rollRow(one))
+    return rows
+  }
+
+  /** Machines by name, at most COVERAGE_PAGE_MAX. */
+  async #named(tenant: string, machines: readonly string[]): Promise<MachineIn[]> {
+    if (machines.length === 0) return []
+    return await this.page({ tenant, machine: null, machines, group: null, after: null, limit: machines.length })
+  }
+
+  async *#pages(asked: Omit<CoverageAsked, 'after' | 'limit'>): AsyncGenerator<MachineIn[]> {
+    for (let after: string | null = null; ;) {
+      const page: MachineIn[] = await this.page({ ...asked, after, limit: COVERAGE_PAGE_MAX })
+      if (page.length > 0) yield page
+      if (page.length < COVERAGE_PAGE_MAX) return
       after = page.at(-1)!.row.name
     }
   }
@@ -116,7 +209,9 @@ export class MachineStates {
       reason: is.reason,
       sinceMs: is.sinceMs,
       deadlineMs: is.deadlineMs,
+      targetMs: targetOf(row, is),
       lastPointMs: row.lastPoint?.timeMs ?? null,
+      last: row.lastPoint,
       lastVerifiedMs: row.lastVerifiedMs,
       lastError: row.failure?.error ?? null,
       nextMs: this.#next(tenant, row, is),
@@ -166,6 +261,25 @@ export class MachineStates {
     const slotMs = slotAfter(plan, jitter, nowMs) ?? deadlineMs
     return slotMs === null ? null : nextOpen(plan.window, plan.timeZone, Math.max(nowMs, slotMs))
   }
+}
+
+const rollRow = ({ row, is }: MachineIn): RollRow => ({
+  name: row.name,
+  plan: row.plan?.name ?? null,
+  state: is.state,
+  deadlineMs: is.deadlineMs,
+  lastPointMs: row.lastPoint?.timeMs ?? null,
+})
+
+const placed = (one: MachineIn): Placed => ({ one, key: worstKey(rollRow(one)) })
+
+const isWanted = ({ states, plan }: Pick<StatesAsked, 'states' | 'plan'>, { row, is }: MachineIn): boolean =>
+  (states === null || states.includes(is.state)) && (plan === null || row.plan?.name === plan)
+
+/** How old the newest point may be; of a machine without one what its plan says, and null where nothing is expected. */
+const targetOf = ({ lastPoint, plan }: CoverageRow, { deadlineMs }: StateOf): number | null => {
+  if (deadlineMs === null) return null
+  return lastPoint === null ? (plan?.rpoMs ?? null) : Math.max(0, deadlineMs - lastPoint.timeMs)
 }
 
 const keyOf = (tenant: string, machine: string): string => `${tenant} ${machine}`

@@ -1,17 +1,24 @@
 // Coverage: the state of each machine, and how a tenant stands as a whole.
 import type { COVERAGE_METHODS } from '../../protocol/coverage-methods.ts'
 import { MACHINE_STATES, type StateCounts } from '../../protocol/coverage.ts'
+import type { Clock } from '../../protocol/peer.ts'
+import * as v from 'valibot'
 import type { Catalog } from '../catalog/catalog.ts'
 import { lastProofOf, type Forecasts } from '../freshness/forecasts.ts'
 import type { MachineStates } from '../freshness/machine-states.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
+import { daysOf } from '../plans/days.ts'
 
 interface Uses {
-  readonly catalog: Pick<Catalog, 'tenants' | 'upkeep'>
+  readonly catalog: Pick<Catalog, 'coverage' | 'tenants' | 'upkeep'>
   readonly states: MachineStates
   readonly forecasts: Pick<Forecasts, 'ofTenant'>
+  readonly clock: Pick<Clock, 'now'>
 }
+
+/** The place of a machine in a list: rank, deadline and name. */
+const PLACE_KEY = v.strictTuple([v.number(), v.number(), v.string()])
 
 interface Counted {
   readonly counts: StateCounts
@@ -24,29 +31,57 @@ const NONE = Object.fromEntries(MACHINE_STATES.map((state) => [state, 0])) as St
 const counted = async (states: MachineStates, tenant: string): Promise<Counted> => {
   const counts = { ...NONE }
   let oldest: Counted['oldest'] = null
-  for await (const page of states.all(tenant))
-    for (const { row, is } of page) {
-      counts[is.state]++
-      const timeMs = row.lastPoint?.timeMs ?? null
-      const expected = row.plan !== null && is.state !== 'excluded' && is.state !== 'archived'
-      if (expected && timeMs !== null && (oldest === null || timeMs < oldest.timeMs))
-        oldest = { machine: row.name, timeMs }
-    }
+  for (const { name: machine, plan, state, lastPointMs: timeMs } of (await states.roll(tenant)).byName()) {
+    counts[state]++
+    const expected = plan !== null && state !== 'excluded' && state !== 'archived'
+    if (expected && timeMs !== null && (oldest === null || timeMs < oldest.timeMs)) oldest = { machine, timeMs }
+  }
   return { counts, oldest }
 }
 
-export const coverageActions = ({ catalog, states, forecasts }: Uses): ActionsOf<keyof typeof COVERAGE_METHODS> => ({
+export const coverageActions = ({
+  catalog,
+  states,
+  forecasts,
+  clock,
+}: Uses): ActionsOf<keyof typeof COVERAGE_METHODS> => ({
   'coverage.list': {
     turn: 'listing',
-    run: async ({ states: wanted, machine, group, plan, after, limit }, { tenant, machine: find }) => {
+    run: async ({ states: wanted, machine, group, plan, contains, order, after, limit }, context) => {
+      const { tenant, machine: find } = context
       if (machine !== null) await find(machine)
-      const list = `coverage.list ${wanted?.join(' ') ?? ''} ${machine ?? ''} ${group ?? ''} ${plan ?? ''}`
-      const behind = keyBehind(list, after, TEXT_KEY)?.[0] ?? null
-      const asked = { tenant: tenant.id, states: wanted, machine, group, plan, after: behind, limit }
-      const page = await states.list(asked)
+      const list = `coverage.list ${JSON.stringify([wanted, machine, group, plan, contains, order])}`
+      const behind = keyBehind(list, after, PLACE_KEY)
+      const filters = { states: wanted, machine, group, plan, contains, order }
+      const page = await states.list({ tenant: tenant.id, ...filters, after: behind, limit })
       return {
-        machines: page.rows.map((row) => states.view(tenant.id, row)),
-        next: nextOf(list, page, ({ row }) => [row.name]),
+        machines: page.rows.map(({ one }) => states.view(tenant.id, one)),
+        next: nextOf(list, page, ({ key }) => key),
+      }
+    },
+  },
+
+  'coverage.days': {
+    turn: 'listing',
+    run: async ({ days, untilDay, zone, contains, states: wanted, order, after, limit }, { tenant }) => {
+      const { firstDay, bounds } = daysOf({ days, untilDay, zone }, clock.now())
+      const list = `coverage.days ${JSON.stringify([wanted, contains, order])}`
+      const behind = keyBehind(list, after, PLACE_KEY)
+      const filters = { states: wanted, machine: null, group: null, plan: null, contains, order }
+      const page = await states.list({ tenant: tenant.id, ...filters, after: behind, limit })
+      const machines = page.rows.map(({ one }) => one.row.name)
+      const found = await catalog.coverage.days({ tenant: tenant.id, machines, bounds })
+      // those of which no more was read begin the next page
+      const rows = page.rows.slice(0, found.length)
+      return {
+        firstDay,
+        bounds: [...bounds],
+        machines: rows.map(({ one: { row, is } }, index) => ({
+          machine: row.name,
+          state: is.state,
+          cells: [...found[index]!.cells],
+        })),
+        next: nextOf(list, { rows, more: page.more || rows.length < page.rows.length }, ({ key }) => key),
       }
     },
   },

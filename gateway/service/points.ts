@@ -14,7 +14,8 @@ import { pointView } from '../jobs/views.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import { keepState } from '../maintenance/keep-state.ts'
 import { prune } from '../maintenance/prune.ts'
-import { DOWNLOAD_BYTES } from '../memory/limits.ts'
+import { CHANGES_BYTES, DOWNLOAD_BYTES } from '../memory/limits.ts'
+import { changesOf } from '../restore/changes.ts'
 import { serveDownload } from '../restore/serve-download.ts'
 import type { Teller } from '../events/events.ts'
 import { removedPoints } from '../events/removed.ts'
@@ -43,7 +44,9 @@ const PLACE_KEY = v.strictTuple([s.diskName, s.count])
 const findPoint = ({ datastore: { catalog } }: Uses, tenant: Tenant, prefix: string): Promise<StoredPoint> =>
   catalog.points.find({ tenant: tenant.id, agent: null, prefix })
 
-const shown = (uses: Uses): Pick<Points, 'image.download' | 'points.get' | 'points.list' | 'points.lost'> => {
+type Shown = 'image.download' | 'points.changes' | 'points.get' | 'points.list' | 'points.lost'
+
+const shown = (uses: Uses): Pick<Points, Shown> => {
   const { datastore, clock } = uses
   const { catalog } = datastore
   return {
@@ -82,6 +85,13 @@ const shown = (uses: Uses): Pick<Points, 'image.download' | 'points.get' | 'poin
         const { lost, lostCount } = await catalog.lost.show(asked)
         const page = pageOf(lost, limit)
         return { lost: [...page.rows], lostCount, next: nextOf(list, page, (range) => [range.disk, range.offset]) }
+      },
+    },
+
+    'points.changes': {
+      run: async (params, { actor, tenant, call: { signal }, account }) => {
+        using _held = await account.admit(CHANGES_BYTES, signal)
+        return await changesOf({ datastore, tenant, onlyAgent: actor.agent, params, signal })
       },
     },
 
@@ -137,9 +147,10 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
 
     'points.prune': {
       turn: 'listing',
-      details: ({ dryRun, group, rules, points }, result) => ({
+      details: ({ dryRun, group, plan, rules, points }, result) => ({
         dryRun,
         ...(group === null ? {} : { group }),
+        ...(plan === null ? {} : { plan }),
         ...(rules === null ? {} : { rules: JSON.stringify(rules) }),
         ...(points === null ? {} : { named: points.length }),
         ...(result === null ? {} : { removed: result.removed }),

@@ -76,6 +76,7 @@ const looks = (peer: Peer, point: string): (() => Promise<unknown>)[] => [
   () => peer.call('points.list', { ...PAGE, machine: 'db1' }),
   () => peer.call('points.get', { point }),
   () => peer.call('points.lost', { point }),
+  () => peer.call('points.changes', { from: null, to: point, disk: 'disk0' }),
   () => peer.call('points.prune', { machine: null, group: null, rules: null, points: null, dryRun: true }),
   () => peer.call('jobs.list', { machine: null, limit: 250 }),
   () => peer.call('machines.list', {}),

@@ -150,6 +150,7 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await Promise.all([gateway('point show', backup.point.id, ...of), gateway('point lost', backup.point.id, ...of)])
   await gateway('backup', 'db1', ...of)
   await gateway('job watch', backup.point.id, ...of)
+  await gateway('diff', 'none', backup.point.id, ...of)
   const { stdout } = await stand.done('backup', 'db2', ...of, '--detach', '--json')
   await gateway('job cancel', (JSON.parse(stdout) as { job: string }).job, ...of)
   await gateway('machine checkpoints', 'db1', ...of)

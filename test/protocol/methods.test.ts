@@ -36,8 +36,8 @@ test('only own names of the table are methods', () => {
 
 test('an agent and the platform may neither delete nor change what is not theirs', () => {
   expect(
-    allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit|notify|runs)\b/u.test(name)),
-  ).toEqual(['store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
+    allowed('platform').filter((name) => !/^(tenants|tokens|login|enrolments|keys|audit|notify|runs)\b/u.test(name)),
+  ).toEqual(['store.growth', 'store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
   const changing = allowed('agent').filter(
     (name) =>
       !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
@@ -169,6 +169,14 @@ const status = {
   disks: [{ name: 'vda', size: 1, format: 'raw' }],
   leftOut,
 }
+const agentLink = {
+  program: 'varve-agent/0.1.0',
+  sinceMs: 1,
+  lagMs: 3,
+  skewMs: -2,
+  machines: 1,
+  relay: { commands: ['query-*'], more: 1 },
+}
 const entry = {
   seq: 1,
   timeMs: 1,
@@ -259,11 +267,40 @@ const covered = {
   reason: 'late by 2 h',
   sinceMs: 1,
   deadlineMs: 1,
+  targetMs: 2,
   lastPointMs: 1,
+  last: {
+    id: UUID,
+    timeMs: 1,
+    kind: 'full',
+    reason: 'first',
+    consistency: 'crash',
+    bytesRead: 1,
+    bytesSent: 1,
+    durationMs: 1,
+  },
   lastVerifiedMs: null,
   lastError: { code: 'X', message: 'x' },
   nextMs: 2,
   exclusion: null,
+}
+const days = {
+  days: 31,
+  untilDay: '2026-11-29',
+  zone: 'Europe/Berlin',
+  contains: 'db',
+  states: ['late'],
+  order: 'worst',
+}
+const dayCell = {
+  day: 1,
+  points: 1,
+  failed: 0,
+  skipped: 2,
+  skipReason: 'window',
+  fullReason: 'size-changed',
+  damaged: 0,
+  verified: 1,
 }
 const counts = { fresh: 1, unverified: 0, late: 0, failing: 0, never: 0, orphaned: 0, archived: 0, excluded: 0 }
 const told = { daysLeft: 5, bytesPerDay: 1.5, reason: null }
@@ -290,9 +327,20 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'tenants.add': { params: { tenant: 'acme', chunkBytes: 65_536, firstPlan: true }, result: { tenant, plan } },
   'tenants.setQuota': { params: { tenant: 'acme', softBytes: 1, hardBytes: null }, result: { tenant } },
   'agents.list': {
-    params: page,
+    params: { enrolment: UUID, ...page },
     result: {
-      agents: [{ id: UUID, host: 'h', enrolledMs: 1, seenMs: null, revokedMs: null, online: true, site: 's1' }],
+      agents: [
+        {
+          id: UUID,
+          host: 'h',
+          enrolledMs: 1,
+          seenMs: null,
+          revokedMs: null,
+          online: true,
+          site: 's1',
+          link: agentLink,
+        },
+      ],
       next: 'b',
     },
   },
@@ -303,6 +351,10 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     params: { tenant: 'acme', subject: 'anna', role: 'owner', ttlMs: 1 },
     result: { token: 'a.b.c', id: UUID, expiresMs: 1 },
   },
+  'login.issue': {
+    params: { tenant: 'acme', subject: 'anna', role: 'owner', ttlMs: 1 },
+    result: { code: 'abc', expiresMs: 1, address: 'https://a.example:8470/' },
+  },
   'tokens.list': {
     params: { tenant: 'acme', ...page },
     result: {
@@ -311,10 +363,16 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'tokens.revoke': { params: { token: UUID }, result: { subject: 'anna', revokedMs: 1 } },
-  'enrolments.issue': { params: { tenant: 'acme', ttlMs: 1 }, result: { token: 'a.b.c', id: UUID, expiresMs: 1 } },
+  'enrolments.issue': {
+    params: { tenant: 'acme', ttlMs: 1 },
+    result: { token: 'a.b.c', id: UUID, expiresMs: 1, certificate: null },
+  },
   'keys.list': { params: {}, result: { keys: [{ id: 'k', createdMs: 1, endsMs: null }] } },
   'keys.rotate': { params: {}, result: { key: 'k' } },
-  'audit.list': { params: page, result: { entries: [entry], next: 'b' } },
+  'audit.list': {
+    params: { newest: true, contains: 'db1', failed: true, ...page },
+    result: { chain: { checkedMs: 1, whole: true }, entries: [entry], next: 'b' },
+  },
   'audit.check': { params: {}, result: { entries: 1, brokenSeq: null }, down: [progress] },
   'machines.list': {
     params: { machine: 'db1', ...page },
@@ -369,7 +427,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'points.hold': { params: { point: UUID.slice(0, 8), held: true }, result: { point } },
   'points.lock': { params: { point: UUID, untilMs: 5 }, result: { point } },
   'points.prune': {
-    params: { machine: 'db1', group: 'web', rules, points: [UUID], dryRun: true },
+    params: { machine: 'db1', group: 'web', plan: 'gold', rules, points: [UUID], dryRun: true },
     result: {
       points: [{ point: UUID, machine: 'db1', timeMs: 1, keptBy: ['daily', 'held'] }],
       pointCount: 1,
@@ -377,6 +435,27 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'points.lost': { params: { point: UUID, ...page }, result: { lost: [lost], lostCount: 1, next: 'b' } },
+  'points.changes': {
+    params: {
+      from: UUID,
+      to: UUID,
+      disk: 'vda',
+      fromDisk: 'vdb',
+      offset: 65_536,
+      bytes: 1,
+      limit: 2,
+      granularity: 131_072,
+    },
+    result: {
+      size: 262_144,
+      fromSize: 131_072,
+      granularity: 131_072,
+      covered: { offset: 0, bytes: 262_144 },
+      ranges: [{ offset: 0, bytes: 131_072, kind: 'zero' }],
+      changedBytes: 131_072,
+      next: 131_072,
+    },
+  },
   'plans.list': { params: page, result: { plans: [plan], next: 'b' } },
   'plans.get': { params: { plan: 'gold' }, result: { plan } },
   'plans.apply': {
@@ -389,6 +468,59 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'plans.next': {
     params: { plan: 'gold', machine: null, count: 3 },
     result: { plan: 'gold', runs: [{ slotMs: 1, startMs: 2 }], reason: null },
+  },
+  'plans.timeline': {
+    params: { fromMs: 0, untilMs: 3_600_000, stepMs: 300_000, ...page },
+    result: {
+      plans: [
+        {
+          plan: 'gold',
+          machines: 3,
+          excluded: 1,
+          usualMs: 60_000,
+          reason: null,
+          starts: [{ atMs: 300_000, machines: 2 }],
+          untilMs: 3_600_000,
+        },
+      ],
+      next: 'b',
+    },
+  },
+  'store.growth': {
+    params: { days: 400 },
+    result: {
+      today: 20_000,
+      samples: [{ day: 19_999, bytes: 5 }],
+      quota: {
+        usedBytes: 5,
+        softBytes: null,
+        hardBytes: 9,
+        soft: { daysLeft: null, bytesPerDay: 2, reason: 'limit' },
+        hard: { daysLeft: 2, bytesPerDay: 2, reason: null },
+      },
+      disk: null,
+    },
+  },
+  'store.proof': {
+    params: { limit: 10 },
+    result: {
+      verifiedMs: 5,
+      oldestMs: null,
+      unverified: 1,
+      drilledMs: null,
+      machines: [{ machine: 'db1', points: 2, oldestMs: 3 }],
+      machineCount: 4,
+    },
+  },
+  'store.damage': {
+    params: page,
+    result: {
+      records: [{ id: 'ab', type: 'chunk', pack: UUID, offset: 64, reason: 'bad', foundMs: 4 }],
+      next: 'b',
+      lost: [lost],
+      lostCount: 1,
+      lostBytes: 9,
+    },
   },
   'store.collect': {
     params: { dryRun: false, thresholdPercent: 80, bytesPerSecond: 1 << 20 },
@@ -442,8 +574,17 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     down: [progress],
   },
   'coverage.list': {
-    params: { states: ['late'], ...machine, group: 'g', plan: 'nightly', ...page },
+    params: { states: ['late'], ...machine, group: 'g', plan: 'nightly', contains: 'db', order: 'worst', ...page },
     result: { machines: [covered], next: 'b' },
+  },
+  'coverage.days': {
+    params: { ...days, ...page, limit: 5 },
+    result: {
+      firstDay: '2026-10-30',
+      bounds: [1, 2],
+      machines: [{ machine: 'db1', state: 'late', cells: [dayCell] }],
+      next: 'b',
+    },
   },
   'coverage.summary': { params: {}, result: { counts, oldest: { machine: 'db1', timeMs: 1 }, quota, proof } },
   'coverage.tenants': { params: page, result: { tenants: [{ tenant: 'acme', counts, quota }], next: 'b' } },
@@ -504,6 +645,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       rowCount: 2,
       packBytes: 10,
       deadBytes: 1,
+      parts: { machineBytes: 3, sharedBytes: 2, deadBytes: 1, uploadBytes: 3, otherBytes: 1, missingBytes: 0 },
       quota: { softBytes: 1, hardBytes: 2 },
       dedupRatio: 1.5,
       compressionRatio: 2,
@@ -512,7 +654,12 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     down: [progress],
   },
   'agent.inventory': {
-    params: { host: 'h', machines: [{ name: 'db1', uuid: UUID, here: true }], jobs: [UUID] },
+    params: {
+      host: 'h',
+      machines: [{ name: 'db1', uuid: UUID, here: true }],
+      jobs: [UUID],
+      relay: { commands: ['query-status'], more: 0 },
+    },
     result: {
       refused: [{ machine: 'db1', code: 'EXISTS', message: 'm' }],
       jobs: [{ job: UUID, state: 'running', keys: { idKey: ID, chunkBytes: 65_536 } }],
@@ -665,15 +812,24 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
     `${of}.list after`,
     `${of}.list limit`,
   ]),
-  ...['coverage.list', 'coverage.tenants', 'events.list'].flatMap((name) => [`${name} after`, `${name} limit`]),
-  ...['states', 'machine', 'group', 'plan'].map((field) => `coverage.list ${field}`),
+  ...['coverage.list', 'coverage.days', 'coverage.tenants', 'events.list'].flatMap((name) => [
+    `${name} after`,
+    `${name} limit`,
+  ]),
+  ...['states', 'machine', 'group', 'plan', 'contains', 'order'].map((field) => `coverage.list ${field}`),
+  ...['untilDay', 'zone', 'contains', 'states', 'order'].map((field) => `coverage.days ${field}`),
   ...['events.list', 'events.watch'].flatMap((name) => [`${name} kinds`, `${name} machine`]),
   'points.lost after',
+  'agents.list enrolment',
+  ...['newest', 'contains', 'failed'].map((field) => `audit.list ${field}`),
+  'agent.inventory relay',
   'points.lost limit',
+  ...['fromDisk', 'offset', 'bytes', 'limit', 'granularity'].map((field) => `points.changes ${field}`),
   'machines.list machine',
   'tenants.list tenant',
   'tokens.list tenant',
   'tokens.issue tenant',
+  'login.issue tenant',
   'enrolments.issue tenant',
   'tenants.setQuota softBytes',
   'tenants.setQuota hardBytes',
@@ -687,6 +843,11 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   ),
   ...[...Object.keys(keep), ...Object.keys(plan.covers)].map((field) => `plans.apply ${field}`),
   'plans.next count',
+  'points.prune plan',
+  'store.growth days',
+  'store.proof limit',
+  ...['stepMs', 'after', 'limit'].map((field) => `plans.timeline ${field}`),
+  ...['after', 'limit'].map((field) => `store.damage ${field}`),
   'tenants.add firstPlan',
   'notify.outbox state',
   'notify.outbox after',

@@ -1,6 +1,15 @@
 // The facts of machines from which their states follow: each is one step along an index, whatever a machine has behind it.
 import type { Plan } from '../../../protocol/plans.ts'
-import { COVERAGE_PAGE_MAX, type CoverageAsked, type CoverageRow, type Failure, type PlanTiming } from '../coverage.ts'
+import {
+  CHANGED_MAX,
+  COVERAGE_PAGE_MAX,
+  type CoverageAsked,
+  type CoverageMark,
+  type CoverageRow,
+  type Failure,
+  type LastPoint,
+  type PlanTiming,
+} from '../coverage.ts'
 import type { JobFailure } from '../jobs.ts'
 import { aside, type Operations } from './operation.ts'
 import { coveringIn } from './plans.ts'
@@ -11,13 +20,15 @@ import type { Rowed } from './tenant-row.ts'
 /** Jobs that say how backups go: one that a person cancelled says nothing. */
 const TELLING = "(job.state = 'committed' OR (job.state = 'failed' AND job.error ->> 'code' <> 'CANCELLED'))"
 
-/** Runs of backups whose last start failed, and that did not succeed since. */
-const FAILED_RUN = "kind = 'backup' AND error IS NOT NULL AND state IN ('due', 'running', 'failed')"
+/** Runs of backups whose last start failed, and that did not succeed since; nor here what a person cancelled. */
+const FAILED_RUN = `kind = 'backup' AND error IS NOT NULL AND state IN ('due', 'running', 'failed')
+  AND error ->> 'code' <> 'CANCELLED'`
 
 const FACTS = `SELECT machine.name, machine.member_of AS "group", machine.agent, agent.host, agent.revoked_ms AS revokedMs,
   coalesce(agent.seen_ms, agent.enrolled_ms) AS seenMs, absent.since_ms AS goneMs, machine.created_ms AS createdMs,
   exclusion.subject AS excludedBy, exclusion.reason AS exclusionReason, exclusion.since_ms AS excludedMs, exclusion.until_ms AS untilMs,
-  point.id AS pointId, point.time_ms AS pointMs, point.committed_ms AS committedMs,
+  point.id AS pointId, point.time_ms AS pointMs, point.committed_ms AS committedMs, point.kind AS pointKind, point.reason AS pointReason,
+  point.consistency, point.bytes_read AS bytesRead, point.bytes_sent AS bytesSent, point.duration_ms AS durationMs,
   (SELECT min(time_ms) FROM point WHERE point.machine = machine.id) AS firstPointMs,
   (SELECT max(verified_ms) FROM point WHERE point.machine = machine.id) AS lastVerifiedMs,
   CASE WHEN last.seq > ifnull(point.seq, -1) AND last.state = 'failed' THEN last.error END AS jobError, last.ended_ms AS jobEndedMs,
@@ -39,13 +50,20 @@ const FACTS = `SELECT machine.name, machine.member_of AS "group", machine.agent,
   LEFT JOIN run AS open ON open.id = (SELECT id FROM run WHERE run.machine = machine.id AND kind = 'backup'
     AND state IN ('due', 'running') ORDER BY due_ms LIMIT 1)`
 
-interface Found extends Omit<CoverageRow, 'exclusion' | 'plan' | 'lastPoint' | 'failure' | 'plannedSinceMs'> {
+/** Columns of the newest point; those but its id hold where that is there. */
+interface PointColumns extends Omit<LastPoint, 'id' | 'timeMs' | 'kind' | 'reason'> {
+  readonly pointId: string | null
+  readonly pointMs: number
+  readonly pointKind: LastPoint['kind']
+  readonly pointReason: LastPoint['reason']
+}
+
+interface Found
+  extends Omit<CoverageRow, 'exclusion' | 'plan' | 'lastPoint' | 'failure' | 'plannedSinceMs'>, PointColumns {
   readonly excludedBy: string | null
   readonly exclusionReason: string | null
   readonly excludedMs: number | null
   readonly untilMs: number | null
-  readonly pointId: string | null
-  readonly pointMs: number | null
   readonly committedMs: number | null
   readonly jobError: string | null
   readonly jobEndedMs: number | null
@@ -88,32 +106,71 @@ const timingOf = (plan: Plan): PlanTiming => {
   return timing
 }
 
+const pointOf = (found: PointColumns): LastPoint | null => {
+  const { pointId: id, pointMs: timeMs, pointKind: kind, pointReason: reason } = found
+  const { consistency, bytesRead, bytesSent, durationMs } = found
+  return id === null ? null : { id, timeMs, kind, reason, consistency, bytesRead, bytesSent, durationMs }
+}
+
 const rowOf = (found: Found, plan: Plan | null): CoverageRow => {
   const { name, group, agent, host, revokedMs, seenMs, goneMs, createdMs, firstPointMs, lastVerifiedMs, dueMs } = found
-  const { excludedBy: by, exclusionReason: reason, excludedMs: sinceMs, untilMs, pointId, pointMs } = found
+  const { excludedBy: by, exclusionReason: reason, excludedMs: sinceMs, untilMs } = found
   const exclusion = by === null || reason === null || sinceMs === null ? null : { by, reason, sinceMs, untilMs }
-  const lastPoint = pointId === null || pointMs === null ? null : { id: pointId, timeMs: pointMs }
   const planned = plan !== null && found.pacePlan === plan.name && found.paceTiming !== ''
   const of = { name, group, agent, host, revokedMs, seenMs, goneMs, createdMs, firstPointMs, lastVerifiedMs, dueMs }
   const planning = { plannedSinceMs: planned ? found.paceMs : null, plan: plan === null ? null : timingOf(plan) }
-  return { ...of, ...planning, exclusion, lastPoint, failure: failureOf(found) }
+  return { ...of, ...planning, exclusion, lastPoint: pointOf(found), failure: failureOf(found) }
 }
 
-const facts = (sql: Sql, { tenant, machine, group, after, limit }: Rowed<CoverageAsked>): CoverageRow[] => {
+const facts = (sql: Sql, asked: Rowed<CoverageAsked>): CoverageRow[] => {
+  const { tenant, machine, machines = null, contains = null, group, after, limit } = asked
   const planFor = coveringIn(sql, tenant)
+  const only = machines === null ? '' : 'AND machine.name IN (SELECT value FROM json_each(?7))'
   return sql
     .all<Found>(
       `${FACTS} WHERE machine.tenant = ?1 AND machine.name > ?2 AND (?3 IS NULL OR machine.name = ?3)
-       AND (?4 IS NULL OR machine.member_of = ?4) ORDER BY machine.name LIMIT ?5`,
+       AND (?4 IS NULL OR machine.member_of = ?4) AND (?5 IS NULL OR instr(lower(machine.name), ?5) > 0) ${only}
+       ORDER BY machine.name LIMIT ?6`,
       tenant,
       after ?? '',
       machine,
       group,
+      contains?.toLowerCase() ?? null,
       Math.max(0, Math.min(limit, COVERAGE_PAGE_MAX)),
+      ...(machines === null ? [] : [JSON.stringify(machines)]),
     )
     .map((found) => rowOf(found, planFor(found)))
 }
 
+const eventOf = (sql: Sql, tenant: number): number =>
+  sql.get<{ number: number }>('SELECT number FROM event_head WHERE tenant = ?', tenant)?.number ?? 0
+
+/** What of a tenant the states of any of its machines depend on; each part is a count or a sum along an index. */
+const WHOLE = `SELECT (SELECT plans FROM tenant WHERE id = ?1) || ' ' || (SELECT count(*) FROM machine WHERE tenant = ?1) || ' ' ||
+  (SELECT count(*) || ' ' || total(since_ms) || ' ' || total(until_ms) FROM exclusion WHERE tenant = ?1) || ' ' ||
+  (SELECT count(*) || ' ' || total(since_ms) FROM absent JOIN machine ON machine.id = absent.machine WHERE machine.tenant = ?1)
+  AS whole`
+
+const mark = (sql: Sql, { tenant }: { tenant: number }): CoverageMark => ({
+  whole: sql.get<{ whole: string }>(WHOLE, tenant)!.whole,
+  event: eventOf(sql, tenant),
+})
+
+const changed = (sql: Sql, { tenant, event }: { tenant: number; event: number }): string[] | null => {
+  const told = sql.all<{ machine: string | null }>(
+    `SELECT machine FROM event WHERE tenant = ? AND number > ? ORDER BY number LIMIT ${CHANGED_MAX + 1}`,
+    tenant,
+    event,
+  )
+  // fewer than their numbers say: some are gone
+  if (told.length > CHANGED_MAX || told.length < eventOf(sql, tenant) - event) return null
+  return [...new Set(told.map(({ machine }) => machine).filter((machine) => machine !== null))]
+}
+
 export const coverageOperations = {
   'coverage.facts': aside(facts),
+
+  'coverage.mark': aside(mark),
+
+  'coverage.changed': aside(changed),
 } satisfies Partial<Operations>

@@ -9,6 +9,7 @@ import { comparisonOperations } from './comparison.ts'
 import type { EpochKeeper } from './epoch.ts'
 import { conditionOperations } from './conditions.ts'
 import { coverageOperations } from './coverage.ts'
+import { dayOperations } from './coverage-days.ts'
 import { damageOperations } from './damage.ts'
 import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
@@ -46,6 +47,7 @@ const OPERATIONS = {
   ...comparisonOperations,
   ...conditionOperations,
   ...coverageOperations,
+  ...dayOperations,
   ...damageOperations,
   ...eventOperations,
   ...examineOperations,

@@ -1,5 +1,5 @@
 // A list that the gateway gives page by page: the first page at once, further ones as somebody comes near their place.
-import { batch, effect, signal, type ReadonlySignal } from '@preact/signals'
+import { batch, effect, signal, untracked, type ReadonlySignal } from '@preact/signals'
 import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import type { Clock } from '../../../protocol/peer.ts'
 import { clock } from './clock.ts'
@@ -62,7 +62,7 @@ export class Pages<Row> {
     if (this.#watchers === 1) {
       this.#stop = effect(() => {
         void this.#options.link.openings.value
-        if (this.#options.link.state.value.kind === 'open') void this.refresh()
+        if (this.#options.link.state.value.kind === 'open') untracked(() => void this.refresh())
       })
     }
     let isOver = false

@@ -1,5 +1,5 @@
 // What a view shows of the gateway's: read when somebody looks, read again while they do, and dated.
-import { batch, effect, signal, type ReadonlySignal } from '@preact/signals'
+import { batch, effect, signal, untracked, type ReadonlySignal } from '@preact/signals'
 import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import type { Clock } from '../../../protocol/peer.ts'
 import { clock } from './clock.ts'
@@ -59,7 +59,7 @@ export class Resource<T> {
       this.#stop = effect(() => {
         // at once, and each time the connection opens
         void this.#options.link.openings.value
-        if (this.#options.link.state.value.kind === 'open') void this.refresh()
+        if (this.#options.link.state.value.kind === 'open') untracked(() => void this.refresh())
       })
     }
     let isOver = false

@@ -56,6 +56,18 @@ test('a machine that is not protected is shown, and the exit code says so for th
     ['--tenant', TENANT, '--machine', 'db1'],
   ])
     expect([args, (await run('coverage', ...args)).code]).toEqual([args, EXIT.ok])
+  const worst = await run('coverage', '--worst', '--contains', 'DB', '--json')
+  expect(JSON.parse(worst.stdout)).toMatchObject({
+    tenants: [
+      {
+        machines: [
+          { machine: 'db2', last: null },
+          { machine: 'db1', last: { kind: 'full' } },
+        ],
+      },
+    ],
+  })
+  expect((await run('coverage', '--contains', 'b1')).stdout).not.toContain('db2')
   const late = await run('coverage', '--state', 'late')
   expect(late.stdout).toContain('No machine is late.')
   const tenants = await run('coverage', '--tenants')

@@ -56,6 +56,7 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['jobs.watch', 'owner', () => ['job', 'watch', '3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214']],
   ['points.list', 'owner', () => ['points']],
   ['points.get', 'owner', ({ point }) => ['point', 'show', point]],
+  ['points.changes', 'owner', ({ point }) => ['diff', 'none', point]],
   ['points.lost', 'owner', ({ point }) => ['point', 'lost', point]],
   ['points.hold', 'owner', ({ point }) => ['hold', point]],
   ['points.lock', 'owner', ({ point }) => ['hold', point, '--until', '2999-01-01']],
@@ -73,6 +74,7 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['store.usage', 'owner', () => ['usage', '--points']],
   ['store.check', 'owner', () => ['repair', '--check']],
   ['tokens.issue', 'owner', () => ['token', 'issue', '--role', 'viewer', '--subject', 'anna']],
+  ['login.issue', 'owner', () => ['login', '--role', 'viewer', '--subject', 'anna']],
   ['tokens.list', 'owner', () => ['token', 'list']],
   ['tokens.revoke', 'owner', (_, { token }) => ['token', 'revoke', token!]],
   ['enrolments.issue', 'owner', () => ['enrol']],
@@ -182,7 +184,7 @@ const actsBy = async (way: Way, place: Place): Promise<object[]> => {
   const { id } = (await catalog.tenants.byName({ name: TENANT }))!
   const entries: Entry[] = []
   for (const tenant of [id, null])
-    for (const { action, resource, outcome, details } of await catalog.audit.page({ tenant, after: 0, limit: 1000 }))
+    for (const { action, resource, outcome, details } of await catalog.audit.list({ tenant, afterSeq: 0, limit: 1000 }))
       entries.push({ action, resource, outcome, details })
   // the last act looks inside tenants only where it can
   const checks = entries.filter(({ action }) => action === 'store.check')

@@ -18,6 +18,8 @@ const machine = (name: string, rest: Partial<Covered>): Covered => ({
   sinceMs: null,
   deadlineMs: NOW_MS + 14 * HOUR_MS,
   lastPointMs: NOW_MS - 11 * HOUR_MS,
+  targetMs: 25 * HOUR_MS,
+  last: null,
   lastVerifiedMs: null,
   lastError: null,
   nextMs: NOW_MS + 13 * HOUR_MS,

@@ -1,6 +1,6 @@
 // The frame of the console in a real browser: signing in and out, the link that breaks, places, and what everybody can use.
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { axeFindings, ConsoleStand, isTooWide, NARROW, WIDE } from './stand.ts'
+import { axeFindings, ConsoleStand, isTooWide, NARROW, WIDE } from '../stand.ts'
 
 let stand: ConsoleStand
 
