@@ -149,6 +149,16 @@ export const GATEWAY_ROWS: Rows = {
     ['--tenant', ''],
     [...NOBODY, '--json'],
   ],
+  login: [
+    ['--role', 'owner'],
+    [...OF, '--role', 'agent'],
+    [...NOBODY],
+    [...OF, '--subject', ''],
+    [...OF, '--ttl', '9999d', '--json'],
+    [...OF, '--role', 'platform'],
+    [...OF, '--url', 'backup.example'],
+    [...OF, '--gateway', 'wss://backup.example'],
+  ],
   'token issue': [
     OF,
     ['--role', 'viewer'],

@@ -801,6 +801,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
 
 /** Fields that have a default: what was written before they were known is taken without them. */
 const WITH_DEFAULT: ReadonlySet<string> = new Set([
+  'jobs.list running',
   'backup.begin attachments',
   'backup.commit steps',
   'backup.fail steps',
