@@ -230,7 +230,7 @@ const started = (run: Bench, disks: readonly LeasedDisk[] = []): { job: string; 
   return { job: order.job, lease }
 }
 
-/** Until the only timers are those of the journal, of the next attempt to connect, of the job that waits for it, and of its progress. */
+/** Until the only timers are the journal's, the next attempt to connect, the job that waits for it, and its progress. */
 const waitsForGateway = async (run: Bench): Promise<void> => {
   await run.pairs.at(-1)!.agent.closed
   await settle()
