@@ -13,7 +13,7 @@ const MIB = 1024 * 1024
 const CHUNK = 64 * 1024
 const SIZE = 64 * MIB
 
-/** What must be shown as text, whoever names things so. */
+/** What must be shown as text, whatever an agent says. */
 const HOSTILE = '<img src=x onerror=document.title=1>'
 
 const SPENT = { overMs: 2000, readingMs: 100, compressingMs: 50, sendingMs: 1850, answersMs: 0 }
@@ -36,7 +36,7 @@ const isClean = async ({ page, complaints }: Shown): Promise<void> => {
   expect(complaints).toEqual([])
 }
 
-/** Connects the agent, whose machine has a hostile name. */
+/** Connects the agent; it holds these jobs. */
 const connect = async (jobs: string[]): Promise<void> => {
   const handlers = {
     'agent.backup': async (asked: Params<'agent.backup'>) => {
@@ -45,8 +45,8 @@ const connect = async (jobs: string[]): Promise<void> => {
     },
     'agent.cancel': async () => ({}),
   }
-  agent = await stand.gateway.connectAgent(identity, [HOSTILE], handlers)
-  const machines = [{ name: HOSTILE, uuid: null, here: true }]
+  agent = await stand.gateway.connectAs(await identity.assertion(Date.now()), { serving: true, handlers })
+  const machines = [{ name: 'db1', uuid: null, here: true }]
   await agent.call('agent.inventory', { host: 'h1', machines, jobs })
 }
 
@@ -82,8 +82,8 @@ test('with nothing that runs it says so, and what is due', async () => {
 test('a backup: its phase, what limits it, a break that it went on after, an agent that is away, and its cancellation', async () => {
   const shown = await stand.open('operator', '#/running')
   const { page } = shown
-  const { job } = await person.call('backup.start', { machine: HOSTILE, full: false })
-  const card = page.getByRole('listitem').filter({ has: page.getByRole('link', { name: HOSTILE }) })
+  const { job } = await person.call('backup.start', { machine: 'db1', full: false })
+  const card = page.getByRole('listitem').filter({ has: page.getByRole('link', { name: 'db1' }) })
   await card.getByText('Preparing the machine').waitFor()
   const read = { name: 'vda', size: SIZE, kind: 'full', reason: 'first', base: null, evidence: '' } as const
   const promised = { timeMs: Date.now(), consistency: 'crash', note: null, configuration: '{}' } as const
@@ -126,16 +126,16 @@ test('events come as they happen, are narrowed, and come again after the gateway
   const shown = await stand.open('owner', '#/events')
   const { page } = shown
   await page.getByRole('cell', { name: 'job.failed' }).waitFor()
-  const { job } = await person.call('backup.start', { machine: HOSTILE, full: false })
+  const { job } = await person.call('backup.start', { machine: 'db1', full: false })
   await eventually(async () => (await page.getByRole('cell', { name: 'job.started' }).count()) === 2)
-  await person.call('jobs.cancel', { job })
-  await eventually(async () => (await page.getByRole('cell', { name: 'job.failed' }).count()) === 2)
+  await agent.call('backup.fail', { job, code: 'QMP_ERROR', message: HOSTILE })
+  await page.getByRole('cell', { name: HOSTILE }).first().waitFor()
   await isClean(shown)
   await shot(page, 'events')
   await page.getByLabel('Kind').selectOption('job.failed')
   await page.waitForURL(/kind=job\.failed/u)
   await page.getByRole('cell', { name: 'job.started' }).first().waitFor({ state: 'detached' })
-  await page.getByLabel('Machine').fill('nowhere')
+  await page.getByRole('textbox', { name: 'Machine' }).fill('nowhere')
   await page.keyboard.press('Enter')
   await page.getByRole('alert').getByText('NOT_FOUND').waitFor()
   const narrow = await stand.open('viewer', '#/events', { size: NARROW, theme: 'dark' })
