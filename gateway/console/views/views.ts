@@ -38,6 +38,12 @@ export const VIEWS: readonly View[] = [
     load: async () => (await import('./changes/changes.tsx')).ChangesView,
   },
   {
+    name: 'restore',
+    needs: 'restores.list',
+    isListed: true,
+    load: async () => (await import('./restore/restore.tsx')).RestoreView,
+  },
+  {
     name: 'people',
     // everybody but viewers has something to see there
     needs: 'notify.targets',
