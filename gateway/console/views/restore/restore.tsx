@@ -1,10 +1,10 @@
 // The view Restore: four steps to a restore that an agent carries out, each in the address, and the restores that run and ran.
 import type { ComponentChildren } from 'preact'
-import { link, zone } from '../../frame/console.ts'
+import { link, nowMs, zone } from '../../frame/console.ts'
 import { filter, route } from '../../frame/router.ts'
 import { Button, ErrorNote, Loading, Mark } from '../../parts/basics.tsx'
 import { Copy } from '../../parts/copy.tsx'
-import { timeText } from '../../parts/format.ts'
+import { agoText, timeText } from '../../parts/format.ts'
 import { useMade, useWatched } from '../../parts/hooks.ts'
 import { chosenOf, placesOf, type Chosen } from '../../stores/restores.ts'
 import { restore as texts } from '../../texts/restore.ts'
@@ -96,7 +96,7 @@ const WithPoint = ({ id, wish }: { id: string; wish: Wish }) => {
       <Step
         title={texts.steps.point}
         made={{
-          text: timeText(point.timeMs, zone.value),
+          text: `${timeText(point.timeMs, zone.value)} (${agoText(point.timeMs, Math.max(nowMs.value, point.timeMs))})`,
           onAgain: () => filter({ ...unplaced(wish), machine: point.machine, point: null }),
         }}
       />

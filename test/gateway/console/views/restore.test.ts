@@ -86,7 +86,7 @@ test('what is there is overwritten only after its host is typed', async () => {
   expect(await confirm.isDisabled()).toBe(true)
   expect(await axeFindings(page)).toEqual([])
   await shot(page, 'restore-overwrite-wide-dark')
-  const host = (await page.locator('select option:checked').textContent())!
+  const host = (await page.locator('.restore select option:checked').textContent())!
   await dialog.getByRole('textbox').fill(host)
   expect(await readFile(to, 'utf8')).toBe('precious')
   await confirm.click()
@@ -97,19 +97,20 @@ test('what is there is overwritten only after its host is typed', async () => {
 })
 
 test('one that runs is shown with how far it is, and ended by who may; hostile names are text', async () => {
-  const { catalog } = stand.gateway.datastore
-  const point = await catalog.points.find({ tenant: stand.gateway.tenant.id, agent: null, prefix: points[1]! })
+  const { catalog } = stand.gateway
+  const tenant = await stand.gateway.addTenant('acme')
+  const point = await catalog.points.find({ tenant: tenant.id, agent: null, prefix: points[1]! })
   const name = '<img src=x onerror=alert(1)>\u202Egnp'
   const disk = {
     disk: name,
-    size: 4 << 30,
+    size: 4 * 2 ** 30,
     to: `/srv/${name}`,
     format: null,
-    doneBytes: 1 << 30,
+    doneBytes: 2 ** 30,
     bytesReceived: 1,
     remarks: [],
   }
-  const made = { id: randomUUID(), tenant: stand.gateway.tenant.id, point: point.id, agent, overwrite: false }
+  const made = { id: randomUUID(), tenant: tenant.id, point: point.id, agent, overwrite: false }
   await catalog.restores.start({ ...made, subject: name, disks: [disk], nowMs: Date.now() })
   for (const theme of ['dark', 'light'] as const) {
     const { page, complaints } = await stand.open('viewer', '#/restore', { size: NARROW, theme })
@@ -131,12 +132,12 @@ test('one that runs is shown with how far it is, and ended by who may; hostile n
 test('a narrow page has all steps, and a gateway that was away is asked again', async () => {
   const query = new URLSearchParams({ point: points[0]!, agent, 'to:vda': `${folder}/new.qcow2` })
   const { page, complaints } = await stand.open('owner', `#/restore?${query}`, { size: NARROW })
-  await page.getByText('as qcow2').waitFor()
+  await page.getByText('new file as qcow2').waitFor()
   expect(await axeFindings(page)).toEqual([])
   expect(await isTooWide(page)).toBe(false)
   await shot(page, 'restore-sentence-narrow-light')
   await stand.restartGateway()
   await page.locator('.restores').getByText('done').first().waitFor()
-  await page.getByText('as qcow2').waitFor()
+  await page.getByText('new file as qcow2').waitFor()
   expect(complaints).toEqual([])
 })
