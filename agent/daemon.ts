@@ -155,7 +155,7 @@ const takeRefusals = async (
 }
 
 const inventoryOf = (
-  { machines, state }: AgentConfig,
+  { machines, relay, state }: AgentConfig,
   { record: { agentId } }: Identity,
   { backups, driverOf }: Pick<Served, 'backups'> & { readonly driverOf: (machine: Machine) => LeaseDriver },
   log: Log,
@@ -164,6 +164,7 @@ const inventoryOf = (
     host: hostname(),
     machines,
     driverOf,
+    relay,
     jobs: () => backups.jobs(),
     onRefused: (refused) => takeRefusals(state, agentId, refused, log),
     clock: systemClock,

@@ -7,6 +7,7 @@ import { Limiter } from '../protocol/host/limiter.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { MACHINES_MAX } from '../protocol/limits.ts'
 import { within } from '../protocol/host/within.ts'
+import { relayedOf } from './relay.ts'
 import type { LeaseDriver, MachineConfig, MachineIdentity } from './drivers/driver.ts'
 
 /** How long a machine may take to say who it is, in milliseconds; later it counts as not here. */
@@ -30,6 +31,7 @@ const DEPARTURE_MS = 10_000
 const NOT_HERE: MachineIdentity = { uuid: null, here: false }
 
 type Announced = Params<'agent.inventory'>['machines'][number]
+type Told = Required<Pick<Params<'agent.inventory'>, 'machines' | 'relay'>>
 type Refused = Result<'agent.inventory'>['refused']
 
 interface InventoryOptions {
@@ -38,6 +40,8 @@ interface InventoryOptions {
   /** Those of the configuration; a reload changes the list in place. */
   readonly machines: readonly MachineConfig[]
   readonly driverOf: (machine: MachineConfig) => Pick<LeaseDriver, 'identify'>
+  /** QMP commands that are relayed; a reload changes the list in place. */
+  readonly relay: readonly string[]
   /** Jobs that hold, or may have left, something in a machine. */
   readonly jobs: () => Promise<string[]>
   /** Takes what the gateway refuses, where that is not what it refused before. */
@@ -142,7 +146,7 @@ export class Inventory implements Disposable {
   }
 
   #text(): string {
-    return JSON.stringify(this.#list())
+    return JSON.stringify({ machines: this.#list(), relay: relayedOf(this.#options.relay) } satisfies Told)
   }
 
   /** Whether a machine that runs here was refused. */
@@ -153,10 +157,13 @@ export class Inventory implements Disposable {
 
   async #tell(peer: Peer): Promise<Result<'agent.inventory'>['jobs']> {
     const { host, jobs, onRefused } = this.#options
-    const machines = this.#list()
-    const before = new Set((JSON.parse(this.#told ?? '[]') as Announced[]).flatMap((one) => (one.here ? one.name : [])))
-    const answer = await peer.call('agent.inventory', { host, machines, jobs: await jobs() })
-    this.#told = JSON.stringify(machines)
+    const text = this.#text()
+    const told = JSON.parse(text) as Told
+    const { machines } = told
+    const last = this.#told === null ? null : (JSON.parse(this.#told) as Told)
+    const before = new Set((last?.machines ?? []).flatMap((one) => (one.here ? one.name : [])))
+    const answer = await peer.call('agent.inventory', { host, ...told, jobs: await jobs() })
+    this.#told = text
     this.#departed = machines.some(({ name, here }) => !here && before.has(name))
     const refused = JSON.stringify(answer.refused)
     if (refused !== this.#refused) await onRefused(answer.refused)

@@ -1,8 +1,9 @@
 // What the gateway may ask of a machine besides backups: allowed QMP commands, events, and its state.
 import { VarveError } from '../protocol/errors.ts'
-import { QMP_CHARS_MAX } from '../protocol/limits.ts'
+import { QMP_CHARS_MAX, RELAY_TOLD_MAX } from '../protocol/limits.ts'
 import type { CheckpointList, MachineStatus, Params, Result } from '../protocol/methods.ts'
 import type { ServedCall } from '../protocol/peer.ts'
+import type { Relayed } from '../protocol/views.ts'
 import type { LeaseDriver, MachineConfig, MachineMonitor, MonitorEvent } from './drivers/driver.ts'
 
 /** Events of one subscriber that may wait; past that the subscription ends rather than drop any silently. */
@@ -19,6 +20,12 @@ export interface RelayOptions {
 /** Whether a list of names, some with `*` at their end, covers a command. */
 export const isAllowed = (allowed: readonly string[], command: string): boolean =>
   allowed.some((rule) => (rule.endsWith('*') ? command.startsWith(rule.slice(0, -1)) : rule === command))
+
+/** What the gateway is told of the commands that are relayed: RELAY_TOLD_MAX of them. */
+export const relayedOf = (allowed: readonly string[]): Relayed => ({
+  commands: allowed.slice(0, RELAY_TOLD_MAX),
+  more: Math.max(0, allowed.length - RELAY_TOLD_MAX),
+})
 
 export class Relay {
   readonly #options: RelayOptions

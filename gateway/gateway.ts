@@ -30,7 +30,7 @@ import { Scheduler } from './scheduler/scheduler.ts'
 import type { JobLimits } from './catalog/jobs.ts'
 import { NoticeDesk } from './notify/desk.ts'
 import { Notifier } from './notify/notifier.ts'
-import type { Certificate } from './server/certificate.ts'
+import { ownAuthority, type Certificate } from './server/certificate.ts'
 import { Console, CONSOLE_FOLDER } from './server/console.ts'
 import { HttpServer, type HttpParts, type Listen } from './server/http.ts'
 import { LocalServer } from './server/local.ts'
@@ -142,7 +142,10 @@ export class Gateway implements AsyncDisposable {
     const { notifyPrivate: anywhere = false } = options
     const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock, anywhere })
     const memory = new MemoryBudget(options.memoryBytes ?? MEMORY_BYTES_DEFAULT)
+    const shown: { by: HttpServer | null } = { by: null }
+    const certificate = (): Uint8Array | null => shown.by?.certificate ?? null
     const service = serviceOf({
+      address: () => shown.by?.page ?? null,
       folder,
       datastore,
       authority,
@@ -154,6 +157,7 @@ export class Gateway implements AsyncDisposable {
       states,
       steps: observation.steps,
       desk,
+      agentsCa: () => ownAuthority(certificate()),
       clock,
       log,
     })
@@ -162,24 +166,14 @@ export class Gateway implements AsyncDisposable {
     const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(parts, folder)))
     const readiness = new Readiness({ datastore, lost, clock })
     const monitoring = new Monitoring({ metrics: observation.metrics, readiness, token: options.metricsToken ?? null })
-    const port = await openPort(options, { session: parts, monitoring })
-    if (port !== null) resources.use(port)
-    const own = options.metricsListen ?? null
-    const metrics = own === null ? null : resources.use(await MonitoringServer.listen(monitoring, own))
+    const port = (shown.by = resources.use(await openPort(options, { session: parts, monitoring })))
+    const metrics = resources.use(await openMetrics(options, monitoring))
     resources.defer(watchRevocations({ catalog, sessions: registry, clock, log }))
     resources.defer(datastore.space.watch(clock))
     resources.defer(datastore.ballast.watch(clock))
-    const looks = looksOf({
-      catalog,
-      space: datastore.space,
-      forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
-      online: (agent) => registry.online(agent),
-      sightings: new Sightings(),
-      skewsOf: (agents) => backups.skews.of(agents),
-      certificate: () => port?.certificate ?? null,
-    })
     if (mark !== null) {
       freshness.start()
+      const looks = looksAt({ datastore, registry, backups, certificate, clock })
       resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
       const uses = { catalog, backups, agents: registry, events, audit, clock, log }
       workBy(options, resources, { ...uses, datastore, maintenance, desk })
@@ -206,6 +200,27 @@ export class Gateway implements AsyncDisposable {
   }
 }
 
+/** What the watcher looks at. */
+const looksAt = (seen: {
+  readonly datastore: Datastore
+  readonly registry: Registry
+  readonly backups: Backups
+  readonly certificate: () => Uint8Array | null
+  readonly clock: Clock
+}): ReturnType<typeof looksOf> => {
+  const { datastore, registry, backups, certificate, clock } = seen
+  const { catalog, space } = datastore
+  return looksOf({
+    catalog,
+    space,
+    forecasts: new Forecasts({ catalog, space, clock }),
+    online: (agent) => registry.online(agent),
+    sightings: new Sightings(),
+    skewsOf: (agents) => backups.skews.of(agents),
+    certificate,
+  })
+}
+
 /** What is measured, and for whom. */
 const observed = ({ metricsToken, metricsListen, otlpEndpoint, clock, log }: GatewayOptions) => ({
   metrics: (metricsToken ?? metricsListen ?? null) !== null,
@@ -221,6 +236,10 @@ const openPort = async (options: GatewayOptions, parts: Omit<HttpParts, 'console
   const console = await Console.open({ folder: consoleFolder ?? CONSOLE_FOLDER, log })
   return await HttpServer.listen({ ...parts, console }, listen)
 }
+
+/** The listener of its own for metrics; null where there is none. */
+const openMetrics = async ({ metricsListen = null }: GatewayOptions, monitoring: Monitoring) =>
+  metricsListen === null ? null : await MonitoringServer.listen(monitoring, metricsListen)
 
 interface Working {
   readonly datastore: Datastore

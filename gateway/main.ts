@@ -14,6 +14,7 @@ import { addEventsCommand } from './commands/events.ts'
 import { addForecastCommand } from './commands/forecast.ts'
 import { addGoneCommands } from './commands/gone.ts'
 import { addKeysCommands } from './commands/keys.ts'
+import { addLoginCommand } from './commands/login.ts'
 import { addMachineCommands } from './commands/machine.ts'
 import { addNotifyCommands } from './commands/notify.ts'
 import { dataFolder } from './commands/options.ts'
@@ -91,7 +92,7 @@ const addServe = (program: Command): void => {
 /** The commands under the headings of help. */
 const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> = {
   'The gateway:': [addServe, addKeysCommands],
-  'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
+  'Who may do what:': [addTenantCommands, addLoginCommand, addTokenCommands, addAgentCommands, addAuditCommands],
   'Machines and backups:': [addMachineCommands, addPlanCommands, addBackupCommands, addRunsCommand],
   'Hearing of it:': [addCoverageCommand, addEventsCommand, addNotifyCommands],
   'Restore points:': [addPointCommands, addDiffCommand, addPruneCommand],

@@ -1,6 +1,6 @@
 // Forecasts: when a quota or the disk is used up if it goes on growing as it did; as they travel.
 import * as v from 'valibot'
-import { count, timeMs } from './schemas.ts'
+import { count, name, rows, timeMs } from './schemas.ts'
 
 /**
  * Why there is no number of days: `history`, too little of it yet; `growth`, it does not grow; `far`, in more than ten years;
@@ -29,6 +29,12 @@ export const quotaForecast = v.object({
 })
 export type QuotaForecast = v.InferOutput<typeof quotaForecast>
 
+/** Days of samples that a gateway keeps, and one answer of `store.growth` gives. */
+export const GROWTH_DAYS_MAX = 400
+
+/** Bytes in use on one day; days are counted from 1970, UTC. */
+const sample = v.object({ day: count, bytes: count })
+
 /** The disk of the gateway (that of the packs, where it has less room) against its reserve. */
 export const storeForecast = v.object({
   ...forecast.entries,
@@ -51,3 +57,33 @@ export const lastProof = v.object({
   drilledMs: v.nullable(timeMs),
 })
 export type LastProof = v.InferOutput<typeof lastProof>
+
+/** How a tenant, or, for the platform, the disk of the gateway, has grown, and when that reaches its limit. */
+export const storeGrowth = v.object({
+  /** The day of the gateway's clock. */
+  today: count,
+  /** One a day, the oldest first; days on which the gateway did not run are missing. */
+  samples: v.pipe(v.array(sample), v.maxLength(GROWTH_DAYS_MAX)),
+  /** Null for the platform. */
+  quota: v.nullable(quotaForecast),
+  /** Null for a tenant, which is told nothing of the disk. */
+  disk: v.nullable(storeForecast),
+})
+export type StoreGrowth = v.InferOutput<typeof storeGrowth>
+
+/** How long ago points were verified, machine by machine. */
+export const storeProof = v.object({
+  ...lastProof.entries,
+  /** Those whose oldest look is longest ago come first. */
+  machines: rows(
+    v.object({
+      machine: name,
+      points: count,
+      /** When the point that was verified longest ago was, or was made where it never was. */
+      oldestMs: timeMs,
+    }),
+  ),
+  /** With those that are not listed. */
+  machineCount: count,
+})
+export type StoreProof = v.InferOutput<typeof storeProof>

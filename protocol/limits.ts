@@ -60,6 +60,9 @@ export const TOKEN_CHARS_MAX = 8192
 /** Longest one-time code of a link that signs in, in characters. */
 export const LOGIN_CODE_CHARS_MAX = 64
 
+/** How long the one-time code of a link that signs in is good, in milliseconds: 5 minutes. */
+export const LOGIN_CODE_LIFE_MS = 5 * 60 * 1000
+
 /** Longest life of a person's or program's token, in milliseconds: 90 days. */
 export const TOKEN_LIFE_MAX_MS = 90 * 24 * 60 * 60 * 1000
 
@@ -116,6 +119,12 @@ export const EVIDENCE_CHARS_MAX = 4096
 
 /** Chunks that one `image.compare` asks about, and that one `image.content` names. */
 export const COMPARE_CHUNKS_MAX = 1024
+
+/** Names of QMP commands that an agent tells of those that it relays; it may allow more. */
+export const RELAY_TOLD_MAX = 64
+
+/** Longest text that a list of the audit log is searched for, in characters. */
+export const AUDIT_SEARCH_CHARS_MAX = 128
 
 /** Machines of one agent. */
 export const MACHINES_MAX = 1024

@@ -6,7 +6,7 @@ import { exclusion, exclusionReason, planName } from './plans.ts'
 import { groupName } from './retention.ts'
 import * as s from './schemas.ts'
 import { chunking } from './transfer.ts'
-import { checkpointList, forget, machine, machineStatus, qmp, qmpEvent, whereabouts } from './views.ts'
+import { checkpointList, forget, machine, machineStatus, qmp, qmpEvent, relayed, whereabouts } from './views.ts'
 
 const machineParams = v.object({ machine: s.name })
 
@@ -97,6 +97,8 @@ export const MACHINE_METHODS = {
       ),
       /** Jobs whose lease the agent's journal holds. */
       jobs: v.pipe(v.array(s.uuid), v.maxLength(MACHINES_MAX)),
+      /** What it may relay to QEMU; older agents do not say it. */
+      relay: v.optional(relayed),
     }),
     result: v.object({
       /** Machines that the agent does not serve, and why; MACHINE_MOVING for one that another agent of its site serves now. */

@@ -124,6 +124,23 @@ export const usageRow = v.object({
 })
 export type UsageRow = v.InferOutput<typeof usageRow>
 
+/** `packBytes` and `missingBytes` are the sum of all the others; every one of them is 0 or more. */
+export const usageParts = v.object({
+  /** Records that one machine alone needs: the sum of `storedBytes` of all machines, also of those that are not listed. */
+  machineBytes: s.count,
+  /** Records that several machines need, and the tenant's state. */
+  sharedBytes: s.count,
+  /** Records that nothing needs: garbage, until a collection. */
+  deadBytes: s.count,
+  /** What backups under way have stored so far. */
+  uploadBytes: s.count,
+  /** What no row of the index names: headers of packs, ends of uploads that failed, second copies. */
+  otherBytes: s.count,
+  /** What the index names and packs do not have: more than 0 where pack files are cut or gone, and `otherBytes` is 0 then. */
+  missingBytes: s.count,
+})
+export type UsageParts = v.InferOutput<typeof usageParts>
+
 export const usageReport = v.object({
   /** Past USAGE_ROWS_MAX the oldest points are left out, then the last machines. */
   rows: v.pipe(v.array(usageRow), v.maxLength(USAGE_ROWS_MAX)),
@@ -133,6 +150,8 @@ export const usageReport = v.object({
   packBytes: s.count,
   /** Stored bytes of records in the index that no restore point refers to, less what running backups have stored. */
   deadBytes: s.count,
+  /** What `packBytes` is made of, for a picture that adds up; PROTOCOL.md 7.2. */
+  parts: usageParts,
   quota: v.object({ softBytes: v.nullable(s.count), hardBytes: v.nullable(s.count) }),
   /** Of the tenant: `usedBytes` for each byte of `uniqueBytes`, and `uniqueBytes` for each byte of `storedBytes`. */
   dedupRatio: v.number(),

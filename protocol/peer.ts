@@ -23,6 +23,9 @@ export interface Transport {
 const SEND_HIGH_WATER_BYTES = 1024 * 1024
 const DRAIN_POLL_MS = 2
 
+/** How often the side that did not open the connection measures how long the other one takes to answer, in milliseconds. */
+const LAG_INTERVAL_MS = 60_000
+
 /** The error of calls on a connection that the other side ended: CONNECTION_LOST if its code could be this side's own. */
 const endTold = (told: VarveError): VarveError => {
   if (told.endsConnection) return told
@@ -38,6 +41,10 @@ export class Peer {
   readonly #outgoing: OutgoingCalls
   readonly #incoming: IncomingCalls
   #heardMs: number
+  readonly #measures: boolean
+  /** The last ping: its number, and when it was sent. */
+  #ping = { number: 0, sentMs: Number.NEGATIVE_INFINITY }
+  #lagMs: number | null = null
   #stopHeartbeat: () => void = () => {}
   #failure: VarveError | null = null
   #reportClosed!: (error: VarveError) => void
@@ -47,6 +54,7 @@ export class Peer {
     const { opener, transport, handlers, clock, room = BOUNDLESS } = options
     this.#transport = transport
     this.#clock = clock
+    this.#measures = !opener
     this.#outgoing = new OutgoingCalls({ firstId: opener ? 1 : 2, link: this.#link, clock, room })
     this.#incoming = new IncomingCalls({ handlers, link: this.#link, clock, room })
     this.#heardMs = clock.elapsed()
@@ -73,6 +81,11 @@ export class Peer {
   /** Credit that the other side has not used, in bytes. */
   get grantedBytes(): number {
     return this.#outgoing.grantedBytes + this.#incoming.grantedBytes
+  }
+
+  /** How long the other side took to answer the last ping that it answered, in milliseconds; null where there was none. */
+  get lagMs(): number | null {
+    return this.#lagMs
   }
 
   /** Takes one received WebSocket message; anything wrong with it ends the connection with a typed error. */
@@ -142,11 +155,15 @@ export class Peer {
       case FRAME.ping:
         return this.#send(encodeFrame([FRAME.pong, frame[1]]))
       case FRAME.pong:
-        return
+        return this.#onPong(frame[1])
       case FRAME.hello:
       case FRAME.welcome:
         throw new VarveError('FRAME_UNEXPECTED', 'the connection is open already')
     }
+  }
+
+  #onPong(number: number): void {
+    if (number === this.#ping.number) this.#lagMs = Math.max(0, Math.round(this.#clock.elapsed() - this.#ping.sentMs))
   }
 
   #onError(id: number, error: VarveError): void {
@@ -170,10 +187,15 @@ export class Peer {
   #heartbeat(): void {
     this.#stopHeartbeat = this.#clock.after(HEARTBEAT_INTERVAL_MS, () => {
       if (this.#failure !== null) return
-      const silentMs = this.#clock.elapsed() - this.#heardMs
+      const nowMs = this.#clock.elapsed()
+      const silentMs = nowMs - this.#heardMs
       if (silentMs >= HEARTBEAT_TIMEOUT_MS)
         return this.close(new VarveError('HEARTBEAT_TIMEOUT', `nothing was received for ${Math.round(silentMs)} ms`))
-      if (silentMs >= HEARTBEAT_INTERVAL_MS) this.#send(encodeFrame([FRAME.ping, 0]))
+      const measures = this.#measures && nowMs - this.#ping.sentMs >= LAG_INTERVAL_MS
+      if (silentMs >= HEARTBEAT_INTERVAL_MS || measures) {
+        this.#ping = { number: this.#ping.number + 1, sentMs: nowMs }
+        this.#send(encodeFrame([FRAME.ping, this.#ping.number]))
+      }
       this.#heartbeat()
     })
   }

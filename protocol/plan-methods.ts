@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { audited, OWNER, PEOPLE, plain } from './method.ts'
 import { plan, planChange, planDifference, planName, PLANS_MAX } from './plans.ts'
+import { planTimeline, TIMELINE_STEP_MS_MAX, TIMELINE_STEP_MS_MIN } from './timeline.ts'
 import * as s from './schemas.ts'
 
 /** Runs that one answer of `plans.next` tells. */
@@ -36,7 +37,10 @@ export const PLAN_METHODS = {
     }),
     result: v.object({
       changes: v.array(planDifference),
-      /** Sentences about machines, groups and patterns of the changed plans that are not there (yet). */
+      /**
+       * Sentences about restore points that the next prune removes and the plans before would have kept, and about machines,
+       * groups and patterns of the changed plans that are not there (yet).
+       */
       warnings: v.array(v.string()),
     }),
   },
@@ -57,5 +61,18 @@ export const PLAN_METHODS = {
       /** Why there is none. */
       reason: v.nullable(v.string()),
     }),
+  },
+  /** When machines of each plan are to start, summed up in steps; a page ends early where its plans start very often. */
+  'plans.timeline': {
+    ...plain,
+    roles: PEOPLE,
+    params: v.object({
+      fromMs: s.timeMs,
+      /** At most TIMELINE_MS_MAX later. */
+      untilMs: s.timeMs,
+      stepMs: v.optional(v.pipe(s.count, v.minValue(TIMELINE_STEP_MS_MIN), v.maxValue(TIMELINE_STEP_MS_MAX)), 900_000),
+      ...s.page,
+    }),
+    result: v.object({ plans: s.rows(planTimeline), next: s.next }),
   },
 } as const

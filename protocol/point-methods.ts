@@ -5,7 +5,7 @@ import { changedRange, CHANGES_MAX, granularity } from './changes.ts'
 import { CHUNK_WINDOW_BYTES, PAGE_ROWS_MAX } from './limits.ts'
 import { lostRange, PRUNE_POINTS_MAX, prunedPoint } from './maintenance.ts'
 import { audited, none, OPERATORS, OWNER, PEOPLE, plain, READERS, STARTERS, streamOf } from './method.ts'
-import { pruneRules } from './plans.ts'
+import { planName, pruneRules } from './plans.ts'
 import { groupName } from './retention.ts'
 import * as s from './schemas.ts'
 import { downloadDown, position } from './transfer.ts'
@@ -57,6 +57,8 @@ export const POINT_METHODS = {
     params: v.object({
       machine: v.nullable(s.name),
       group: v.nullable(groupName),
+      /** Only machines that this plan covers now. */
+      plan: v.optional(v.nullable(planName), null),
       /** Rules in place of the plans', for this call. */
       rules: v.nullable(pruneRules),
       /** Just these points, whatever the rules say. */

@@ -4,12 +4,14 @@ import {
   ACCEPTED_POINTS_MAX,
   checkReport,
   collectionReport,
+  damagedRecord,
+  lostRange,
   progress,
   reportRows,
   usageReport,
   verifyReport,
 } from './maintenance.ts'
-import { storeForecast } from './forecast.ts'
+import { GROWTH_DAYS_MAX, storeForecast, storeGrowth, storeProof } from './forecast.ts'
 import { audited, none, OPERATORS, PEOPLE, plain, PLATFORM, streamOf } from './method.ts'
 import { DAYS_MAX } from './retention.ts'
 import * as s from './schemas.ts'
@@ -57,6 +59,33 @@ export const UPKEEP_METHODS = {
     params: v.object({ machine: v.nullable(s.name), points: v.boolean() }),
     result: usageReport,
     down: streamOf(progress),
+  },
+  /** What the tenant's packs took on each day, against its quota; for the platform the same of the disk. */
+  'store.growth': {
+    ...plain,
+    roles: [...PEOPLE, 'platform'],
+    params: v.object({ days: v.optional(v.pipe(s.count, v.minValue(1), v.maxValue(GROWTH_DAYS_MAX)), 90) }),
+    result: storeGrowth,
+  },
+  'store.proof': {
+    ...plain,
+    roles: PEOPLE,
+    params: v.object({ limit: s.page.limit }),
+    result: storeProof,
+  },
+  'store.damage': {
+    ...plain,
+    roles: PEOPLE,
+    params: v.object(s.page),
+    result: v.object({
+      /** Records that cannot be read, by their ids. */
+      records: s.rows(damagedRecord),
+      next: s.next,
+      /** What of restore points they leave unreadable: the first rows; `points.lost` has all those of one point. */
+      lost: s.rows(lostRange),
+      lostCount: s.count,
+      lostBytes: s.count,
+    }),
   },
   /** When the disk is used up down to its reserve, if it goes on growing as it did in the last 30 days. */
   'store.forecast': { ...plain, roles: PLATFORM, params: none, result: storeForecast },

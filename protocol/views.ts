@@ -1,6 +1,6 @@
 // How machines, jobs and relayed QMP commands look to who asks for them.
 import * as v from 'valibot'
-import { CHECKPOINT_NAME_CHARS_MAX, CHECKPOINTS_MAX, QMP_CHARS_MAX } from './limits.ts'
+import { CHECKPOINT_NAME_CHARS_MAX, CHECKPOINTS_MAX, QMP_CHARS_MAX, RELAY_TOLD_MAX } from './limits.ts'
 import { exclusion, planName } from './plans.ts'
 import * as s from './schemas.ts'
 
@@ -118,6 +118,13 @@ export const qmp = {
   params: v.object({ machine: s.name, command, arguments: json }),
   result: v.object({ value: json }),
 }
+/** QMP commands that an agent relays; one that ends in `*` stands for all that begin so. `more`: further ones it allows. */
+export const relayed = v.object({
+  commands: v.pipe(v.array(v.pipe(v.string(), v.maxLength(128))), v.maxLength(RELAY_TOLD_MAX)),
+  more: s.count,
+})
+export type Relayed = Readonly<v.InferOutput<typeof relayed>>
+
 /** An event of QEMU's, its data as JSON text. */
 export const qmpEvent = v.object({ event: v.string(), timeMs: s.timeMs, data: json })
 

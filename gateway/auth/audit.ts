@@ -202,4 +202,4 @@ export class Audit implements AsyncDisposable {
 }
 
 const isRefusal = ({ code }: VarveError): boolean =>
-  code.startsWith('TOKEN_') || code === 'AGENT_REVOKED' || code === 'ENROLMENT_USED'
+  code.startsWith('TOKEN_') || code === 'AGENT_REVOKED' || code === 'LOGIN_CODE_INVALID' || code === 'ENROLMENT_USED'

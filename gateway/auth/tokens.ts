@@ -83,12 +83,8 @@ const lifeOf = (nowMs: number, ttlMs: number): { iat: number; exp: number } => (
   exp: Math.ceil((nowMs + ttlMs) / 1000),
 })
 
-/** A token for a person or a program; any role but `agent`, which enrols. TTL_MIN_MS to TOKEN_LIFE_MAX_MS. PARAMS_INVALID. */
-export const issueToken = async (
-  authority: Authority,
-  { tenant, subject, role, ttlMs, nowMs }: TokenIssue,
-  change: Change = unaudited,
-): Promise<Issued> => {
+/** Whether such a token may be issued; PARAMS_INVALID. */
+export const checkTokenIssue = ({ tenant, subject, role, ttlMs }: Omit<TokenIssue, 'nowMs'>): void => {
   checkTtl(ttlMs, TOKEN_LIFE_MAX_MS)
   if (role === 'agent') throw new VarveError('PARAMS_INVALID', 'an agent enrols; it is not issued a token')
   if ((role === 'platform') !== (tenant === null))
@@ -100,6 +96,15 @@ export const issueToken = async (
     )
   if (!printable(subject, SUBJECT_CHARS_MAX))
     throw new VarveError('PARAMS_INVALID', `a subject has 1 to ${SUBJECT_CHARS_MAX} printable characters`)
+}
+
+/** A token for a person or a program; any role but `agent`, which enrols. TTL_MIN_MS to TOKEN_LIFE_MAX_MS. PARAMS_INVALID. */
+export const issueToken = async (
+  authority: Authority,
+  { tenant, subject, role, ttlMs, nowMs }: TokenIssue,
+  change: Change = unaudited,
+): Promise<Issued> => {
+  checkTokenIssue({ tenant, subject, role, ttlMs })
   const { issuer, catalog } = authority
   const id = randomUUID()
   const life = lifeOf(nowMs, ttlMs)

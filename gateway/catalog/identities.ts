@@ -69,8 +69,8 @@ export interface Agents {
 
   readonly byId: Question<{ id: string }, AgentRecord | null>
 
-  /** Agents of a tenant in the order of their ids, behind one id. */
-  readonly list: Question<IdentitiesAsked<string>, AgentRecord[]>
+  /** Agents of a tenant in the order of their ids, behind one id; only that of an enrolment, where one is named. */
+  readonly list: Question<IdentitiesAsked<string> & { readonly enrolment?: string | null }, AgentRecord[]>
 
   /** Replaces the agent's key: assertions signed with the old one are refused from now on. */
   readonly rotateKey: Transaction<{ id: string; publicKey: string }, void>

@@ -73,6 +73,9 @@ export interface Sample {
 export interface Upkeep {
   readonly facts: Question<None, UpkeepFacts>
 
+  /** How one kind stands; null while it was never tried. Null is the gateway itself. */
+  readonly noted: Question<{ tenant: string | null; kind: RunKind }, UpkeepNote | null>
+
   /** Backups that are running, of all tenants. */
   readonly backups: Question<None, number>
 

@@ -1,6 +1,7 @@
 // Options that several commands share, and the parsers of their values.
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import * as v from 'valibot'
+import { SUBJECT_CHARS_MAX } from '../../protocol/claims.ts'
 import { DAY_MS, durationMs } from '../../protocol/host/duration.ts'
 import { sizeBytes } from '../../protocol/host/size.ts'
 import { machinePattern, planName } from '../../protocol/plans.ts'
@@ -30,6 +31,13 @@ export const name = (text: string): string => {
   const checked = v.safeParse(nameSchema, text)
   if (!checked.success) throw new InvalidArgumentError(NAME)
   return checked.output
+}
+
+/** The name of a token's holder. */
+export const subject = (text: string): string => {
+  if (text.length === 0 || text.length > SUBJECT_CHARS_MAX || /\p{Cc}/u.test(text))
+    throw new InvalidArgumentError(`It takes 1 to ${SUBJECT_CHARS_MAX} printable characters.`)
+  return text
 }
 
 /** A group's name. */

@@ -43,6 +43,7 @@ export const addPruneCommand = (program: Command): void => {
     const params: Params<'points.prune'> = {
       machine: machine ?? null,
       group: group ?? null,
+      plan: null,
       points: point ?? null,
       rules: asked ? { keep, timeZone: options.timeZone ?? 'UTC' } : null,
       dryRun,

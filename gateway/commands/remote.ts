@@ -206,6 +206,10 @@ export const withSession = <R>(
   mending: Mending = {},
 ): Promise<R> => withGateway(options, (reached) => reached.session(options.tenant ?? null, work), mending)
 
+/** The tenant whose tokens are meant: the session's own; the platform names one, or itself. */
+export const ofTenant = (remote: Remote, { tenant }: OfTenant): { readonly tenant?: string | null } =>
+  remote.tenant === null ? { tenant: tenant ?? null } : {}
+
 /** PARAMS_INVALID where neither an option nor a token names a tenant. */
 export const checkTenant = (options: OfTenant, what = 'name the tenant'): void => {
   if (options.tenant === undefined && 'data' in placeOf(options)) throw wrong(`${what}: --tenant NAME`)

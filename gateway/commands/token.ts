@@ -1,21 +1,11 @@
 // Commands about tokens of people and programs, and about enrolment tokens.
-import { InvalidArgumentError, Option, type Command } from 'commander'
-import { PERSON_ROLES, SUBJECT_CHARS_MAX, type PersonRole } from '../../protocol/claims.ts'
+import { Option, type Command } from 'commander'
+import { PERSON_ROLES, type PersonRole } from '../../protocol/claims.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { printList } from './listing.ts'
-import { duration, rowsOption, tenantOption, toGateway, wholeId, withDefault, type Common } from './options.ts'
-import { checkTenant, withSession, withTenant, type Remote } from './remote.ts'
+import { duration, rowsOption, subject, tenantOption, toGateway, wholeId, withDefault, type Common } from './options.ts'
+import { checkTenant, ofTenant, withSession, withTenant } from './remote.ts'
 import { timeText } from './report-points.ts'
-
-/** The tenant whose tokens are meant: the session's own; the platform names one, or itself. */
-const ofTenant = (remote: Remote, { tenant }: Common): { readonly tenant?: string | null } =>
-  remote.tenant === null ? { tenant: tenant ?? null } : {}
-
-const subject = (text: string): string => {
-  if (text.length === 0 || text.length > SUBJECT_CHARS_MAX || /\p{Cc}/u.test(text))
-    throw new InvalidArgumentError(`It takes 1 to ${SUBJECT_CHARS_MAX} printable characters.`)
-  return text
-}
 
 interface IssueOptions extends Common {
   readonly role: PersonRole

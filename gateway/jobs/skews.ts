@@ -20,6 +20,11 @@ export class Skews {
       this.#log.warn({ agent, skewMs }, "the agent's clock differs from the gateway's")
   }
 
+  /** How far an agent's clock was ahead at its last backup, in milliseconds; null where it began none here. */
+  get(agent: string): number | null {
+    return this.#skews.get(agent) ?? null
+  }
+
   /** Those of the given agents that began a backup since the gateway started; all others are forgotten. */
   of<A extends { readonly id: string }>(agents: readonly A[]): (A & { readonly skewMs: number })[] {
     const found = agents.flatMap((agent) => {

@@ -7,6 +7,7 @@ import { PLAN_RULES_DEFAULT, type PruneRules } from '../../protocol/plans.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { failpoint } from '../common/failpoint.ts'
+import { coveringOf } from '../plans/covering.ts'
 import { planRetention, protectedBy, type PlannedPoint } from './retention.ts'
 
 /** Points that one transaction removes: 1.8 ms for each with 12 disks, during which all backups wait. */
@@ -64,10 +65,15 @@ const addTo = (plan: Plan, { id, machine, timeMs }: MachinePoint, keptBy: Pruned
 }
 
 const machinesOf = async ({ catalog, tenant, params }: PruneRequest): Promise<string[]> => {
-  const { machine, group } = params
-  if (machine === null) return catalog.machines.members({ tenant: tenant.id, group })
-  if (group !== null) throw new VarveError('PARAMS_INVALID', 'name a machine or a group, not both')
-  return [machine]
+  const { machine, group, plan } = params
+  if ([machine, group, plan].filter((one) => one !== null).length > 1)
+    throw new VarveError('PARAMS_INVALID', 'name a machine, a group or a plan: one of them')
+  if (machine !== null) return [machine]
+  if (plan === null) return catalog.machines.members({ tenant: tenant.id, group })
+  await catalog.plans.get({ tenant: tenant.id, name: plan })
+  const planOf = coveringOf(await catalog.plans.list({ tenant: tenant.id }))
+  const machines = await catalog.plans.machines({ tenant: tenant.id })
+  return machines.filter((one) => planOf(one)?.name === plan).map(({ name }) => name)
 }
 
 const rulesOf = async ({ catalog, tenant, params }: PruneRequest, machine: string): Promise<PruneRules> =>
@@ -85,8 +91,8 @@ const planByRules = async (request: PruneRequest): Promise<Plan> => {
 }
 
 const planNamed = async ({ catalog, tenant, params, nowMs }: PruneRequest, named: string[]): Promise<Plan> => {
-  if (params.machine !== null || params.group !== null || params.rules !== null)
-    throw new VarveError('PARAMS_INVALID', 'name either points, or a machine, group or rules: not both')
+  if (params.machine !== null || params.group !== null || params.plan !== null || params.rules !== null)
+    throw new VarveError('PARAMS_INVALID', 'name either points, or a machine, group, plan or rules: not both')
   const plan: Plan = { going: [], goingRows: [], keptRows: [], count: 0 }
   const ids = new Set<string>()
   for (const prefix of named) ids.add((await catalog.points.find({ tenant: tenant.id, agent: null, prefix })).id)

@@ -82,13 +82,10 @@ class Rows {
 
 const byName = <T>([a]: readonly [string, T], [b]: readonly [string, T]): number => (a < b ? -1 : 1)
 
-/**
- * The tenant, then each machine (or the one that is named) with its disks and, where they are asked for, its points in order of
- * time.
- */
+/** The tenant, then each machine with its disks and, where they are asked for, its points in order of time. */
 export const usageRows = (
   { images, points, lattice, owners }: UsageCounts,
-  wanted: { readonly machine: string | null; readonly points: boolean },
+  wanted: { readonly points: boolean },
 ): UsageRow[] => {
   const rows = new Rows()
   for (const { id, machine, timeMs, manifestLength } of points) {
@@ -117,8 +114,7 @@ export const usageRows = (
       row.storedBytes += storedBytes
     }
   const listed: Row[] = [rows.tenant]
-  for (const [name, of] of [...rows.machines].sort(byName)) {
-    if (wanted.machine !== null && name !== wanted.machine) continue
+  for (const [, of] of [...rows.machines].sort(byName)) {
     listed.push(of.machine, ...[...of.disks].sort(byName).map(([, row]) => row))
     // in the order of `points`
     if (wanted.points) listed.push(...of.points.values())
@@ -126,6 +122,10 @@ export const usageRows = (
   for (const row of listed) row.sharedBytes = Math.max(0, row.usedBytes - row.uniqueBytes)
   return listed
 }
+
+/** The rows of the tenant and of one machine, or all. */
+export const rowsAbout = (rows: readonly UsageRow[], machine: string | null): UsageRow[] =>
+  rows.filter((row) => machine === null || row.scope === 'tenant' || row.machine === machine)
 
 /** At most so many of a report's rows, in their order: of its points the newest. */
 export const fittingRows = (rows: readonly UsageRow[], rowsMax: number): UsageRow[] => {

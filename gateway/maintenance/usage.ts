@@ -2,7 +2,7 @@
 import type { UsageRoots } from '../catalog/usage.ts'
 import { hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import { USAGE_ROWS_MAX, type UsageReport } from '../../protocol/maintenance.ts'
+import { USAGE_ROWS_MAX, type UsageParts, type UsageReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
 import { splitIds } from '../../protocol/host/bytes.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
@@ -12,7 +12,7 @@ import { ATTACHMENTS, Lattice } from './lattice.ts'
 import { runSurvey } from './survey-thread.ts'
 import type { OnDead } from './kept-dead.ts'
 import type { SurveyResult } from './survey.ts'
-import { fittingRows, usageRows } from './usage-rows.ts'
+import { fittingRows, rowsAbout, usageRows } from './usage-rows.ts'
 
 /** Windows of growth, in days. */
 const WINDOWS_DAYS = [1, 7, 30] as const
@@ -46,6 +46,17 @@ const survey = async (
   )
 }
 
+/**
+ * What the bytes of the packs are made of. The rest is what no row names; where rows name more than there is, packs lack it.
+ */
+export const partsOf = (
+  packBytes: number,
+  known: Pick<UsageParts, 'machineBytes' | 'sharedBytes' | 'deadBytes' | 'uploadBytes'>,
+): UsageParts => {
+  const rest = packBytes - known.machineBytes - known.sharedBytes - known.deadBytes - known.uploadBytes
+  return { ...known, otherBytes: Math.max(0, rest), missingBytes: Math.max(0, -rest) }
+}
+
 /** The larger for each byte of the smaller; 1 where there is nothing to compare. */
 const ratio = (bytes: number, per: number): number => (bytes === 0 || per === 0 ? 1 : bytes / per)
 
@@ -59,6 +70,8 @@ export const usageOf = async (
   if (machine !== null) await catalog.machines.get({ tenant: tenant.id, name: machine })
   await using protection = await datastore.tenantStore(tenant).references.protect()
   const found = await catalog.usage.roots({ tenant: tenant.id })
+  // of this moment, as all that is counted: what is written meanwhile belongs to none of it
+  const packBytes = space.quotas.usedBytes(tenant.id)
   const images = found.images.map((image) => (image.attachment ? { ...image, disk: ATTACHMENTS } : image))
   const roots = { ...found, images }
   const lattice = new Lattice(roots.images)
@@ -70,8 +83,16 @@ export const usageOf = async (
     })
   })
   const counted = images.map((image, index) => ({ ...image, usedBytes: used[index] ?? 0 }))
-  const rows = usageRows({ images: counted, points: roots.counted, lattice, owners }, { machine, points })
-  const [{ usedBytes, uniqueBytes, storedBytes }] = rows as [UsageReport['rows'][number]]
+  const all = usageRows({ images: counted, points: roots.counted, lattice, owners }, { points })
+  const [{ usedBytes, uniqueBytes, storedBytes }] = all as [UsageReport['rows'][number]]
+  const machineBytes = all.reduce((sum, row) => sum + (row.scope === 'machine' ? row.storedBytes : 0), 0)
+  const rows = rowsAbout(all, machine)
+  const parts = partsOf(packBytes, {
+    machineBytes,
+    sharedBytes: storedBytes - machineBytes,
+    deadBytes: Math.max(0, deadBytes),
+    uploadBytes: roots.uploadBytes,
+  })
   const nowMs = clock.now()
   const sinceMs = WINDOWS_DAYS.map((days) => nowMs - days * DAY_MS)
   const [dayBytes = 0, weekBytes = 0, monthBytes = 0] = await catalog.usage.growth({
@@ -82,8 +103,9 @@ export const usageOf = async (
   return {
     rows: fittingRows(rows, USAGE_ROWS_MAX),
     rowCount: rows.length,
-    packBytes: space.quotas.usedBytes(tenant.id),
-    deadBytes: Math.max(0, deadBytes),
+    packBytes,
+    deadBytes: parts.deadBytes,
+    parts,
     quota: { softBytes: quota?.softBytes ?? null, hardBytes: quota?.hardBytes ?? null },
     dedupRatio: ratio(usedBytes, uniqueBytes),
     compressionRatio: ratio(uniqueBytes, storedBytes),

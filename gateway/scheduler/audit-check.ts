@@ -10,6 +10,9 @@ const WHOLE_ENTRIES_MAX = 100_000
 /** A longer one is checked whole after this time, as an old entry may be edited too. */
 const WHOLE_INTERVAL_MS = 7 * DAY_MS
 
+/** What is remembered of a log that was found changed. */
+export const NOTHING_NOTED = '{}'
+
 /** Up to where the log was good. */
 interface AuditNote {
   readonly seq: number
@@ -51,6 +54,6 @@ export const checkAudit = async (
   } while (!at.done)
   const next: AuditNote = { seq: at.seq, hash: hex(at.hash), wholeMs: whole ? nowMs : last.wholeMs }
   // a broken one is checked whole until it is good
-  const left = at.brokenSeq === null ? JSON.stringify(next) : '{}'
+  const left = at.brokenSeq === null ? JSON.stringify(next) : NOTHING_NOTED
   return { checked: at.seq - (from?.seq ?? 0), entries: at.seq, brokenSeq: at.brokenSeq, note: left }
 }

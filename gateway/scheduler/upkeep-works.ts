@@ -56,7 +56,7 @@ const pruneWork: Doing = async ({ datastore, events, clock, log }, tenant) => {
   const { catalog } = datastore
   const { tenants } = await catalog.upkeep.facts()
   const seq = tenants.find((one) => one.tenant === tenant.id)?.newestSeq ?? 0
-  const params = { machine: null, group: null, rules: null, points: null, dryRun: false }
+  const params = { machine: null, group: null, plan: null, rules: null, points: null, dryRun: false }
   const pruned = await prune({ catalog, tenant, params, nowMs: clock.now(), by: SYSTEM })
   const note = JSON.stringify({ seq })
   if (pruned.removed === 0) return { skipped: 'nothing', note }

@@ -87,10 +87,23 @@ export const readCertificate = async (files: CertificateFiles): Promise<Certific
   return pair
 }
 
+/** The certificate in PEM where it signed itself, and so is what agents trust by their `ca`; null for another one, or none. */
+export const ownAuthority = (pem: Uint8Array | null): string | null => {
+  if (pem === null) return null
+  const certificate = new X509Certificate(pem)
+  return certificate.checkIssued(certificate) ? certificate.toString() : null
+}
+
 /** Whether its dates hold now. */
 export const isValidAt = (pem: Buffer, nowMs: number): boolean => {
   const { validFromDate, validToDate } = new X509Certificate(pem)
   return validFromDate.getTime() <= nowMs && nowMs < validToDate.getTime()
+}
+
+/** The first whole name of a host in it; null for none. */
+export const hostNamed = (pem: Uint8Array): string | null => {
+  const names = new X509Certificate(pem).subjectAltName?.split(', ') ?? []
+  return names.map((name) => /^DNS:([\w.-]+)$/u.exec(name)?.[1]).find((name) => name !== undefined) ?? null
 }
 
 const days = (ms: number): string => {

@@ -7,7 +7,7 @@ import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
 import { misfit } from '../../protocol/misfit.ts'
 import { HOST_CHARS_MAX } from '../auth/tokens.ts'
-import type { Certificate } from './certificate.ts'
+import { hostNamed, type Certificate } from './certificate.ts'
 import type { Console } from './console.ts'
 import { outward } from '../service/outward.ts'
 import type { SessionParts } from '../session/connection.ts'
@@ -90,6 +90,14 @@ export class HttpServer implements AsyncDisposable {
   readonly url: string
   /** What it serves, in PEM; null without TLS. */
   certificate: Uint8Array | null = null
+
+  /** The address of the console; a port on every address of the host is named by its certificate, where that has a name. */
+  get page(): string {
+    const page = new URL(this.url.replace(/^ws/u, 'http'))
+    const name = this.certificate === null ? null : hostNamed(this.certificate)
+    if (name !== null && ['0.0.0.0', '[::]'].includes(page.hostname)) page.hostname = name
+    return page.href
+  }
 
   private constructor(server: Server, sockets: Sockets, strangers: Strangers, parts: HttpParts, url: string) {
     this.#server = server

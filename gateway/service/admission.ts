@@ -6,7 +6,8 @@ import type { Audit } from '../auth/audit.ts'
 import type { Authority } from '../auth/authority.ts'
 import { verifyBearer } from '../auth/bearer.ts'
 import type { PublicJwk } from '../auth/keys.ts'
-import { enrol, LOCAL_ADMINISTRATOR, type Enrolled } from '../auth/tokens.ts'
+import type { LoginCodes } from '../auth/login-codes.ts'
+import { enrol, issueToken, LOCAL_ADMINISTRATOR, type Enrolled } from '../auth/tokens.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Actor } from './action.ts'
@@ -18,6 +19,7 @@ interface Uses {
   readonly catalog: Pick<Catalog, 'agents' | 'settings' | 'tenants'>
   readonly authority: Authority
   readonly audit: Pick<Audit, 'guard' | 'refused'>
+  readonly codes: Pick<LoginCodes, 'take'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -34,6 +36,24 @@ export class Admission {
     const { audit, authority, clock } = this.#uses
     const timeMs = clock.now()
     return audit.guard({ action: 'connect', address, timeMs }, () => verifyBearer(authority, token, timeMs))
+  }
+
+  /** The token that a one-time code becomes, now used, and its claims. LOGIN_CODE_INVALID. */
+  async byCode(code: string, address: string): Promise<{ readonly token: string; readonly claims: Claims }> {
+    const { audit, authority, codes, clock } = this.#uses
+    const timeMs = clock.now()
+    const { tenantId, subject, role, ttlMs, issuedBy } = await audit.guard(
+      { action: 'connect', address, timeMs },
+      // a code that is taken twice at once is good for one of both
+      async () => codes.take(code),
+    )
+    const tenant = tenantId === null ? null : { id: tenantId }
+    const told = { subject, role, ttlMs, issuedBy, address }
+    const { token } = await issueToken(authority, { tenant, subject, role, ttlMs, nowMs: timeMs }, (apply, about) => {
+      const act = { action: 'tokens.issue', resource: '', outcome: 'ok', details: { ...told, ...about?.details } }
+      return apply({ timeMs, tenant: tenantId, subject, role, ...act })
+    })
+    return { token, claims: await verifyBearer(authority, token, timeMs) }
   }
 
   /**

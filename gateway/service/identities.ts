@@ -8,18 +8,27 @@ import { notFound } from '../auth/authorise.ts'
 import { rotateKeys, type Authority } from '../auth/authority.ts'
 import { verifyBearer } from '../auth/bearer.ts'
 import { TokenRefused } from '../auth/jwt.ts'
-import { checkPublicKey, issueEnrolment, issueToken } from '../auth/tokens.ts'
+import type { LoginCodes } from '../auth/login-codes.ts'
+import { checkPublicKey, checkTokenIssue, issueEnrolment, issueToken } from '../auth/tokens.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { ActionsOf, Actor } from './action.ts'
-import { COUNT_KEY, keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
+import { COUNT_KEY, cursorOf, keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
+import type { Skews } from '../jobs/skews.ts'
 import { Progress } from '../maintenance/progress.ts'
+import { NOTHING_NOTED } from '../scheduler/audit-check.ts'
 import type { Sessions } from './sessions.ts'
 
 interface Uses {
-  readonly catalog: Pick<Catalog, 'agents' | 'audit' | 'tenants' | 'tokens'>
+  readonly catalog: Pick<Catalog, 'agents' | 'audit' | 'tenants' | 'tokens' | 'upkeep'>
   readonly authority: Authority
   readonly audit: Pick<Audit, 'check' | 'guard'>
-  readonly sessions: Pick<Sessions, 'endWhere' | 'online' | 'renew'>
+  readonly sessions: Pick<Sessions, 'endWhere' | 'link' | 'online' | 'renew'>
+  readonly codes: Pick<LoginCodes, 'issue'>
+  readonly skews: Pick<Skews, 'get'>
+  /** Where the console is served; null where no port is open. */
+  readonly address: () => string | null
+  /** What agents must trust, in PEM; null where they need nothing. */
+  readonly agentsCa: () => string | null
   readonly clock: Clock
 }
 
@@ -39,16 +48,19 @@ const tenantAsked = async (
 const agentActions = ({
   catalog,
   sessions,
+  skews,
   clock,
 }: Uses): Pick<Identities, 'agents.list' | 'agents.revoke' | 'agents.rotateKey' | 'agents.setSite'> => ({
   'agents.list': {
     turn: 'listing',
-    run: async ({ after, limit }, { tenant }) => {
+    run: async ({ enrolment, after, limit }, { tenant }) => {
       const behind = keyBehind('agents.list', after, TEXT_KEY)?.[0] ?? null
-      const page = pageOf(await catalog.agents.list({ tenant: tenant.id, after: behind, limit: limit + 1 }), limit)
+      const asked = { tenant: tenant.id, enrolment, after: behind, limit: limit + 1 }
+      const page = pageOf(await catalog.agents.list(asked), limit)
       const agents = page.rows.map(({ id, host, enrolledMs, seenMs, revokedMs, site }) => {
-        const online = sessions.online(id)
-        return { id, host, enrolledMs, seenMs, revokedMs, online, site }
+        const known = sessions.link(id)
+        const link = known === null ? null : { ...known, skewMs: skews.get(id) }
+        return { id, host, enrolledMs, seenMs, revokedMs, online: sessions.online(id), site, link }
       })
       return { agents, next: nextOf('agents.list', page, ({ id }) => [id]) }
     },
@@ -81,12 +93,23 @@ const agentActions = ({
 
 const tokenActions = (
   uses: Uses,
-): Pick<Identities, 'enrolments.issue' | 'tokens.issue' | 'tokens.list' | 'tokens.revoke'> => ({
+): Pick<Identities, 'enrolments.issue' | 'login.issue' | 'tokens.issue' | 'tokens.list' | 'tokens.revoke'> => ({
   'tokens.issue': {
     details: ({ subject, role, ttlMs }) => ({ subject, role, ttlMs }),
     run: async ({ tenant: name, subject, role, ttlMs }, { actor, change }) => {
       const tenant = await tenantAsked(uses, actor, name)
       return issueToken(uses.authority, { tenant, subject, role, ttlMs, nowMs: uses.clock.now() }, change)
+    },
+  },
+
+  'login.issue': {
+    details: ({ subject, role, ttlMs }) => ({ subject, role, ttlMs }),
+    run: async ({ tenant: name, subject, role, ttlMs }, { actor }) => {
+      const tenant = await tenantAsked(uses, actor, name)
+      // whoever has the link made learns what is wrong with it, and not whoever opens it
+      checkTokenIssue({ tenant, subject, role, ttlMs })
+      const login = { tenantId: tenant?.id ?? null, subject, role, ttlMs, issuedBy: actor.subject }
+      return { ...uses.codes.issue(login), address: uses.address() }
     },
   },
 
@@ -131,7 +154,8 @@ const tokenActions = (
       const tenant = await tenantAsked(uses, actor, name)
       if (tenant === null)
         throw new VarveError('PARAMS_INVALID', 'an agent belongs to a tenant: name the one that it enrols for')
-      return issueEnrolment(uses.authority, { tenant, ttlMs, nowMs: uses.clock.now() }, change)
+      const issued = await issueEnrolment(uses.authority, { tenant, ttlMs, nowMs: uses.clock.now() }, change)
+      return { ...issued, certificate: uses.agentsCa() }
     },
   },
 })
@@ -163,15 +187,20 @@ export const identityActions = (uses: Uses): Identities => ({
 
   'audit.list': {
     turn: 'listing',
-    run: async ({ after, limit }, { actor }) => {
-      const behind = keyBehind('audit.list', after, COUNT_KEY)?.[0] ?? 0
-      const asked = { tenant: actor.tenant?.id ?? null, after: behind, limit: limit + 1 }
-      const page = pageOf(await uses.catalog.audit.page(asked), limit)
-      const entries = page.rows.map((row) => {
+    run: async ({ after, limit, ...filter }, { actor }) => {
+      const list = `audit.list ${JSON.stringify([filter.newest, filter.contains, filter.failed])}`
+      const behind = keyBehind(list, after, COUNT_KEY)?.[0] ?? null
+      const { audit, upkeep } = uses.catalog
+      const page = await audit.page({ ...filter, tenant: actor.tenant?.id ?? null, after: behind, limit })
+      const checked = await upkeep.noted({ tenant: null, kind: 'audit' })
+      const checkedMs = checked?.doneMs ?? null
+      // a check that finds the log changed remembers nothing to go on from
+      const chain = checkedMs === null ? null : { checkedMs, whole: checked?.note !== NOTHING_NOTED }
+      const entries = page.entries.map((row) => {
         const { seq, timeMs, subject, role, action, resource, outcome } = row
         return { seq, timeMs, subject, role, action, resource, outcome, details: JSON.stringify(row.details) }
       })
-      return { entries, next: nextOf('audit.list', page, ({ seq }) => [seq]) }
+      return { chain, entries, next: page.next === null ? null : cursorOf(list, [page.next]) }
     },
   },
 

@@ -156,7 +156,7 @@ const relayed = ({ sessions }: Uses): Pick<Machines, `machines.${Relayed}`> => {
 
 const declared = ({ catalog, sessions, backups, clock, log }: Uses): Pick<Machines, 'agent.inventory'> => ({
   'agent.inventory': {
-    run: async ({ host, machines, jobs }, { actor, tenant }) => {
+    run: async ({ host, machines, jobs, relay = null }, { actor, tenant }) => {
       const agent = actor.subject
       const nowMs = clock.now()
       await unlessFull(log, 'an agent was seen', () => catalog.agents.seen({ id: agent, nowMs }))
@@ -166,7 +166,7 @@ const declared = ({ catalog, sessions, backups, clock, log }: Uses): Pick<Machin
       for (const one of changed) log.warn({ agent, ...one }, 'a machine has another uuid; its backups go on')
       // a list made before another connection took over would fail the jobs of that one
       if (!sessions.serves(actor)) throw notServing()
-      sessions.announce(actor, new Map(machines.map(({ name, uuid, here }) => [name, { uuid, here }])))
+      sessions.announce(actor, new Map(machines.map(({ name, uuid, here }) => [name, { uuid, here }])), relay)
       const elsewhere = new Set([...held.map(({ name }) => name), ...tooMany])
       const gone = machines.filter(({ name, here }) => !here && !elsewhere.has(name)).map(({ name }) => name)
       await backups.moves.release(tenant, agent, gone)

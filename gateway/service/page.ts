@@ -5,7 +5,9 @@ import { VarveError } from '../../protocol/errors.ts'
 /** The row's key in the order of its list. */
 type Key = readonly (string | number)[]
 
-const cursorOf = (list: string, key: Key): string => Buffer.from(JSON.stringify([list, ...key])).toString('base64url')
+/** The cursor behind the row with this key. */
+export const cursorOf = (list: string, key: Key): string =>
+  Buffer.from(JSON.stringify([list, ...key])).toString('base64url')
 
 const partsOf = (cursor: string): unknown => {
   try {

@@ -7,14 +7,16 @@ import type { Plan, PlanDifference } from '../../protocol/plans.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/tenants.ts'
 import type { Teller } from '../events/events.ts'
+import { shorter } from '../maintenance/shorter.ts'
 import { checkedChanges } from '../plans/differences.ts'
 import { unmatched } from '../plans/unmatched.ts'
 import { upcoming, whyNone } from '../plans/upcoming.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
+import { timelinePage } from './timeline.ts'
 
 interface Uses {
-  readonly catalog: Pick<Catalog, 'plans'>
+  readonly catalog: Pick<Catalog, 'machines' | 'plans' | 'retention' | 'runs'>
   readonly events: Pick<Teller, 'tell'>
   readonly clock: Clock
 }
@@ -63,26 +65,36 @@ const tellPlans = (
   events.tell({ kind: 'plan.changed', tenant: tenant.id, text, data: { plans: changes.length } })
 }
 
-const applying = ({ catalog, events }: Uses): Plans['plans.apply'] => {
-  /** What the changed plans name that is not there. */
-  const warningsOf = async (tenant: Tenant, changes: readonly PlanDifference[], after: readonly Plan[]) => {
+/** What changes: the plans before and after it. */
+interface Planned {
+  readonly changes: readonly PlanDifference[]
+  readonly before: readonly Plan[]
+  readonly after: readonly Plan[]
+}
+
+const applying = ({ catalog, events, clock }: Uses): Plans['plans.apply'] => {
+  /** Points that go by it, and what the changed plans name that is not there. */
+  const warningsOf = async (tenant: Tenant, { changes, before, after }: Planned): Promise<string[]> => {
+    if (changes.length === 0) return []
     const touched = new Set(changes.map(({ plan }) => plan))
     const plans = after.filter(({ name }) => touched.has(name))
-    return plans.length === 0 ? [] : unmatched(plans, await catalog.plans.machines({ tenant: tenant.id }))
+    const lost = await shorter({ catalog, tenant: tenant.id, before, after, nowMs: clock.now() })
+    return [...lost, ...unmatched(plans, await catalog.plans.machines({ tenant: tenant.id }))]
   }
   return {
     turn: 'listing',
     details: ({ dryRun, replace }) => ({ ...(dryRun ? { dryRun } : {}), ...(replace ? { replace } : {}) }),
     run: async ({ dryRun, ...wanted }, { actor, tenant, change }) => {
       const asked = { tenant: tenant.id }
-      const planned = checkedChanges(await catalog.plans.list(asked), wanted)
-      if (dryRun)
-        return { changes: planned.changes, warnings: await warningsOf(tenant, planned.changes, planned.after) }
+      const before = await catalog.plans.list(asked)
+      const planned = checkedChanges(before, wanted)
+      if (dryRun) return { changes: planned.changes, warnings: await warningsOf(tenant, { ...planned, before }) }
       const about = { details: { changes: entryOf(planned.changes) } }
       // looked at again in the transaction, as others may have changed them meanwhile
       const changes = await change((entry) => catalog.plans.apply({ ...asked, ...wanted }, entry), about)
       tellPlans(events, tenant, { subject: actor.subject, changes })
-      return { changes, warnings: await warningsOf(tenant, changes, await catalog.plans.list(asked)) }
+      const after = await catalog.plans.list(asked)
+      return { changes, warnings: await warningsOf(tenant, { changes, before, after }) }
     },
   }
 }
@@ -106,6 +118,11 @@ export const planActions = (uses: Uses): Plans => {
     },
 
     'plans.apply': applying(uses),
+
+    'plans.timeline': {
+      turn: 'listing',
+      run: (params, { tenant }) => timelinePage({ catalog, tenant: tenant.id, nowMs: clock.now() }, params),
+    },
 
     'plans.next': {
       turn: 'listing',

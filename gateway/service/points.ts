@@ -147,9 +147,10 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
 
     'points.prune': {
       turn: 'listing',
-      details: ({ dryRun, group, rules, points }, result) => ({
+      details: ({ dryRun, group, plan, rules, points }, result) => ({
         dryRun,
         ...(group === null ? {} : { group }),
+        ...(plan === null ? {} : { plan }),
         ...(rules === null ? {} : { rules: JSON.stringify(rules) }),
         ...(points === null ? {} : { named: points.length }),
         ...(result === null ? {} : { removed: result.removed }),

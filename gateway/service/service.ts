@@ -2,6 +2,7 @@
 import type { Clock } from '../../protocol/peer.ts'
 import type { Audit } from '../auth/audit.ts'
 import type { Authority } from '../auth/authority.ts'
+import { LoginCodes } from '../auth/login-codes.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { Events } from '../events/events.ts'
 import type { Backups } from '../jobs/backups.ts'
@@ -41,6 +42,10 @@ export interface Parts {
   /** Where agents' steps are kept for whoever measures; absent where nobody does. */
   readonly steps?: StepNotes
   readonly desk: NoticeDesk
+  /** Where the console is served; absent or null where no port is open. */
+  readonly address?: () => string | null
+  /** What agents must trust, in PEM; null where they need nothing. Absent for a gateway without a port. */
+  readonly agentsCa?: () => string | null
   readonly clock: Clock
   readonly log: Log
 }
@@ -56,10 +61,12 @@ export const serviceOf = (parts: Parts): Service => {
     parts
   const { catalog } = datastore
   const byHand = new ByHand({ catalog, conditions: events.conditions, clock, log })
-  const { steps = new StepNotes(0) } = parts
+  const { steps = new StepNotes(0), address = () => null, agentsCa = () => null } = parts
+  const codes = new LoginCodes(clock)
   const forecasts = new Forecasts({ catalog, space: datastore.space, clock })
+  const { skews } = backups
   const actions = {
-    ...identityActions({ catalog, authority, audit, sessions, clock }),
+    ...identityActions({ catalog, authority, audit, sessions, codes, skews, address, agentsCa, clock }),
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, events, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
@@ -73,6 +80,6 @@ export const serviceOf = (parts: Parts): Service => {
   }
   return {
     door: new Door({ actions, catalog, backups, audit, sessions, clock, log }),
-    admission: new Admission({ catalog, authority, audit, clock, log }),
+    admission: new Admission({ catalog, authority, audit, codes, clock, log }),
   }
 }

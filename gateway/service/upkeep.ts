@@ -11,6 +11,7 @@ import type { ByHand } from '../scheduler/by-hand.ts'
 import { collectNoted } from '../scheduler/collect-noted.ts'
 import { collectSummary, verifySummary } from '../scheduler/upkeep-words.ts'
 import type { ActionsOf } from './action.ts'
+import { storeLooks } from './store-looks.ts'
 
 interface Uses {
   readonly maintenance: Pick<Maintenance, 'run'>
@@ -18,8 +19,8 @@ interface Uses {
   /** The data folder. */
   readonly folder: string
   readonly clock: Clock
-  readonly forecasts: Pick<Forecasts, 'ofStore'>
-  readonly catalog: Pick<Catalog, 'upkeep'>
+  readonly forecasts: Pick<Forecasts, 'ofStore' | 'ofTenant'>
+  readonly catalog: Pick<Catalog, 'damage' | 'lost' | 'upkeep'>
   readonly byHand: Pick<ByHand, 'run'>
 }
 
@@ -76,6 +77,8 @@ export const upkeepActions = ({
     details: ({ points }) => ({ points }),
     run: (params, { tenant, call }) => maintenance.run('store.usage', tenant, params, call),
   },
+
+  ...storeLooks({ clock, forecasts, catalog }),
 
   'store.forecast': { run: () => forecasts.ofStore() },
 

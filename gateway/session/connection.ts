@@ -137,7 +137,7 @@ export class Connection {
     const { admission, clock, log, memory, registry } = parts
     if (hello.versionMin > VERSION_MAX || hello.versionMax < VERSION_MIN)
       throw new VarveError('VERSION_UNSUPPORTED', `this gateway speaks versions ${VERSION_MIN} to ${VERSION_MAX}`)
-    const claims = this.#options.claims ?? (await this.#claimsOf(hello))
+    const { claims, token } = await this.#claimsOf(hello)
     const actor = await admission.actor(claims, { address, serving: hello.serving })
     const { tenant } = actor
     if (this.#state !== 'checking') return
@@ -155,7 +155,8 @@ export class Connection {
     const peer = new Peer({ opener: false, transport, clock, handlers, room })
     this.#account = account
     const endsMs = endOf(claims, clock)
-    const session: LiveSession = { actor, claims, endsMs, serving: hello.serving, peer }
+    const { serving, program } = hello
+    const session: LiveSession = { actor, claims, endsMs, serving, program, sinceMs: clock.now(), peer }
     this.#peer = peer
     this.#state = 'open'
     transport.send(
@@ -169,6 +170,7 @@ export class Connection {
           role: claims.role,
           tenant: claims.tenantName,
           expiresMs: claims.expiresAt * 1000,
+          ...(token === null ? {} : { token }),
         },
       ]),
     )
@@ -182,10 +184,13 @@ export class Connection {
     if (session.serving) await admission.seen(claims.subject)
   }
 
-  async #claimsOf({ token }: Hello): Promise<Claims> {
-    const { parts, address } = this.#options
-    if (token === null) throw new VarveError('TOKEN_MISSING', 'a token is needed, in the HTTP upgrade or in hello')
-    return parts.admission.byToken(token, address)
+  /** Who is calling, and the token that a one-time code became. */
+  async #claimsOf({ token, code }: Hello): Promise<{ readonly claims: Claims; readonly token: string | null }> {
+    const { parts, address, claims } = this.#options
+    if (claims !== null) return { claims, token: null }
+    if (token !== null) return { claims: await parts.admission.byToken(token, address), token: null }
+    if (code !== undefined) return await parts.admission.byCode(code, address)
+    throw new VarveError('TOKEN_MISSING', 'a token is needed, in the HTTP upgrade or in hello')
   }
 
   /** Ends the session when its claims do, unless they were renewed. */

@@ -4,7 +4,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { Clock, Peer } from '../../protocol/peer.ts'
 import type { Actor } from '../service/action.ts'
 import type { DoorSessions } from '../service/door.ts'
-import type { Sessions } from '../service/sessions.ts'
+import type { ServingLink, Sessions } from '../service/sessions.ts'
 import { Paces } from './pace.ts'
 import { LISTING_LIMITS, RELAY_LIMITS, Turns } from './turns.ts'
 
@@ -25,8 +25,13 @@ export interface LiveSession {
   /** When the claims end, by the monotonic clock: setting the time of day back prolongs no session. */
   endsMs: number
   readonly serving: boolean
+  /** What hello called the program, and when it came. */
+  readonly program: string
+  readonly sinceMs: number
   /** What the agent said last of its machines, by name. */
   announced?: Parameters<Sessions['announce']>[1]
+  /** And of the QMP commands that it relays. */
+  relay?: Parameters<Sessions['announce']>[2]
   readonly peer: Peer
 }
 
@@ -86,9 +91,18 @@ export class Registry implements Sessions, DoorSessions {
     return this.#agents.get(agent)?.peer ?? null
   }
 
-  announce(actor: Actor, announced: Parameters<Sessions['announce']>[1]): void {
+  announce(...[actor, announced, relay]: Parameters<Sessions['announce']>): void {
     const session = this.#sessions.get(actor)
-    if (session !== undefined) session.announced = announced
+    if (session === undefined) return
+    session.announced = announced
+    session.relay = relay
+  }
+
+  link(agent: string): ServingLink | null {
+    const session = this.#agents.get(agent)
+    if (session === undefined) return null
+    const { program, sinceMs, peer, announced, relay = null } = session
+    return { program, sinceMs, lagMs: peer.lagMs, machines: announced?.size ?? null, relay }
   }
 
   said(agent: string, machine: string): ReturnType<Sessions['said']> {

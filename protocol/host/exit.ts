@@ -49,6 +49,7 @@ const REFUSED: readonly ErrorCode[] = [
 const DENIED: readonly ErrorCode[] = [
   'ROLE_FORBIDDEN',
   'AGENT_REVOKED',
+  'LOGIN_CODE_INVALID',
   'ENROLMENT_USED',
   'NOT_ENROLLED',
   'QMP_FORBIDDEN',

@@ -32,6 +32,7 @@ class Setting {
   readonly refusals: Refused[] = []
   readonly warnings: unknown[] = []
   refused: Refused = []
+  readonly relay = ['query-status']
   failure: VarveError | null = null
   readonly inventory: Inventory
 
@@ -46,6 +47,7 @@ class Setting {
           return this.identities.get(name) ?? { uuid: null, here: false }
         },
       }),
+      relay: this.relay,
       jobs: async () => ['job'],
       onRefused: async (refused) => void this.refusals.push(refused),
       clock: this.clock,
@@ -85,7 +87,8 @@ test('a new connection is told of all machines with the jobs, and gives what the
     { name: 'db1', uuid: ONE, here: true },
     { name: 'db2', uuid: null, here: false },
   ]
-  expect(setting.told).toEqual([{ host: 'alpha', machines, jobs: ['job'] }])
+  const relay = { commands: ['query-status'], more: 0 }
+  expect(setting.told).toEqual([{ host: 'alpha', machines, jobs: ['job'], relay }])
 })
 
 test('a machine that comes is told once it has settled, those beside it are not asked, and a change back is none', async () => {
@@ -201,4 +204,15 @@ test('machines of a reloaded configuration are told with the next look, and noth
   setting.asked.length = 0
   await setting.pass(100_000)
   expect([setting.asked, setting.clock.waiting]).toEqual([[], 0])
+})
+
+test('commands that a reload allows are told with the next look', async () => {
+  const setting = new Setting()
+  using inventory = setting.inventory
+  await inventory.open(setting.peer().peer)
+  setting.relay.push('query-block')
+  await setting.pass(30_000)
+  expect(setting.told.map(({ relay }) => relay?.commands.length)).toEqual([1, 2])
+  await setting.pass(30_000)
+  expect(setting.told).toHaveLength(2)
 })

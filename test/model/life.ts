@@ -187,7 +187,8 @@ class Life implements AsyncDisposable {
     const link = memoryLink(systemClock, { gateway, agent: handlers })
     this.#resources.defer(() => link.cut())
     const endsMs = Number.MAX_SAFE_INTEGER
-    this.#services.registry.add({ actor, claims, endsMs, serving: role === 'agent', peer: link.gateway })
+    const told = { program: 'model', sinceMs: 0, serving: role === 'agent' }
+    this.#services.registry.add({ actor, claims, endsMs, ...told, peer: link.gateway })
     return link
   }
 

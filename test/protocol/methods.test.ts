@@ -36,8 +36,8 @@ test('only own names of the table are methods', () => {
 
 test('an agent and the platform may neither delete nor change what is not theirs', () => {
   expect(
-    allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit|notify|runs)\b/u.test(name)),
-  ).toEqual(['store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
+    allowed('platform').filter((name) => !/^(tenants|tokens|login|enrolments|keys|audit|notify|runs)\b/u.test(name)),
+  ).toEqual(['store.growth', 'store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
   const changing = allowed('agent').filter(
     (name) =>
       !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
@@ -162,6 +162,14 @@ const status = {
   problem: null,
   disks: [{ name: 'vda', size: 1, format: 'raw' }],
   leftOut,
+}
+const agentLink = {
+  program: 'varve-agent/0.1.0',
+  sinceMs: 1,
+  lagMs: 3,
+  skewMs: -2,
+  machines: 1,
+  relay: { commands: ['query-*'], more: 1 },
 }
 const entry = {
   seq: 1,
@@ -313,9 +321,20 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'tenants.add': { params: { tenant: 'acme', chunkBytes: 65_536, firstPlan: true }, result: { tenant, plan } },
   'tenants.setQuota': { params: { tenant: 'acme', softBytes: 1, hardBytes: null }, result: { tenant } },
   'agents.list': {
-    params: page,
+    params: { enrolment: UUID, ...page },
     result: {
-      agents: [{ id: UUID, host: 'h', enrolledMs: 1, seenMs: null, revokedMs: null, online: true, site: 's1' }],
+      agents: [
+        {
+          id: UUID,
+          host: 'h',
+          enrolledMs: 1,
+          seenMs: null,
+          revokedMs: null,
+          online: true,
+          site: 's1',
+          link: agentLink,
+        },
+      ],
       next: 'b',
     },
   },
@@ -326,6 +345,10 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     params: { tenant: 'acme', subject: 'anna', role: 'owner', ttlMs: 1 },
     result: { token: 'a.b.c', id: UUID, expiresMs: 1 },
   },
+  'login.issue': {
+    params: { tenant: 'acme', subject: 'anna', role: 'owner', ttlMs: 1 },
+    result: { code: 'abc', expiresMs: 1, address: 'https://a.example:8470/' },
+  },
   'tokens.list': {
     params: { tenant: 'acme', ...page },
     result: {
@@ -334,10 +357,16 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'tokens.revoke': { params: { token: UUID }, result: { subject: 'anna', revokedMs: 1 } },
-  'enrolments.issue': { params: { tenant: 'acme', ttlMs: 1 }, result: { token: 'a.b.c', id: UUID, expiresMs: 1 } },
+  'enrolments.issue': {
+    params: { tenant: 'acme', ttlMs: 1 },
+    result: { token: 'a.b.c', id: UUID, expiresMs: 1, certificate: null },
+  },
   'keys.list': { params: {}, result: { keys: [{ id: 'k', createdMs: 1, endsMs: null }] } },
   'keys.rotate': { params: {}, result: { key: 'k' } },
-  'audit.list': { params: page, result: { entries: [entry], next: 'b' } },
+  'audit.list': {
+    params: { newest: true, contains: 'db1', failed: true, ...page },
+    result: { chain: { checkedMs: 1, whole: true }, entries: [entry], next: 'b' },
+  },
   'audit.check': { params: {}, result: { entries: 1, brokenSeq: null }, down: [progress] },
   'machines.list': {
     params: { machine: 'db1', ...page },
@@ -392,7 +421,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'points.hold': { params: { point: UUID.slice(0, 8), held: true }, result: { point } },
   'points.lock': { params: { point: UUID, untilMs: 5 }, result: { point } },
   'points.prune': {
-    params: { machine: 'db1', group: 'web', rules, points: [UUID], dryRun: true },
+    params: { machine: 'db1', group: 'web', plan: 'gold', rules, points: [UUID], dryRun: true },
     result: {
       points: [{ point: UUID, machine: 'db1', timeMs: 1, keptBy: ['daily', 'held'] }],
       pointCount: 1,
@@ -433,6 +462,59 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'plans.next': {
     params: { plan: 'gold', machine: null, count: 3 },
     result: { plan: 'gold', runs: [{ slotMs: 1, startMs: 2 }], reason: null },
+  },
+  'plans.timeline': {
+    params: { fromMs: 0, untilMs: 3_600_000, stepMs: 300_000, ...page },
+    result: {
+      plans: [
+        {
+          plan: 'gold',
+          machines: 3,
+          excluded: 1,
+          usualMs: 60_000,
+          reason: null,
+          starts: [{ atMs: 300_000, machines: 2 }],
+          untilMs: 3_600_000,
+        },
+      ],
+      next: 'b',
+    },
+  },
+  'store.growth': {
+    params: { days: 400 },
+    result: {
+      today: 20_000,
+      samples: [{ day: 19_999, bytes: 5 }],
+      quota: {
+        usedBytes: 5,
+        softBytes: null,
+        hardBytes: 9,
+        soft: { daysLeft: null, bytesPerDay: 2, reason: 'limit' },
+        hard: { daysLeft: 2, bytesPerDay: 2, reason: null },
+      },
+      disk: null,
+    },
+  },
+  'store.proof': {
+    params: { limit: 10 },
+    result: {
+      verifiedMs: 5,
+      oldestMs: null,
+      unverified: 1,
+      drilledMs: null,
+      machines: [{ machine: 'db1', points: 2, oldestMs: 3 }],
+      machineCount: 4,
+    },
+  },
+  'store.damage': {
+    params: page,
+    result: {
+      records: [{ id: 'ab', type: 'chunk', pack: UUID, offset: 64, reason: 'bad', foundMs: 4 }],
+      next: 'b',
+      lost: [lost],
+      lostCount: 1,
+      lostBytes: 9,
+    },
   },
   'store.collect': {
     params: { dryRun: false, thresholdPercent: 80, bytesPerSecond: 1 << 20 },
@@ -557,6 +639,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       rowCount: 2,
       packBytes: 10,
       deadBytes: 1,
+      parts: { machineBytes: 3, sharedBytes: 2, deadBytes: 1, uploadBytes: 3, otherBytes: 1, missingBytes: 0 },
       quota: { softBytes: 1, hardBytes: 2 },
       dedupRatio: 1.5,
       compressionRatio: 2,
@@ -565,7 +648,12 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     down: [progress],
   },
   'agent.inventory': {
-    params: { host: 'h', machines: [{ name: 'db1', uuid: UUID, here: true }], jobs: [UUID] },
+    params: {
+      host: 'h',
+      machines: [{ name: 'db1', uuid: UUID, here: true }],
+      jobs: [UUID],
+      relay: { commands: ['query-status'], more: 0 },
+    },
     result: {
       refused: [{ machine: 'db1', code: 'EXISTS', message: 'm' }],
       jobs: [{ job: UUID, state: 'running', keys: { idKey: ID, chunkBytes: 65_536 } }],
@@ -718,12 +806,16 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   ...['untilDay', 'zone', 'contains', 'states', 'order'].map((field) => `coverage.days ${field}`),
   ...['events.list', 'events.watch'].flatMap((name) => [`${name} kinds`, `${name} machine`]),
   'points.lost after',
+  'agents.list enrolment',
+  ...['newest', 'contains', 'failed'].map((field) => `audit.list ${field}`),
+  'agent.inventory relay',
   'points.lost limit',
   ...['fromDisk', 'offset', 'bytes', 'limit', 'granularity'].map((field) => `points.changes ${field}`),
   'machines.list machine',
   'tenants.list tenant',
   'tokens.list tenant',
   'tokens.issue tenant',
+  'login.issue tenant',
   'enrolments.issue tenant',
   'tenants.setQuota softBytes',
   'tenants.setQuota hardBytes',
@@ -737,6 +829,11 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   ),
   ...[...Object.keys(keep), ...Object.keys(plan.covers)].map((field) => `plans.apply ${field}`),
   'plans.next count',
+  'points.prune plan',
+  'store.growth days',
+  'store.proof limit',
+  ...['stepMs', 'after', 'limit'].map((field) => `plans.timeline ${field}`),
+  ...['after', 'limit'].map((field) => `store.damage ${field}`),
   'tenants.add firstPlan',
   'notify.outbox state',
   'notify.outbox after',

@@ -261,7 +261,7 @@ describe('heartbeat', () => {
   })
 
   test('a side that hears something neither pings nor gives up', () => {
-    const { clock, wire, feed } = lonePeer({})
+    const { clock, wire, feed } = lonePeer({}, true)
     for (let count = 0; count < 20; count++) {
       clock.advance(HEARTBEAT_INTERVAL_MS - 1)
       feed(FRAME.pong, 0)
@@ -273,6 +273,27 @@ describe('heartbeat', () => {
     const { wire, feed } = lonePeer({})
     feed(FRAME.ping, 77)
     expect(wire.sent).toEqual([[FRAME.pong, 77]])
+  })
+
+  test('the side that was called measures how long the other one takes to answer, a minute apart, and takes no other pong', () => {
+    const { peer, clock, wire, feed } = lonePeer({})
+    expect(peer.lagMs).toBeNull()
+    const pings = (): (readonly unknown[])[] => wire.ofType(FRAME.ping)
+    const pass = (ms: number): void => {
+      clock.advance(ms)
+      feed(FRAME.ping, 9)
+    }
+    pass(HEARTBEAT_INTERVAL_MS)
+    expect(pings()).toEqual([[FRAME.ping, 1]])
+    clock.advance(40)
+    feed(FRAME.pong, 7)
+    expect(peer.lagMs).toBeNull()
+    feed(FRAME.pong, 1)
+    expect(peer.lagMs).toBe(40)
+    for (let count = 0; count < 3; count++) pass(HEARTBEAT_INTERVAL_MS - 40 / 3)
+    expect(pings()).toHaveLength(1)
+    pass(HEARTBEAT_INTERVAL_MS)
+    expect(pings()).toHaveLength(2)
   })
 
   test('two idle sides keep each other alive', async () => {

@@ -1,12 +1,13 @@
 // The audit log: entries chained by hash, appended in the transaction of what they record.
 import type { AuditRecord } from '../audit-record.ts'
-import { AUDIT_PAGE_MAX, type AuditCheck, type AuditEntry } from '../audit.ts'
+import { AUDIT_PAGE_MAX, type AuditCheck } from '../audit.ts'
 import { createHash } from 'node:crypto'
 import type { ErrorDetails } from '../../../protocol/errors.ts'
 import { equalBytes, hex } from '../../../protocol/chunk.ts'
+import { AUDIT_COLUMNS, auditEntryOf, auditPage, type AuditRow } from './audit-page.ts'
 import { aside, read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
-import { tenantRow, tenantUuid } from './tenant-row.ts'
+import { tenantRow } from './tenant-row.ts'
 
 /** Longest subject, action, resource or outcome of an entry, in characters; a longer one is cut. */
 export const AUDIT_TEXT_CHARS_MAX = 512
@@ -20,24 +21,8 @@ const FIRST_HASH = new Uint8Array(32)
 /** The setting that holds sequence number and hash of the last entry: without it, a cut tail would not show. */
 const HEAD_SETTING = 'audit-head'
 
-interface Row {
-  seq: number
-  timeMs: number
-  tenant: number | null
-  subject: string
-  role: string
-  action: string
-  resource: string
-  outcome: string
-  details: string
-  previous: Uint8Array
-  hash: Uint8Array
-}
-
-const COLUMNS = 'seq, time_ms AS timeMs, tenant, subject, role, action, resource, outcome, details, previous, hash'
-
 /** SHA-256(previous ‖ JSON array of the columns in the order of the table), 32 bytes. */
-const hashOf = (previous: Uint8Array, row: Omit<Row, 'previous' | 'hash'>): Uint8Array => {
+const hashOf = (previous: Uint8Array, row: Omit<AuditRow, 'previous' | 'hash'>): Uint8Array => {
   const { seq, timeMs, tenant, subject, role, action, resource, outcome, details } = row
   const text = JSON.stringify([seq, timeMs, tenant, subject, role, action, resource, outcome, details])
   return Uint8Array.from(createHash('sha256').update(previous).update(text).digest())
@@ -101,7 +86,11 @@ export const appendAudit = (sql: Sql, record: AuditRecord): number => {
 
 const checkPart = (sql: Sql, from: { afterSeq: number; hash: Uint8Array }): AuditCheck => {
   let { afterSeq: seq, hash } = from
-  const rows = sql.all<Row>(`SELECT ${COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?`, seq, AUDIT_PAGE_MAX)
+  const rows = sql.all<AuditRow>(
+    `SELECT ${AUDIT_COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?`,
+    seq,
+    AUDIT_PAGE_MAX,
+  )
   for (const row of rows) {
     const good = row.seq === seq + 1 && equalBytes(row.previous, hash) && equalBytes(row.hash, hashOf(hash, row))
     if (!good) return { brokenSeq: seq + 1, done: true, seq, hash }
@@ -114,27 +103,6 @@ const checkPart = (sql: Sql, from: { afterSeq: number; hash: Uint8Array }): Audi
   return { brokenSeq: whole ? null : Math.max(1, Math.min(seq + 1, head.seq + 1)), done: true, seq, hash }
 }
 
-const entryOf = (sql: Sql, row: Row): AuditEntry => ({
-  ...row,
-  tenant: row.tenant === null ? null : tenantUuid(sql, row.tenant),
-  details: JSON.parse(row.details) as ErrorDetails,
-})
-
-/** Ends of pages that are remembered for the pages behind them. */
-const PAGES_KNOWN_MAX = 1000
-
-const knownPages = new WeakMap<Sql, Map<string, number>>()
-
-/**
- * The log's number of an entry by tenant and number within the tenant, so that the next page need not count from the first entry.
- * Entries never move.
- */
-const pagesOf = (sql: Sql): Map<string, number> => {
-  const pages = knownPages.get(sql) ?? new Map<string, number>()
-  knownPages.set(sql, pages)
-  return pages
-}
-
 export const auditOperations = {
   'audit.appendAll': write((sql, { records }) => {
     for (const record of records.slice(0, AUDIT_PAGE_MAX)) appendAudit(sql, record)
@@ -142,33 +110,16 @@ export const auditOperations = {
 
   'audit.list': read((sql, page) =>
     sql
-      .all<Row>(
-        `SELECT ${COLUMNS} FROM audit WHERE tenant IS ? AND seq > ? ORDER BY seq LIMIT ?`,
+      .all<AuditRow>(
+        `SELECT ${AUDIT_COLUMNS} FROM audit WHERE tenant IS ? AND seq > ? ORDER BY seq LIMIT ?`,
         page.tenant,
         page.afterSeq,
         Math.max(0, Math.min(page.limit, AUDIT_PAGE_MAX)),
       )
-      .map((row) => entryOf(sql, row)),
+      .map((row) => auditEntryOf(sql, row)),
   ),
 
-  'audit.page': aside((sql, { tenant, after, limit }) => {
-    const pages = pagesOf(sql)
-    const known = pages.get(`${tenant}/${after}`)
-    const from = known === undefined ? { seq: 0, offset: after } : { seq: known, offset: 0 }
-    const rows = sql.all<Row>(
-      `SELECT ${COLUMNS} FROM audit WHERE tenant IS ? AND seq > ? ORDER BY seq LIMIT ? OFFSET ?`,
-      tenant,
-      from.seq,
-      Math.max(0, Math.min(limit, AUDIT_PAGE_MAX)),
-      from.offset,
-    )
-    const last = rows.at(-1)
-    if (last !== undefined) {
-      pages.set(`${tenant}/${after + rows.length}`, last.seq)
-      if (pages.size > PAGES_KNOWN_MAX) pages.delete(pages.keys().next().value!)
-    }
-    return rows.map((row, index) => ({ ...entryOf(sql, row), seq: after + index + 1 }))
-  }),
+  'audit.page': aside(auditPage),
 
   'audit.check': aside((sql, { after }) =>
     checkPart(sql, { afterSeq: after?.seq ?? 0, hash: after?.hash ?? FIRST_HASH }),

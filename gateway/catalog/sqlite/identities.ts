@@ -116,12 +116,15 @@ export const identityOperations = {
 
   'agents.byId': read((sql, { id }) => agentById(sql, id)),
 
-  'agents.list': aside((sql, { tenant, after, limit }) =>
+  'agents.list': aside((sql, { tenant, enrolment = null, after, limit }) =>
     sql.all<AgentRecord>(
-      `${AGENT} WHERE agent.tenant = ? AND agent.id > ? ORDER BY agent.id LIMIT ?`,
+      `${AGENT} WHERE agent.tenant = ?1 AND agent.id > ?2
+       ${enrolment === null ? '' : 'AND agent.id = (SELECT agent FROM enrolment WHERE id = ?4 AND tenant = ?1)'}
+       ORDER BY agent.id LIMIT ?3`,
       tenant,
       after ?? '',
       limit,
+      ...(enrolment === null ? [] : [enrolment]),
     ),
   ),
 

@@ -36,6 +36,15 @@ export const upkeepOperations = {
     return { tenants: tenants.map(({ row, ...tenant }) => ({ ...tenant, notes: of(row) })), platform: of(PLATFORM) }
   }),
 
+  'upkeep.noted': aside(
+    (sql, { tenant, kind }) =>
+      sql.get<UpkeepNote & object>(
+        `SELECT kind, tried_ms AS triedMs, done_ms AS doneMs, failures, note FROM upkeep WHERE tenant = ? AND kind = ?`,
+        tenant ?? PLATFORM,
+        kind,
+      ) ?? null,
+  ),
+
   'upkeep.backups': aside(
     (sql) =>
       sql.get<{ backups: number }>(

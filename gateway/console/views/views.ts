@@ -19,4 +19,16 @@ export const VIEWS: readonly View[] = [
     isListed: true,
     load: async () => (await import('./protection/protection.tsx')).Protection,
   },
+  {
+    name: 'machine',
+    needs: 'points.list',
+    isListed: false,
+    load: async () => (await import('./machine/machine.tsx')).MachineView,
+  },
+  {
+    name: 'changes',
+    needs: 'points.changes',
+    isListed: false,
+    load: async () => (await import('./changes/changes.tsx')).ChangesView,
+  },
 ]

@@ -124,7 +124,9 @@ const audit = (open: () => Promise<World>) =>
       ])
       expect((await logOf(catalog, null)).map(({ seq, tenant }) => [seq, tenant])).toEqual([[3, null]])
       const page = async (after: number) =>
-        (await catalog.audit.page({ tenant: acme.id, after, limit: 1 })).map(({ seq, details }) => [seq, details])
+        (
+          await catalog.audit.page({ tenant: acme.id, after, limit: 1, newest: false, contains: null, failed: false })
+        ).entries.map(({ seq, details }) => [seq, details])
       expect([await page(0), await page(1), await page(2)]).toEqual([
         [[1, { a: 'x', b: 1 }]],
         [[2, { a: 'x', b: 1 }]],

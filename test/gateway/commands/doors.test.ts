@@ -74,6 +74,7 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['store.usage', 'owner', () => ['usage', '--points']],
   ['store.check', 'owner', () => ['repair', '--check']],
   ['tokens.issue', 'owner', () => ['token', 'issue', '--role', 'viewer', '--subject', 'anna']],
+  ['login.issue', 'owner', () => ['login', '--role', 'viewer', '--subject', 'anna']],
   ['tokens.list', 'owner', () => ['token', 'list']],
   ['tokens.revoke', 'owner', (_, { token }) => ['token', 'revoke', token!]],
   ['enrolments.issue', 'owner', () => ['enrol']],
@@ -183,7 +184,7 @@ const actsBy = async (way: Way, place: Place): Promise<object[]> => {
   const { id } = (await catalog.tenants.byName({ name: TENANT }))!
   const entries: Entry[] = []
   for (const tenant of [id, null])
-    for (const { action, resource, outcome, details } of await catalog.audit.page({ tenant, after: 0, limit: 1000 }))
+    for (const { action, resource, outcome, details } of await catalog.audit.list({ tenant, afterSeq: 0, limit: 1000 }))
       entries.push({ action, resource, outcome, details })
   // the last act looks inside tenants only where it can
   const checks = entries.filter(({ action }) => action === 'store.check')

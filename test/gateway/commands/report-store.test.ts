@@ -133,6 +133,7 @@ test('usage: a line for each part, then packs, quota, ratios and growth', () => 
     rowCount: 2,
     packBytes: 8 * MIB,
     deadBytes: MIB,
+    parts: { machineBytes: 3 * MIB, sharedBytes: 2 * MIB, deadBytes: MIB, uploadBytes: 0, otherBytes: 2 * MIB, missingBytes: 0 },
     quota: { softBytes: null, hardBytes: 1024 * MIB },
     dedupRatio: 2,
     compressionRatio: 1.999,

@@ -12,6 +12,7 @@ test('the last skew of each agent counts, a large one is logged, and agents that
     { agent: 'a', skewMs: 90_000 },
     { agent: 'b', skewMs: -61_000 },
   ])
+  expect([skews.get('a'), skews.get('c')]).toEqual([90_000, null])
   expect(skews.of([{ id: 'a' }, { id: 'c' }])).toEqual([{ id: 'a', skewMs: 90_000 }])
   expect(skews.of([{ id: 'a' }, { id: 'b' }])).toEqual([{ id: 'a', skewMs: 90_000 }])
 })

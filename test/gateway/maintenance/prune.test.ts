@@ -21,7 +21,7 @@ const asked = (
   tenant: Tenant,
   params: Partial<Params<'points.prune'>> = {},
 ): Promise<Result<'points.prune'>> => {
-  const all = { machine: null, group: null, rules: null, points: null, dryRun: false }
+  const all = { machine: null, group: null, plan: null, rules: null, points: null, dryRun: false }
   return prune({ catalog, tenant, params: { ...all, ...params }, nowMs: 9 * HOUR_MS, by: BY })
 }
 
@@ -243,4 +243,22 @@ test('what rules let go of is removed a few at a time, so that backups of everyb
   expect((await asked(watched, acme, { rules })).removed).toBe(119)
   expect(removals).toEqual([50, 50, 19])
   expect(await left(catalog, acme, 'a')).toHaveLength(1)
+})
+
+test('a plan is its machines: a what-if by other rules tells of them alone and removes nothing', async () => {
+  await using authority = await testAuthority()
+  const { catalog, acme } = authority
+  await furnish(catalog, acme, ['a', 'b', 'c'])
+  await setPlan(catalog, acme, 'all', { keep: { last: 3 } })
+  await setPlan(catalog, acme, 'own', { keep: { last: 4 } }, { machines: ['b', 'c'] })
+  const dry = await asked(catalog, acme, { plan: 'own', rules: keepLast(2), dryRun: true })
+  expect(dry).toMatchObject({ pointCount: 10, removed: 6 })
+  expect(new Set(dry.points.map(({ machine }) => machine))).toEqual(new Set(['b', 'c']))
+  expect(await left(catalog, acme, 'b')).toHaveLength(5)
+  expect(await asked(catalog, acme, { plan: 'own' })).toMatchObject({ pointCount: 10, removed: 2 })
+  expect(await left(catalog, acme, 'a')).toHaveLength(5)
+  expect(await codeOf(asked(catalog, acme, { plan: 'won' }))).toBe('NOT_FOUND')
+  expect(await codeOf(asked(catalog, acme, { plan: 'own', machine: 'b' }))).toBe('PARAMS_INVALID')
+  const point = dry.points[0]!.point
+  expect(await codeOf(asked(catalog, acme, { plan: 'own', points: [point] }))).toBe('PARAMS_INVALID')
 })

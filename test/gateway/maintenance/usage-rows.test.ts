@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { recordBytes } from '../../../gateway/packs/format.ts'
 import { Lattice } from '../../../gateway/maintenance/lattice.ts'
-import { fittingRows, usageRows, type CountedImage } from '../../../gateway/maintenance/usage-rows.ts'
+import { fittingRows, rowsAbout, usageRows, type CountedImage } from '../../../gateway/maintenance/usage-rows.ts'
 import type { UsageRow } from '../../../protocol/maintenance.ts'
 
 const CHUNK_BYTES = 4096
@@ -71,7 +71,7 @@ const report = (
     size: 20 * CHUNK_BYTES,
     usedBytes: chunks.length * CHUNK_BYTES,
   }))
-  return usageRows({ images: counted, points, lattice, owners }, wanted)
+  return rowsAbout(usageRows({ images: counted, points, lattice, owners }, wanted), wanted.machine)
 }
 
 /** Everything of a row, from the images that are part of it and those that are not. */
@@ -158,9 +158,9 @@ test('one machine alone keeps the figures it has beside the others', () => {
 })
 
 test('a tenant without restore points has one row of nothing', () => {
-  expect(
-    usageRows({ images: [], points: [], lattice: new Lattice([]), owners: new Map() }, { machine: null, points: true }),
-  ).toEqual([expect.objectContaining({ scope: 'tenant', points: 0, usedBytes: 0, storedBytes: 0 })])
+  expect(usageRows({ images: [], points: [], lattice: new Lattice([]), owners: new Map() }, { points: true })).toEqual([
+    expect.objectContaining({ scope: 'tenant', points: 0, usedBytes: 0, storedBytes: 0 }),
+  ])
 })
 
 test('of rows that are too many the newest points stay, in the report’s order, then what comes first', () => {

@@ -8,7 +8,7 @@ import { hex } from '../../../protocol/chunk.ts'
 import type { UsageReport, UsageRow } from '../../../protocol/maintenance.ts'
 import type { Params } from '../../../protocol/methods.ts'
 import { PACK_HEADER_BYTES, recordBytes } from '../../../gateway/packs/format.ts'
-import { usageOf } from '../../../gateway/maintenance/usage.ts'
+import { partsOf, usageOf } from '../../../gateway/maintenance/usage.ts'
 import { forgetJob } from '../../support/catalog-damage.ts'
 import { beginJob, fullDisk, startJob } from '../catalog.ts'
 import { runsOf, sizeOf, Stand, type Plains } from '../chains/script.ts'
@@ -17,8 +17,17 @@ import { changed, collected, contextOf, packBytes, randomDisk, removePoints } fr
 
 const RECORD_BYTES = recordBytes(CHUNK_BYTES)
 
-const usage = (stand: Stand, params: Partial<Params<'store.usage'>> = {}): Promise<UsageReport> =>
-  usageOf(contextOf(stand), { machine: null, points: true, ...params })
+/** The report, of which everything adds up to what the packs have. */
+const usage = async (stand: Stand, params: Partial<Params<'store.usage'>> = {}): Promise<UsageReport> => {
+  const report = await usageOf(contextOf(stand), { machine: null, points: true, ...params })
+  const { packBytes, parts, rows } = report
+  const { missingBytes, ...there } = parts
+  expect(Object.values(there).reduce((sum, bytes) => sum + bytes, 0)).toBe(packBytes + missingBytes)
+  expect(Object.values(parts).filter((bytes) => bytes < 0)).toEqual([])
+  expect(parts.machineBytes + parts.sharedBytes).toBe(rows[0]!.storedBytes)
+  expect(parts.deadBytes).toBe(report.deadBytes)
+  return report
+}
 
 const rowOf = ({ rows }: UsageReport, scope: UsageRow['scope'], name: string): UsageRow =>
   rows.find((row) => row.scope === scope && [row.machine, row.disk, row.point].includes(name))!
@@ -103,10 +112,13 @@ test('every figure is that of a model, for several machines, disks and points th
   expect(report.dedupRatio).toBeCloseTo(tenant!.usedBytes / tenant!.uniqueBytes)
   expect(report.compressionRatio).toBeCloseTo(tenant!.uniqueBytes / tenant!.storedBytes)
   const machines = report.rows.filter(({ scope }) => scope === 'machine')
-  expect(tenant!.storedBytes).toBeGreaterThan(machines.reduce((sum, { storedBytes }) => sum + storedBytes, 0))
+  const machineBytes = machines.reduce((sum, { storedBytes }) => sum + storedBytes, 0)
+  expect(tenant!.storedBytes).toBeGreaterThan(machineBytes)
+  expect(report.parts).toMatchObject({ machineBytes, uploadBytes: 0, missingBytes: 0 })
 
   // one machine alone has the figures that it has among the others
-  const { rows } = await usage(stand, { machine: 'db2', points: false })
+  const { rows, parts } = await usage(stand, { machine: 'db2', points: false })
+  expect(parts).toEqual(report.parts)
   expect(rows).toEqual([report.rows[0], ...report.rows.filter((row) => row.machine === 'db2' && row.scope !== 'point')])
 })
 
@@ -120,7 +132,7 @@ test('stored bytes are those of the packs, and what a removed part frees is what
   const before = await usage(stand)
   expect(before).toMatchObject({ deadBytes: 0, packBytes: await packBytes(stand) })
   // one pack of data and one of nodes
-  expect(before.rows[0]!.storedBytes).toBe(before.packBytes - 2 * PACK_HEADER_BYTES)
+  expect(before.parts).toMatchObject({ otherBytes: 2 * PACK_HEADER_BYTES, missingBytes: 0 })
 
   const freed = rowOf(before, 'point', second).storedBytes
   expect(freed).toBeGreaterThan(80 * RECORD_BYTES)
@@ -152,6 +164,7 @@ test('what a running backup has stored is neither dead nor of anybody yet, and i
   expect(during.rows).toEqual(before.rows)
   expect(during.deadBytes).toBe(0)
   expect(during.packBytes).toBeGreaterThan(before.packBytes + 64 * RECORD_BYTES)
+  expect(during.parts.uploadBytes).toBeGreaterThan(64 * RECORD_BYTES)
   script.abort.abort(new Error('given up'))
   await script.result.catch(() => {})
   await stand.fail(machine)
@@ -197,6 +210,12 @@ test('growth counts what backups stored, also of points that were pruned since a
   expect(await grown(1000)).toMatchObject({ dayBytes })
   forgetJob(stand.folder, two.id)
   expect(await grown(1000)).toMatchObject({ dayBytes })
+})
+
+test('what rows name and packs do not have is told, and is no negative rest', () => {
+  const known = { machineBytes: 50, sharedBytes: 20, deadBytes: 10, uploadBytes: 5 }
+  expect(partsOf(90, known)).toEqual({ ...known, otherBytes: 5, missingBytes: 0 })
+  expect(partsOf(60, known)).toEqual({ ...known, otherBytes: 0, missingBytes: 25 })
 })
 
 test('quotas are shown, tenants are apart, and an unknown machine is refused', async () => {

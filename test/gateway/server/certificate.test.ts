@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { concernsOf, isValidAt, readCertificate } from '../../../gateway/server/certificate.ts'
+import { concernsOf, hostNamed, isValidAt, ownAuthority, readCertificate } from '../../../gateway/server/certificate.ts'
 import { makeCertificate } from '../../support/certificates.ts'
 import { tempFolder } from '../../support/temp.ts'
 
@@ -61,4 +61,22 @@ test('dates and names that agents stumble over are told', async () => {
     expect.stringMatching(/^it names no host/u),
   ])
   expect([good, old, early].map((pem) => isValidAt(pem, now))).toEqual([true, false, false])
+})
+
+test('the host that a certificate names is the first whole name in it', async () => {
+  await using temp = await tempFolder()
+  const named = async (name: string, names: string | null): Promise<string | null> =>
+    hostNamed(await readFile((await makeCertificate(temp.path, name, { names })).cert))
+  expect(await named('one', 'IP:192.0.2.7,DNS:*.example,DNS:backup.example,DNS:b.example')).toBe('backup.example')
+  expect(await named('address', 'IP:192.0.2.7')).toBe(null)
+  expect(await named('none', null)).toBe(null)
+})
+
+test('a certificate that signed itself is what agents trust; one of an authority is not, and neither is none', async () => {
+  await using temp = await tempFolder()
+  const own = await readFile((await makeCertificate(temp.path, 'own')).cert)
+  const authority = await makeCertificate(temp.path, 'authority', { authority: true })
+  const signed = await readFile((await makeCertificate(temp.path, 'signed', { by: authority })).cert)
+  expect(ownAuthority(own)?.trim()).toBe(own.toString().trim())
+  expect([ownAuthority(signed), ownAuthority(null)]).toEqual([null, null])
 })

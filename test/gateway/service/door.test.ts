@@ -122,8 +122,8 @@ test('the platform is told that a method takes a tenant, and how it gets one', a
   })
   const listed = pass(test, actorOf(test, 'platform'), [
     'audit.list',
-    async (_, { tenant }) => ({ entries: [], next: tenant.name }),
-    { after: null, limit: 1 },
+    async (_, { tenant }) => ({ chain: null, entries: [], next: tenant.name }),
+    { newest: false, contains: null, failed: false, after: null, limit: 1 },
   ])
   await expect(listed).rejects.toMatchObject({ code: 'ROLE_FORBIDDEN' })
   expect(await test.audited(null)).toMatchObject([{ action: 'machines.setGroup' }, { action: 'audit.list' }])

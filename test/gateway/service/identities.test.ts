@@ -2,6 +2,7 @@
 // no tenant.
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
+import { NOTHING_NOTED } from '../../../gateway/scheduler/audit-check.ts'
 import { REVOCATION_INTERVAL_MS, watchRevocations } from '../../../gateway/service/revocations.ts'
 import { ASSERTION_LIFE_S, TOKEN_TYPE } from '../../../protocol/claims.ts'
 import { TOKEN_LIFE_MAX_MS } from '../../../protocol/limits.ts'
@@ -112,4 +113,58 @@ test('on the local socket a session is the platform’s, or the owner’s of the
   expect(await admission.local(null)).toMatchObject({ role: 'platform', tenant: null, subject: 'local-administrator' })
   expect(await admission.local('acme')).toMatchObject({ role: 'owner', tenantName: 'acme' })
   expect(await codeOf(admission.local('nobody'))).toBe('NOT_FOUND')
+})
+
+test('a list of agents says of those that are connected which program it is, since when, and what it relays', async () => {
+  await using test = await TestServices.open()
+  const agent = await test.agent()
+  const owner = await test.person('owner')
+  const linkOf = async () => (await owner.call('agents.list', {})).agents[0]!.link
+  expect(await linkOf()).toBeNull()
+  const peer = await test.serve(agent, ['db1'])
+  const sinceMs = test.clock.now()
+  const none = { program: 'test', sinceMs, lagMs: null, skewMs: null }
+  expect(await linkOf()).toEqual({ ...none, machines: 1, relay: null })
+  const relay = { commands: ['query-status'], more: 3 }
+  await peer.call('agent.inventory', { host: 'h', machines: [], jobs: [], relay })
+  test.services.backups.skews.note(agent.id, 1200)
+  expect(await linkOf()).toEqual({ ...none, skewMs: 1200, machines: 0, relay })
+})
+
+test('an enrolment shows which agent came of it, to its tenant alone', async () => {
+  await using test = await TestServices.open()
+  const owner = await test.person('owner')
+  const { id, token, certificate } = await owner.call('enrolments.issue', { ttlMs: HOUR_MS })
+  expect(certificate).toBeNull()
+  const cameOf = async (one = owner) =>
+    (await one.call('agents.list', { enrolment: id })).agents.map(({ host }) => host)
+  await test.agent()
+  expect(await cameOf()).toEqual([])
+  const { publicKey } = generateKeyPairSync('ed25519')
+  const key = publicKey.export({ format: 'jwk' }).x!
+  await test.services.admission.enrol({ token, publicKey: key, host: 'h7' }, 'memory')
+  expect(await cameOf()).toEqual(['h7'])
+  expect(await cameOf(await test.person('owner', test.other))).toEqual([])
+})
+
+test('the audit log is searched from its newest entry on, with what the last check of the chain found', async () => {
+  await using test = await TestServices.open()
+  const owner = await test.person('owner')
+  for (const subject of ['eve', 'bob', 'eve'])
+    await owner.call('tokens.issue', { subject, role: 'viewer', ttlMs: HOUR_MS })
+  await codeOf(owner.call('tokens.revoke', { token: randomUUID() }))
+  const asked = { newest: true, contains: '"EVE"', limit: 1 }
+  const first = await owner.call('audit.list', asked)
+  expect([first.entries.map(({ seq }) => seq), first.chain]).toEqual([[3], null])
+  const second = await owner.call('audit.list', { ...asked, after: first.next })
+  expect(second.entries.map(({ seq }) => seq)).toEqual([1])
+  // a cursor belongs to its search
+  expect(await codeOf(owner.call('audit.list', { newest: true, after: first.next }))).toBe('PARAMS_INVALID')
+  expect((await owner.call('audit.list', { failed: true })).entries).toMatchObject([{ outcome: 'NOT_FOUND' }])
+  const { upkeep } = test.services.datastore.catalog
+  const note = { tenant: null, kind: 'audit', ok: true } as const
+  await upkeep.note({ ...note, nowMs: 5, note: '{"seq":1}' })
+  expect((await owner.call('audit.list', {})).chain).toEqual({ checkedMs: 5, whole: true })
+  await upkeep.note({ ...note, nowMs: 6, note: NOTHING_NOTED })
+  expect((await owner.call('audit.list', {})).chain).toEqual({ checkedMs: 6, whole: false })
 })

@@ -5,8 +5,10 @@ import { FRAME_BYTES_MAX } from '../../../protocol/limits.ts'
 import { everyRow } from '../../../protocol/paging.ts'
 import { COVERED_MAX } from '../../../protocol/plans.ts'
 import { codeOf } from '../auth/test-authority.ts'
-import { addAgent, addMachine } from '../catalog.ts'
+import { addAgent, addMachine, addPoint } from '../catalog.ts'
 import { TestServices } from '../services.ts'
+
+const DAY_MS = 24 * 3_600_000
 
 test('a dry run tells the same and changes nothing; each change has one entry that says what changed', async () => {
   await using test = await TestServices.open()
@@ -92,4 +94,21 @@ test('the next runs are those of a plan or of a machine, and an exclusion is a r
   await test.pass(60_000)
   const later = await test.person('operator')
   expect((await later.call('machines.list', {})).machines).toMatchObject([{ exclusion: null }])
+})
+
+test('rules that get shorter say how many restore points go, before and as they are saved', async () => {
+  await using test = await TestServices.open()
+  const owner = await test.person('owner')
+  const { catalog } = test.services.datastore
+  const machine = await addMachine(catalog, test.acme, await addAgent(catalog, test.acme), 'db1')
+  for (let day = 1; day <= 5; day++)
+    await addPoint(catalog, test.acme, machine, { timeMs: day * DAY_MS, nowMs: day * DAY_MS })
+  await owner.call('plans.apply', { plans: [{ name: 'p', keep: { last: 4 }, covers: { others: true } }] })
+  const plans = [{ name: 'p', keep: { last: 2 } }]
+  const dry = await owner.call('plans.apply', { plans, merge: true, dryRun: true })
+  expect(dry.warnings).toEqual([
+    'plan p: the next prune removes 2 restore points of 1 machine that stayed before, the newest of 1970-01-04 00:00 UTC',
+  ])
+  expect(await owner.call('plans.apply', { plans, merge: true })).toEqual(dry)
+  expect(await owner.call('plans.apply', { plans, merge: true })).toEqual({ changes: [], warnings: [] })
 })

@@ -20,6 +20,9 @@ const openSql = (file: string): Sql => {
   return sql
 }
 
+/** A page that is not searched, the oldest first. */
+const ALL = { newest: false, contains: null, failed: false } as const
+
 const append = (sql: Sql, one: AuditRecord): void => runOperation(sql, 'audit.appendAll', { records: [one] })
 
 const record = (change: Partial<AuditRecord> = {}): AuditRecord => ({
@@ -170,7 +173,7 @@ describe('entries', () => {
     expect(seqs(ONE, 0, -1)).toEqual([])
     // what a tenant is shown is numbered within it
     const page = (tenant: string, after: number, limit: number): number[] =>
-      runOperation(sql, 'audit.page', { tenant, after, limit }).map(({ seq }) => seq)
+      runOperation(sql, 'audit.page', { ...ALL, tenant, after, limit }).entries.map(({ seq }) => seq)
     expect(page(ONE, 0, 2)).toEqual([1, 2])
     expect(page(ONE, 2, 2)).toEqual([3])
     expect(page(TWO, 0, 9)).toEqual([1, 2])
@@ -181,7 +184,7 @@ describe('entries', () => {
     await using temp = await tempFolder()
     using sql = openSql(temp.join('catalog.db'))
     const page = (tenant: string, after: number, limit: number): [number, string][] =>
-      runOperation(sql, 'audit.page', { tenant, after, limit }).map(({ seq, resource }) => [seq, resource])
+      runOperation(sql, 'audit.page', { ...ALL, tenant, after, limit }).entries.map((one) => [one.seq, one.resource])
     const entries: Record<string, string[]> = { [ONE]: [], [TWO]: [] }
     const dice = testDice()
     for (let round = 0; round < 300; round++) {

@@ -1,0 +1,124 @@
+// The backup of a machine that runs, or ended last, and the buttons that begin and cancel one.
+import { useSignal } from '@preact/signals'
+import { useEffect, useRef } from 'preact/hooks'
+import type { Job } from '../../../../protocol/views.ts'
+import { link } from '../../frame/console.ts'
+import { Ago, Bar, Button, Mark } from '../../parts/basics.tsx'
+import { Ask } from '../../parts/dialog.tsx'
+import { bytesText } from '../../parts/format.ts'
+import { useMade, useWatched } from '../../parts/hooks.ts'
+import { backUp, cancelJob, lastJobOf } from '../../stores/points.ts'
+import { machine as texts } from '../../texts/machine.ts'
+import { points as words } from '../../texts/points.ts'
+
+const Running = ({ job }: { job: Job }) => (
+  <>
+    <p>
+      {texts.job.started} <Ago timeMs={job.startedMs} /> {texts.job.by(job.subject)},{' '}
+      {texts.job.sent(bytesText(job.bytesSent))}
+    </p>
+    {job.state === 'running' ? null : <p>{texts.job.releasing}</p>}
+    <ul class="progress">
+      {job.disks.map(({ name, size, doneBytes, kind, reason }) => (
+        <li key={name}>
+          <Bar
+            share={size === 0 ? 1 : doneBytes / size}
+            tone="busy"
+            label={texts.job.progress(name, bytesText(doneBytes), bytesText(size))}
+          />{' '}
+          {texts.job.progress(name, bytesText(doneBytes), bytesText(size))}{' '}
+          <span class="quiet">
+            {words.kinds[kind]}: {words.reasons[reason]}
+          </span>
+        </li>
+      ))}
+    </ul>
+  </>
+)
+
+const Failed = ({ job }: { job: Job }) => (
+  <div class="note bad">
+    <Mark tone="bad">
+      {texts.job.failed} <Ago timeMs={job.endedMs ?? job.startedMs} />
+    </Mark>
+    {job.error === null ? null : (
+      <p>
+        {job.error.message} <code>{job.error.code}</code>
+      </p>
+    )}
+  </div>
+)
+
+const StartAsk = ({ name, onClose, onStarted }: { name: string; onClose: () => void; onStarted: () => void }) => {
+  const full = useSignal(false)
+  return (
+    <Ask
+      title={texts.backUp.title(name)}
+      action={texts.backUp.action}
+      onClose={onClose}
+      onYes={async () => {
+        await backUp(link, name, full.value)
+        onStarted()
+      }}
+    >
+      <p>{texts.backUp.says}</p>
+      <label class="check">
+        <input type="checkbox" checked={full.value} onChange={(event) => (full.value = event.currentTarget.checked)} />
+        {texts.backUp.full}
+      </label>
+      {full.value ? <p class="quiet">{texts.backUp.fullSays}</p> : null}
+    </Ask>
+  )
+}
+
+/** `onEnded` is called when a backup that was seen running has ended. */
+export const JobPanel = ({ name, onEnded }: { name: string; onEnded: () => void }) => {
+  const last = useWatched(useMade(() => lastJobOf(link, name), name))
+  const asks = useSignal<'start' | 'cancel' | null>(null)
+  const job = last.value.value?.job ?? null
+  const isRunning = job?.state === 'running'
+  const isOpen = isRunning || (job?.state === 'committed' && !job.released)
+  const wasRunning = useRef(false)
+  useEffect(() => {
+    if (wasRunning.current && !isRunning) onEnded()
+    wasRunning.current = isRunning
+  }, [isRunning, job?.id])
+  const close = (): void => void (asks.value = null)
+  return (
+    <section class="job" aria-live="polite">
+      {job !== null && isOpen ? (
+        <div class="panel">
+          <h2>
+            <Mark tone="busy">{texts.job.title}</Mark>
+          </h2>
+          <Running job={job} />
+          {isRunning && link.may('jobs.cancel') ? (
+            <Button kind="danger" onClick={() => (asks.value = 'cancel')}>
+              {texts.job.cancel}
+            </Button>
+          ) : null}
+        </div>
+      ) : null}
+      {job !== null && job.state === 'failed' ? <Failed job={job} /> : null}
+      {!isOpen && link.may('backup.start') ? (
+        <p>
+          <Button kind="main" onClick={() => (asks.value = 'start')}>
+            {texts.backUp.action}
+          </Button>
+        </p>
+      ) : null}
+      {asks.value === 'start' ? <StartAsk name={name} onClose={close} onStarted={() => void last.refresh()} /> : null}
+      {asks.value === 'cancel' && job !== null ? (
+        <Ask
+          title={texts.job.cancelTitle(name)}
+          action={texts.job.cancel}
+          kind="danger"
+          onClose={close}
+          onYes={() => cancelJob(link, job.id)}
+        >
+          <p>{texts.job.cancelSays}</p>
+        </Ask>
+      ) : null}
+    </section>
+  )
+}

@@ -1,0 +1,210 @@
+// One restore point: what it is worth, what keeps it, what it took, and what a person may do with it.
+import { useSignal } from '@preact/signals'
+import { asVarveError, type VarveError } from '../../../../protocol/errors.ts'
+import type { Point } from '../../../../protocol/schemas.ts'
+import { link, nowMs, zone } from '../../frame/console.ts'
+import { to } from '../../frame/route.ts'
+import type { Resource } from '../../net/resource.ts'
+import { Ago, Button, Bytes, ErrorNote, Field, Mark, Time } from '../../parts/basics.tsx'
+import { Ask } from '../../parts/dialog.tsx'
+import { bytesText, DAY_MS, durationText, timeText } from '../../parts/format.ts'
+import { useWatched } from '../../parts/hooks.ts'
+import { holdPoint, lockPoint, type Keeps } from '../../stores/points.ts'
+import { machine as texts } from '../../texts/machine.ts'
+import { points as words } from '../../texts/points.ts'
+import { isLocked } from './badges.tsx'
+import { Fact } from './facts.tsx'
+import type { Usages } from './usages.ts'
+
+/** Days that the dialog of a lock offers. */
+const LOCK_DAYS = 30
+
+const KeptBy = ({ point, keeps }: { point: Point; keeps: Resource<Keeps> }) => {
+  const { value, error } = useWatched(keeps)
+  const keptBy = value.value?.get(point.id)
+  if (error.value !== null) return <ErrorNote error={error.value} onRetry={() => void keeps.refresh()} />
+  if (keptBy === undefined) return null
+  return (
+    <Fact name={texts.point.kept}>
+      {keptBy.length === 0 ? (
+        <Mark tone="warn">{texts.point.goes}</Mark>
+      ) : (
+        keptBy.map((reason) => words.keeps[reason]).join(', ')
+      )}
+    </Fact>
+  )
+}
+
+const Frees = ({ point, usages }: { point: Point; usages: Usages }) => {
+  const asked = usages.asked.value
+  if (!usages.mayAsk) return null
+  return (
+    <Fact name={texts.point.frees}>
+      {asked.kind === 'known' ? <Bytes bytes={usages.freedBy(point.id)} /> : null}
+      {asked.kind === 'asked' ? <Mark tone="busy">{texts.point.asking}</Mark> : null}
+      {asked.kind === 'not asked' || asked.kind === 'failed' ? (
+        <Button onClick={() => void usages.ask()}>{texts.point.askFrees}</Button>
+      ) : null}
+      {asked.kind === 'failed' ? <ErrorNote error={asked.error} /> : null}
+    </Fact>
+  )
+}
+
+const PointFacts = ({
+  point,
+  keeps,
+  usages,
+}: Omit<PanelProps, 'point' | 'machine' | 'onChanged'> & { point: Point }) => (
+  <dl class="facts">
+    <Fact name={texts.point.kind}>
+      {words.kinds[point.kind]}
+      {point.kind === 'full' ? (
+        <>
+          {': '}
+          {words.reasons[point.reason]}
+        </>
+      ) : null}
+    </Fact>
+    <Fact name={texts.point.consistency}>{words.consistencies[point.consistency]}</Fact>
+    <Fact name={texts.point.verified}>
+      {point.verifiedMs === null ? texts.point.notVerified : <Ago timeMs={point.verifiedMs} />}
+    </Fact>
+    <Fact name={texts.point.lost}>
+      {point.lostBytes === 0 ? (
+        texts.point.noLoss
+      ) : (
+        <Mark tone="bad">{texts.point.lostBytes(bytesText(point.lostBytes))}</Mark>
+      )}
+    </Fact>
+    {keeps === null ? null : <KeptBy point={point} keeps={keeps} />}
+    {point.lockedUntilMs !== null && isLocked(point, nowMs.value) ? (
+      <Fact name={texts.point.locked}>
+        <Time timeMs={point.lockedUntilMs} />
+      </Fact>
+    ) : null}
+    <Fact name={texts.point.read}>
+      <Bytes bytes={point.bytesRead} />
+    </Fact>
+    <Fact name={texts.point.sent}>
+      <Bytes bytes={point.bytesSent} />
+    </Fact>
+    <Fact name={texts.point.stored}>
+      <Bytes bytes={point.bytesStored} />
+    </Fact>
+    <Fact name={texts.point.duration}>{durationText(point.durationMs)}</Fact>
+    <Frees point={point} usages={usages} />
+    {point.note === null ? null : (
+      <Fact name={texts.point.note}>
+        <span class="text">{point.note}</span>
+      </Fact>
+    )}
+    <Fact name={texts.point.id}>
+      <code>{point.id}</code>
+    </Fact>
+  </dl>
+)
+
+const Disks = ({ point }: { point: Point }) => (
+  <>
+    <h3>{texts.point.disks}</h3>
+    <ul class="disks">
+      {point.disks.map(({ name, size, kind, reason, changedBytes }) => (
+        <li key={name}>
+          <strong class="text">{name}</strong> <Bytes bytes={size} />{' '}
+          <span class="quiet">
+            {words.kinds[kind]}: {words.reasons[reason]}; {texts.point.diskColumns.changed} {bytesText(changedBytes)}
+          </span>
+        </li>
+      ))}
+      {point.leftOut.map(({ name, reason }) => (
+        <li key={name}>
+          <Mark tone="warn">{texts.leftOut(name, words.leftOut[reason])}</Mark>
+        </li>
+      ))}
+    </ul>
+    {point.attachments.length + point.missingAttachments > 0 ? (
+      <p class="quiet">{texts.point.attachments(point.attachments.length, point.missingAttachments)}</p>
+    ) : null}
+  </>
+)
+
+const LockAsk = ({ point, onClose, onChanged }: { point: Point; onClose: () => void; onChanged: () => void }) => {
+  const days = useSignal(LOCK_DAYS)
+  return (
+    <Ask
+      title={texts.point.lockTitle}
+      action={texts.point.lockAction}
+      kind="danger"
+      onClose={onClose}
+      onYes={async () => {
+        await lockPoint(link, point.id, Date.now() + days.value * DAY_MS)
+        onChanged()
+      }}
+    >
+      <p>{texts.point.lockSays}</p>
+      <Field
+        label={texts.point.lockDays}
+        type="number"
+        min={1}
+        required
+        value={days.value}
+        onInput={(event) => (days.value = event.currentTarget.valueAsNumber)}
+      />
+    </Ask>
+  )
+}
+
+interface PanelProps {
+  readonly point: Point | null
+  readonly machine: string
+  /** Null where the person may not ask. */
+  readonly keeps: Resource<Keeps> | null
+  readonly usages: Usages
+  readonly onChanged: () => void
+}
+
+const Actions = ({ point, machine, onChanged }: { point: Point; machine: string; onChanged: () => void }) => {
+  const isLocking = useSignal(false)
+  const error = useSignal<VarveError | null>(null)
+  const hold = (): void => {
+    error.value = null
+    holdPoint(link, point.id, !point.held).then(onChanged, (thrown: unknown) => (error.value = asVarveError(thrown)))
+  }
+  return (
+    <>
+      <div class="actions">
+        {link.may('image.download') ? (
+          <a class="button main" href={to('restore', [], { point: point.id })}>
+            {texts.point.restore}
+          </a>
+        ) : null}
+        <a class="button" href={to('changes', [machine], { to: point.id })}>
+          {texts.point.changes}
+        </a>
+        {link.may('points.hold') ? (
+          <Button onClick={hold}>{point.held ? texts.point.release : texts.point.hold}</Button>
+        ) : null}
+        {link.may('points.lock') ? <Button onClick={() => (isLocking.value = true)}>{texts.point.lock}</Button> : null}
+      </div>
+      {error.value === null ? null : <ErrorNote error={error.value} />}
+      {isLocking.value ? (
+        <LockAsk point={point} onClose={() => void (isLocking.value = false)} onChanged={onChanged} />
+      ) : null}
+    </>
+  )
+}
+
+export const PointPanel = ({ point, machine, keeps, usages, onChanged }: PanelProps) => (
+  <section class="panel point" aria-labelledby="point-title">
+    {point === null ? (
+      <h2 id="point-title">{texts.point.gone}</h2>
+    ) : (
+      <>
+        <h2 id="point-title">{texts.point.title(timeText(point.timeMs, zone.value))}</h2>
+        <Actions key={point.id} point={point} machine={machine} onChanged={onChanged} />
+        <PointFacts point={point} keeps={keeps} usages={usages} />
+        <Disks point={point} />
+      </>
+    )}
+  </section>
+)
