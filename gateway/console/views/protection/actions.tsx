@@ -4,7 +4,7 @@ import type { ComponentChildren } from 'preact'
 import { link } from '../../frame/console.ts'
 import { Button, Field, Mark, Select } from '../../parts/basics.tsx'
 import { Ask } from '../../parts/dialog.tsx'
-import { DAY_MS } from '../../parts/format.ts'
+import { DAY_MS, plainText } from '../../parts/format.ts'
 import { Many } from '../../stores/many.ts'
 import { protection as texts } from '../../texts/protection.ts'
 
@@ -149,7 +149,7 @@ export const Outcome = () => {
         <ul>
           {refused.slice(0, REFUSED_MAX).map(({ machine, error }) => (
             <li key={machine}>
-              <strong>{machine}</strong>: {error.message} <code>{error.code}</code>
+              <strong>{machine}</strong>: {plainText(error.message)} <code>{error.code}</code>
             </li>
           ))}
           {refused.length > REFUSED_MAX ? <li>{texts.many.more(refused.length - REFUSED_MAX)}</li> : null}

@@ -2,8 +2,8 @@
 import type { Covered } from '../../../../protocol/coverage.ts'
 import { nowMs, zone } from '../../frame/console.ts'
 import { to } from '../../frame/route.ts'
-import { Ago, Bar, Mark } from '../../parts/basics.tsx'
-import { agoText, bytesText, durationText, timeText } from '../../parts/format.ts'
+import { Ago, Bar, Mark, type Tone } from '../../parts/basics.tsx'
+import { agoText, bytesText, durationText, MINUTE_MS, plainText, timeText } from '../../parts/format.ts'
 import type { Column } from '../../parts/table.tsx'
 import { agePicture } from '../../pictures/age.ts'
 import { protection as texts } from '../../texts/protection.ts'
@@ -21,13 +21,16 @@ const Machine = ({ one: { machine, group, host, online } }: { one: Covered }) =>
   </>
 )
 
+/** Of these the reason stands out. */
+const SEVERE: ReadonlySet<Tone> = new Set(['bad', 'warn'])
+
 const State = ({ one: { state, reason } }: { one: Covered }) => (
   <>
     <Mark tone={TONES[state]}>
       <strong>{texts.states[state]}</strong>
     </Mark>
-    <span class="reason" title={reason}>
-      {reason}
+    <span class={`reason ${SEVERE.has(TONES[state]) ? '' : 'quiet'}`} title={plainText(reason)}>
+      {plainText(reason)}
     </span>
   </>
 )
@@ -74,7 +77,7 @@ const Next = ({ one: { nextMs, plan } }: { one: Covered }) => (
   <>
     {nextMs === null ? (
       <span class="quiet">{texts.next.none}</span>
-    ) : nextMs <= nowMs.value ? (
+    ) : nextMs - nowMs.value < MINUTE_MS ? (
       <span>{texts.next.now}</span>
     ) : (
       <Ago timeMs={nextMs} />
@@ -104,8 +107,8 @@ export const EXCLUDED_COLUMNS: readonly Column<Covered>[] = [
     name: 'state',
     title: texts.columns.reason,
     cell: ({ exclusion, reason }) => (
-      <span class="reason" title={exclusion?.reason ?? reason}>
-        {exclusion?.reason ?? reason}
+      <span class="reason" title={plainText(exclusion?.reason ?? reason)}>
+        {plainText(exclusion?.reason ?? reason)}
       </span>
     ),
   },
@@ -115,6 +118,6 @@ export const EXCLUDED_COLUMNS: readonly Column<Covered>[] = [
     cell: ({ exclusion }) =>
       exclusion === null || exclusion.untilMs === null ? texts.noEnd : <Ago timeMs={exclusion.untilMs} />,
   },
-  { name: 'by', title: texts.columns.by, isExtra: true, cell: ({ exclusion }) => exclusion?.by },
+  { name: 'by', title: texts.columns.by, isExtra: true, cell: ({ exclusion }) => plainText(exclusion?.by ?? '') },
   { name: 'last', title: texts.columns.last, isExtra: true, cell: ({ lastPointMs }) => <Ago timeMs={lastPointMs} /> },
 ]

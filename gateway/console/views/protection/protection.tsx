@@ -43,14 +43,17 @@ interface ChoiceProps {
 const choiceColumn = ({ rows, chosen, onChange }: ChoiceProps): Column<Covered> => ({
   name: 'choice',
   title: (
-    <input
-      type="checkbox"
-      aria-label={texts.chooseAll}
-      checked={rows.length > 0 && rows.every(({ machine }) => chosen.has(machine))}
-      onChange={(event) =>
-        onChange(event.currentTarget.checked ? new Set(rows.map(({ machine }) => machine)) : new Set())
-      }
-    />
+    <label class="choice-all">
+      <input
+        type="checkbox"
+        aria-label={texts.chooseAll}
+        checked={rows.length > 0 && rows.every(({ machine }) => chosen.has(machine))}
+        onChange={(event) =>
+          onChange(event.currentTarget.checked ? new Set(rows.map(({ machine }) => machine)) : new Set())
+        }
+      />
+      <span aria-hidden="true">{texts.chooseAll}</span>
+    </label>
   ),
   cell: ({ machine }) => (
     <label class="choice">

@@ -1,5 +1,5 @@
 // The verdict in one sentence, and the tiles that count machines and narrow the list to them.
-import { UNPROTECTED, type MachineState, type StateCounts } from '../../../../protocol/coverage.ts'
+import { STATES_WORST_FIRST, UNPROTECTED, type MachineState, type StateCounts } from '../../../../protocol/coverage.ts'
 import { filter } from '../../frame/router.ts'
 import { Mark, type Tone } from '../../parts/basics.tsx'
 import { countText } from '../../parts/format.ts'
@@ -41,6 +41,8 @@ const Tile = ({ count, name, tone, state, chosen }: TileProps) => (
   </button>
 )
 
+const BAD: ReadonlySet<MachineState> = new Set(UNPROTECTED)
+
 const APART: readonly MachineState[] = ['excluded', 'archived']
 
 export const Tiles = ({ counts, chosen }: { counts: StateCounts; chosen: StateFilter | null }) => {
@@ -69,7 +71,7 @@ export const Tiles = ({ counts, chosen }: { counts: StateCounts; chosen: StateFi
           state="unprotected"
           chosen={chosen}
         />
-        {UNPROTECTED.filter(isShown).map(stateTile)}
+        {STATES_WORST_FIRST.filter((state) => BAD.has(state) && isShown(state)).map(stateTile)}
         {isShown('unverified') ? stateTile('unverified') : null}
         {stateTile('fresh')}
       </div>
