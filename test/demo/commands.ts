@@ -51,6 +51,27 @@ export class Commands {
     await this.#gateway('tenant', 'add', name, '--no-plan')
   }
 
+  /** From now on the gateway backs the tenant's machines up by itself, once an hour. */
+  async planHourly(tenant: string): Promise<void> {
+    await this.#gateway(
+      'plan',
+      'set',
+      'hourly',
+      '--tenant',
+      tenant,
+      '--rpo',
+      '1h',
+      '--keep-last',
+      '24',
+      '--cover-others',
+    )
+  }
+
+  /** A link that opens the console signed in as the tenant's owner. */
+  async consoleLink(tenant: string): Promise<string> {
+    return (await this.#gateway('login', '--tenant', tenant, '--role', 'owner', '--subject', 'demo')).trim()
+  }
+
   /** A one-time enrolment token. */
   async enrolmentToken(tenant: string): Promise<string> {
     return (await this.#gateway('enrol', '--tenant', tenant)).trim()

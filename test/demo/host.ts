@@ -35,8 +35,6 @@ export interface Host extends AsyncDisposable {
   /** Starts what guests need, where that is a service. */
   start(): Promise<void>
   boot(options: BootOptions): Promise<Guest>
-  /** Lets this process end while the service goes on; the processes that end it. */
-  release(): readonly number[]
   /** Commands by which a person may look around. */
   hints(machine: string): readonly string[]
 }
@@ -62,7 +60,6 @@ export const plainHost = (folder: string): Host => {
       const sockets = backedUp ? { qmp: [agentQmp, operatorQmp], guestAgent } : {}
       return bootGuest({ ...options, ...sockets, folder })
     },
-    release: () => [],
     hints: () => [],
     [Symbol.asyncDispose]: () => Promise.resolve(),
   }

@@ -29,10 +29,6 @@ export const libvirtHost = (folder: string): Host => {
       await libvirt.start()
     },
     boot: ({ backedUp, ...options }) => bootDomain(libvirt, { ...options, folder, guestAgent: backedUp }),
-    release: () => {
-      libvirt.release()
-      return [libvirt.pid]
-    },
     hints: (machine) => [
       `virsh -c '${uri}' dominfo ${machine}`,
       `qemu-img info -U ${path.join(folder, 'vda.qcow2')}  # its checkpoint is a bitmap of the image`,

@@ -20,7 +20,7 @@ const USAGE = `Backs up a running Linux guest three times while it writes, resto
 
   --libvirt  the guest is a domain of a libvirtd that the demonstration starts for itself
   --json     print one last line of JSON with the figures
-  --keep     leave gateway, agent and guest running, and print how to look around
+  --keep     go on until Ctrl-C, and print a link that opens the console signed in
 `
 
 interface Options {
@@ -54,6 +54,19 @@ const installLibvirt = (): boolean => {
   return spawnSync('sh', [setup, '--debian', 'libvirt', '--', 'true'], { stdio: 'inherit' }).status === 0
 }
 
+/** Lets a person look around until the signal; the exit code, as ending it so is what was asked for. */
+const keepOn = async (stage: Stage, signal: Promise<string>): Promise<number> => {
+  try {
+    console.log(await stage.hints())
+  } catch (error) {
+    await tellFailure(error, stage)
+    return 1
+  }
+  await signal
+  console.log('\nEnding gateway, agent and guest.')
+  return 0
+}
+
 const demonstrate = async (options: Options): Promise<number> => {
   const teller = new Teller()
   const folder = await mkdtemp(path.join(tmpdir(), 'varve-demo-'))
@@ -66,25 +79,23 @@ const demonstrate = async (options: Options): Promise<number> => {
     selfCheck: { ok: 0, bad: 0 },
   }
   let exitCode = 0
+  const signal = interrupted()
   const story = tellStory(stage, teller, figures)
   try {
-    const stop = interrupted().then((signal) => stage.interrupt(signal))
+    const stop = signal.then((name) => stage.interrupt(name))
     await Promise.race([story, stop])
     figures.ok = true
   } catch (error) {
     exitCode = stage.interrupted ? 130 : 1
     figures.error = await tellFailure(error, stage)
   }
-  if (figures.ok) teller.say('All is right.')
-  if (options.keep && !stage.interrupted) {
-    console.log(stage.release())
-  } else {
-    await stage[Symbol.asyncDispose]()
-    const settled = story.catch(() => undefined)
-    await Promise.race([settled, sleep(SETTLE_TIMEOUT_MS)])
-    await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
-  }
   figures.seconds = Math.round(teller.seconds * 10) / 10
+  if (figures.ok) teller.say('All is right.')
+  if (figures.ok && options.keep) exitCode = await keepOn(stage, signal)
+  await stage[Symbol.asyncDispose]()
+  const settled = story.catch(() => undefined)
+  await Promise.race([settled, sleep(SETTLE_TIMEOUT_MS)])
+  await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
   if (options.json) console.log(JSON.stringify(figures))
   return exitCode
 }

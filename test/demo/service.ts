@@ -50,11 +50,6 @@ export class Service implements AsyncDisposable {
     return text.trimEnd().split('\n').slice(-LOG_LINES_SHOWN).join('\n')
   }
 
-  /** Lets this process end while the program goes on. */
-  release(): void {
-    this.#child.unref()
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#over) return
     const exited = once(this.#child, 'exit')

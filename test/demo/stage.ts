@@ -1,4 +1,4 @@
-// Everything that the demonstration has running: gateway, agent and guests, and how to end them or let them be.
+// Everything that the demonstration has running: gateway, agent and guests, and how to end them.
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Guest } from '../rig/guest.ts'
@@ -85,26 +85,21 @@ export class Stage implements AsyncDisposable {
     return Promise.all(this.#services.map(async (service) => ({ name: service.name, tail: await service.tail() })))
   }
 
-  /** Lets everything run on; tells how to look around and how to end it. */
-  release(): string {
-    const guests = this.#guests.filter((guest) => !guest.over)
-    for (const held of [...this.#services, ...guests]) held.release()
-    const isAgent = ({ name }: Service): boolean => name === 'agent'
-    const [first, last] = [this.#services.filter(isAgent), this.#services.filter((service) => !isAgent(service))]
-    const pids = [...[...first, ...guests, ...last].map(({ pid }) => pid), ...this.host.release()].join(' ')
+  /** Lets the gateway back the machine up by itself; what a person may look at meanwhile: first the console, by a link that signs in. */
+  async hints(): Promise<string> {
     const config = `--config ${this.#config}`
+    await this.commands.planHourly('demo')
     return [
       '',
-      'Everything goes on. To look around, from the repository:',
+      'Everything goes on until Ctrl-C. The console, signed in as owner of the tenant (once, within 5 minutes):',
+      `  ${await this.commands.consoleLink('demo')}`,
+      'Another link, and the commands, from the repository:',
+      `  npm run --silent gateway -- login --tenant demo --data ${this.#data}`,
       `  npm run --silent agent -- points ${config}`,
       `  npm run --silent agent -- backup ${MACHINE} ${config}`,
       `  npm run --silent agent -- restore POINT --disk vda --to disk.raw ${config}`,
-      `  npm run --silent gateway -- tenant list --data ${this.#data}`,
-      `  curl http://127.0.0.1:${this.#port}/healthz`,
       `  tail -f ${this.folder}/*.log`,
       ...this.host.hints(MACHINE).map((hint) => `  ${hint}`),
-      'To end it:',
-      `  kill ${pids}; sleep 2; rm -rf ${this.folder}`,
     ].join('\n')
   }
 

@@ -100,7 +100,6 @@ const domainProcess = async (hypervisor: Hypervisor, name: string): Promise<Gues
     exited: untilOver(pid),
     stop: () => void hypervisor.virsh('destroy', name).catch(() => undefined),
     kill: () => killed(pid),
-    release: () => undefined,
   }
 }
 

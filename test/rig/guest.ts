@@ -84,8 +84,6 @@ export interface GuestProcess {
   /** Ends it, as when the power fails, without waiting for it. */
   stop(): void
   kill(): void
-  /** Lets this process end while it goes on. */
-  release(): void
 }
 
 const childProcess = (child: ChildProcess): GuestProcess => {
@@ -95,7 +93,6 @@ const childProcess = (child: ChildProcess): GuestProcess => {
     exited: once(child, 'exit'),
     stop: () => child.kill('SIGTERM'),
     kill: () => child.kill('SIGKILL'),
-    release: () => child.unref(),
   }
 }
 
@@ -159,12 +156,6 @@ export class Guest implements AsyncDisposable {
     const killer = setTimeout(() => this.#process.kill(), STOP_TIMEOUT_MS)
     await this.ended()
     clearTimeout(killer)
-  }
-
-  /** Lets this process end while the guest goes on. */
-  release(): void {
-    this.#process.release()
-    this.#over = true
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

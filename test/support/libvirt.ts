@@ -328,13 +328,6 @@ export class TestLibvirt implements AsyncDisposable {
     await this.start()
   }
 
-  /** Lets this process end while daemon and domains go on. */
-  release(): void {
-    this.#control?.close()
-    for (const stream of [this.#process?.stdout, this.#process?.stderr]) stream?.destroy()
-    this.#process?.unref()
-  }
-
   /** Makes the disks that are not there and defines a domain. */
   async define(options: TestDomainOptions): Promise<TestDomain> {
     for (const disk of options.disks) await this.makeDisk(disk)

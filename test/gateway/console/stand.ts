@@ -70,12 +70,19 @@ export class ConsoleStand implements AsyncDisposable {
 
   /** Opens a place of the console, signed in with this role's token, or not at all. */
   async open(role: Exclude<Role, 'agent'> | null, place: string, looks: Looks = {}): Promise<Shown> {
+    return await this.openWith(role === null ? null : await this.#gateway.tokenFor(role), place, looks)
+  }
+
+  /** The same with a token. */
+  async openWith(token: string | null, place: string, looks: Looks = {}): Promise<Shown> {
     const { size = WIDE, theme = 'light' } = looks
     const context = await this.#browser.newContext({ viewport: size, colorScheme: theme, reducedMotion: 'reduce' })
-    if (role !== null) {
-      const token = await this.#gateway.tokenFor(role)
-      await context.addInitScript((given) => sessionStorage.setItem('varve.token', given), token)
-    }
+    if (token !== null)
+      await context.addInitScript((given) => {
+        // a reload goes on with what the page has kept
+        if (sessionStorage.getItem('test.opened') === null) sessionStorage.setItem('varve.token', given)
+        sessionStorage.setItem('test.opened', 'yes')
+      }, token)
     const page = await context.newPage()
     const complaints: string[] = []
     page.on('pageerror', (error) => complaints.push(String(error)))
