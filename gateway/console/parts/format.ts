@@ -49,7 +49,7 @@ export const timeText = (timeMs: number, zone: string): string =>
   new Intl.DateTimeFormat('sv-SE', { dateStyle: 'short', timeStyle: 'short', timeZone: zone }).format(timeMs)
 
 /** What turns writing around or hides it: who looks must not be misled by a reason that somebody else wrote. */
-const MISLEADING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/gu
+const MISLEADING = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u200b\u2060\ufeff]/gu
 
 /** A text from elsewhere as it is shown: with a mark in place of each character that turns writing around or is not seen. */
 export const plainText = (text: string): string => text.replace(MISLEADING, '\ufffd')
