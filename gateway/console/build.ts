@@ -35,7 +35,10 @@ const compressed = (bytes: Uint8Array): Promise<Buffer> =>
   })
 
 /** What the page has to load first, by names inside of the folder of pieces. */
-const firstOf = ({ outputs }: Metafile, first: string): { script: string; style: string | null; preloads: string[] } => {
+const firstOf = (
+  { outputs }: Metafile,
+  first: string,
+): { script: string; style: string | null; preloads: string[] } => {
   // what is loaded later is an entry point of its own
   const name = path.relative(SOURCE, first)
   const entry = Object.entries(outputs).find(([, { entryPoint }]) => entryPoint === name)
