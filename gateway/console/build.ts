@@ -37,11 +37,11 @@ const compressed = (bytes: Uint8Array): Promise<Buffer> =>
 /** What the page has to load first, by names inside of the folder of pieces. */
 const firstOf = (
   { outputs }: Metafile,
-  source: string,
+  first: string,
 ): { script: string; style: string | null; preloads: string[] } => {
-  // what is loaded later is an entry too
-  const isFirst = (name: string | undefined): boolean => name !== undefined && path.resolve(SOURCE, name) === source
-  const entry = Object.entries(outputs).find(([, { entryPoint }]) => isFirst(entryPoint))
+  // what is loaded later is an entry point of its own
+  const name = path.relative(SOURCE, first)
+  const entry = Object.entries(outputs).find(([, { entryPoint }]) => entryPoint === name)
   if (entry === undefined) throw new Error('the bundle has no entry')
   const [script, { cssBundle, imports }] = entry
   const preloads = imports.filter(({ kind }) => kind === 'import-statement').map((found) => path.basename(found.path))
@@ -49,8 +49,8 @@ const firstOf = (
 }
 
 /** The page with the names of its pieces; relative, as a proxy may serve it below a path of its own. */
-const pageOf = (template: string, metafile: Metafile, source: string): string => {
-  const { script, style, preloads } = firstOf(metafile, source)
+const pageOf = (template: string, metafile: Metafile, first: string): string => {
+  const { script, style, preloads } = firstOf(metafile, first)
   const hints = preloads.map((name) => `<link rel="modulepreload" href="${PIECES_NAME}/${name}" />`)
   const styles = style === null ? [] : [`<link rel="stylesheet" href="${PIECES_NAME}/${style}" />`]
   return template
@@ -105,7 +105,7 @@ export const buildConsole = async (options: ConsoleOptions = {}): Promise<string
   try {
     await mkdir(pieces, { recursive: true })
     const metafile = await bundle(entry, pieces)
-    await writeFile(path.join(made, PAGE_NAME), pageOf(await readFile(page, 'utf8'), metafile, path.resolve(entry)))
+    await writeFile(path.join(made, PAGE_NAME), pageOf(await readFile(page, 'utf8'), metafile, entry))
     const names = (await readdir(pieces)).map((name) => path.join(pieces, name))
     for (const file of [path.join(made, PAGE_NAME), ...names])
       await writeFile(`${file}.br`, await compressed(await readFile(file)))

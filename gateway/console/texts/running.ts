@@ -7,7 +7,7 @@ export const running = {
   title: 'Running',
   backups: 'Backups',
   nothing: 'No backup is running.',
-  nothingSays: 'The next ones are listed below; a machine’s page begins one now.',
+  nothingSays: 'What is due is listed below; a machine’s page begins one now.',
   mayBeMore: (count: number) => `Only the ${count} that began last are shown.`,
   phases: {
     asked: 'Waiting for its agent to begin',

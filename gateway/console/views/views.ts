@@ -26,6 +26,12 @@ export const VIEWS: readonly View[] = [
     load: async () => (await import('./protection/protection.tsx')).Protection,
   },
   {
+    name: 'days',
+    needs: 'coverage.days',
+    isListed: true,
+    load: async () => (await import('./days/days.tsx')).Days,
+  },
+  {
     name: 'machine',
     needs: 'points.list',
     isListed: false,
@@ -36,6 +42,12 @@ export const VIEWS: readonly View[] = [
     needs: 'points.changes',
     isListed: false,
     load: async () => (await import('./changes/changes.tsx')).ChangesView,
+  },
+  {
+    name: 'restore',
+    needs: 'restores.list',
+    isListed: true,
+    load: async () => (await import('./restore/restore.tsx')).RestoreView,
   },
   {
     name: 'datastore',
