@@ -12,6 +12,7 @@ import { fileError } from '../protocol/host/file-error.ts'
 import { discoverSchema } from './discover/settings.ts'
 import type { MachineConfig } from './drivers/driver.ts'
 import { DRIVER_NAMES, kindOf } from './drivers/registry.ts'
+import { RESTORE_NOWHERE, restoreSchema } from './restore/allowed.ts'
 import { absolutePath } from './socket-path.ts'
 
 export const CONFIG_DEFAULT = '/etc/varve/agent.toml'
@@ -119,6 +120,8 @@ const fileSchema = v.strictObject({
   metrics_listen: v.optional(loopbackAddress),
   /** A libvirt whose domains are taken up by themselves. */
   discover: v.optional(discoverSchema),
+  /** Where the gateway may have restores written; nowhere unless it is said. */
+  restore: v.optional(restoreSchema, RESTORE_NOWHERE),
   machine: v.optional(v.pipe(v.array(machineSchema), v.maxLength(MACHINES_MAX)), []),
 })
 

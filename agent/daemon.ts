@@ -18,6 +18,7 @@ import type { Log } from '../protocol/host/log.ts'
 import { DAY_MS } from '../protocol/host/duration.ts'
 import { noteRefusals } from './refusals.ts'
 import { Relay } from './relay.ts'
+import { OrderedRestores } from './restore/ordered.ts'
 import { RestoreNotes } from './restore/restore-notes.ts'
 import { concernsOf } from './session/concerns.ts'
 import { GatewayLink } from './session/link.ts'
@@ -117,7 +118,8 @@ export const runAgent = async (
   )
   await live.start()
   const forget: Drivers['forget'] = (machine, disk) => drivers.forget(machine, disk)
-  const served = { inventory: announced, backups, relay, forget }
+  const restores = resources.use(orderedRestores(config, () => link, log))
+  const served = { inventory: announced, backups, relay, restores, forget }
   resources.use(await openStatus({ config, record: linkRecord, backups, journal, traffic, log }))
   const link: GatewayLink = resources.use(gatewayLink(config, identity, served, { record: linkRecord, log }))
   opened = link
@@ -131,10 +133,20 @@ export const runAgent = async (
   return typeof ended === 'string' ? null : ended
 }
 
+const orderedRestores = (config: AgentConfig, link: () => GatewayLink, log: Log): OrderedRestores =>
+  new OrderedRestores({
+    rules: () => config.restore,
+    machines: config.machines,
+    notes: RestoreNotes.in(config.state),
+    repeat: (work, signal) => link().repeat(work, signal),
+    log,
+  })
+
 interface Served {
   readonly inventory: Inventory
   readonly backups: Backups
   readonly relay: Relay
+  readonly restores: OrderedRestores
   readonly forget: Drivers['forget']
 }
 
@@ -171,7 +183,7 @@ const inventoryOf = (
     log,
   })
 
-const handlersOf = ({ machines }: AgentConfig, { backups, relay, forget }: Served): Handlers => ({
+const handlersOf = ({ machines }: AgentConfig, { backups, relay, restores, forget }: Served): Handlers => ({
   'agent.backup': async (order) => {
     backups.start(order)
     return {}
@@ -187,6 +199,8 @@ const handlersOf = ({ machines }: AgentConfig, { backups, relay, forget }: Serve
     if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${name}"`)
     return forget(machine, disk)
   },
+  'agent.places': (params) => restores.places(params),
+  'agent.restore': (params, call) => restores.run(params, call),
   'agent.qmp': (params) => relay.execute(params),
   'agent.events': (params, call) => relay.events(params, call),
 })

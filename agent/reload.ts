@@ -14,7 +14,7 @@ const AT_START = [
 ] as const
 
 /** Keys that are applied at once. */
-const AT_ONCE = ['ca', 'relay', 'log_level', 'discover'] as const
+const AT_ONCE = ['ca', 'relay', 'log_level', 'discover', 'restore'] as const
 
 export interface Reload {
   /** The configuration in effect from now on. */

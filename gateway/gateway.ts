@@ -17,6 +17,7 @@ import { StartMark } from './freshness/watch-start.ts'
 import { accessError } from './folder/owner.ts'
 import { storeError } from './common/store-error.ts'
 import { Backups } from './jobs/backups.ts'
+import { Restores } from './jobs/restores.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { StateKeeper } from './maintenance/keep-state.ts'
 import { Readiness } from './metrics/health.ts'
@@ -136,6 +137,8 @@ export class Gateway implements AsyncDisposable {
       }),
     )
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
+    const restores = new Restores({ catalog, agents: registry, events, clock, log })
+    await restores.abandon()
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
@@ -152,6 +155,7 @@ export class Gateway implements AsyncDisposable {
       audit,
       sessions: registry,
       backups,
+      restores,
       maintenance,
       events,
       states,
@@ -168,6 +172,8 @@ export class Gateway implements AsyncDisposable {
     const monitoring = new Monitoring({ metrics: observation.metrics, readiness, token: options.metricsToken ?? null })
     const port = (shown.by = resources.use(await openPort(options, { session: parts, monitoring })))
     const metrics = resources.use(await openMetrics(options, monitoring))
+    // before the connections end, so that it says why
+    resources.use(restores)
     resources.defer(watchRevocations({ catalog, sessions: registry, clock, log }))
     resources.defer(datastore.space.watch(clock))
     resources.defer(datastore.ballast.watch(clock))

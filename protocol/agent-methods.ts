@@ -1,6 +1,7 @@
 // The methods that the gateway calls on an agent; spread into the table of methods.
 import * as v from 'valibot'
 import { none, streamOf } from './method.ts'
+import { allowedPlaces, askedPlaces, orderedDisk, restoredDisk, restoreProgress } from './restores.ts'
 import * as s from './schemas.ts'
 import { chunking, reread } from './transfer.ts'
 import { checkpointList, forget, machineStatus, qmp, qmpEvent } from './views.ts'
@@ -48,6 +49,20 @@ export const AGENT_METHODS = {
   'agent.status': { ...plain, params: machineParams, result: machineStatus },
   'agent.checkpoints': { ...plain, params: machineParams, result: checkpointList },
   'agent.forget': { ...plain, ...forget },
+  /** Where the configuration lets restores write, and what is at the places asked about. */
+  'agent.places': { ...plain, params: v.object({ places: askedPlaces }), result: allowedPlaces },
+  /** Writes disks of a restore point; the first message says that all places are open, the end that all disks are durable. */
+  'agent.restore': {
+    ...plain,
+    params: v.object({
+      restore: s.uuid,
+      point: s.uuid,
+      disks: s.disks(orderedDisk),
+      overwrite: v.boolean(),
+    }),
+    result: v.object({ disks: s.disks(restoredDisk) }),
+    down: streamOf(restoreProgress),
+  },
   'agent.qmp': { ...plain, ...qmp },
   'agent.events': {
     ...plain,

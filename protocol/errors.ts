@@ -115,6 +115,7 @@ export const ERRORS = {
   TARGET_EXISTS: row(409),
   TARGET_IN_USE: row(409),
   TARGET_INVALID: row(400),
+  RESTORE_FORBIDDEN: row(403),
   TOOL_MISSING: row(500),
 } as const satisfies Record<string, ErrorRow>
 

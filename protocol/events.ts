@@ -13,6 +13,8 @@ export const HAPPENINGS = [
   'job.failed',
   'point.added',
   'point.removed',
+  'restore.done',
+  'restore.failed',
   'full-read',
   'run.started',
   'run.ended',

@@ -141,6 +141,12 @@ export const PAGE_DISKS_MAX = 4096
 /** JSON text of a machine's configuration kept with a restore point, in characters. */
 export const CONFIGURATION_CHARS_MAX = 64 * 1024
 
+/** Folders, and devices, that an agent's configuration lets restores write to. */
+export const RESTORE_PLACES_MAX = 64
+
+/** Restores of a tenant that run at once. */
+export const RESTORES_RUNNING_MAX = 16
+
 /** Most checkpoints of a machine that one answer has. */
 export const CHECKPOINTS_MAX = 256
 

@@ -10,6 +10,7 @@ import type { Method, Stream } from './method.ts'
 import { NOTIFY_METHODS } from './notify-methods.ts'
 import { PLAN_METHODS } from './plan-methods.ts'
 import { POINT_METHODS } from './point-methods.ts'
+import { RESTORE_METHODS } from './restore-methods.ts'
 import { RUN_METHODS } from './run-methods.ts'
 import { TENANT_METHODS } from './tenant-methods.ts'
 import { UPKEEP_METHODS } from './upkeep-methods.ts'
@@ -24,6 +25,7 @@ export const METHODS = {
   ...PLAN_METHODS,
   ...BACKUP_METHODS,
   ...POINT_METHODS,
+  ...RESTORE_METHODS,
   ...UPKEEP_METHODS,
   ...COVERAGE_METHODS,
   ...EVENT_METHODS,

@@ -16,6 +16,7 @@ import type { Notices } from './notices.ts'
 import type { Packs } from './packs.ts'
 import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
+import type { Restores } from './restores.ts'
 import type { Retained } from './retention.ts'
 import type { Runs } from './runs.ts'
 import type { Settings } from './settings.ts'
@@ -48,6 +49,7 @@ export interface Catalog {
   readonly plans: Plans
   readonly points: Points
   readonly quotas: Quotas
+  readonly restores: Restores
   readonly retention: Retained
   readonly room: Room
   readonly runs: Runs

@@ -52,6 +52,7 @@ const RESOURCES = [
   'point',
   'disk',
   'agent',
+  'restore',
   'token',
   'command',
   'target',

@@ -11,6 +11,7 @@ import type { POINT_METHODS } from '../../protocol/point-methods.ts'
 import { DAYS_MAX } from '../../protocol/retention.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { pointView } from '../jobs/views.ts'
+import type { Restores } from '../jobs/restores.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import { keepState } from '../maintenance/keep-state.ts'
 import { prune } from '../maintenance/prune.ts'
@@ -27,6 +28,7 @@ import { keyBehind, nextOf, pageOf } from './page.ts'
 interface Uses {
   readonly byHand: Pick<ByHand, 'run'>
   readonly datastore: Datastore
+  readonly restores: Pick<Restores, 'mayRead' | 'refusedRead'>
   readonly events: Teller
   readonly clock: Clock
   readonly log: Log
@@ -47,7 +49,7 @@ const findPoint = ({ datastore: { catalog } }: Uses, tenant: Tenant, prefix: str
 type Shown = 'image.download' | 'points.changes' | 'points.get' | 'points.list' | 'points.lost'
 
 const shown = (uses: Uses): Pick<Points, Shown> => {
-  const { datastore, clock } = uses
+  const { datastore, restores, clock } = uses
   const { catalog } = datastore
   return {
     'points.list': {
@@ -99,13 +101,21 @@ const shown = (uses: Uses): Pick<Points, Shown> => {
       run: async (params, { actor, tenant, call, account, begun }) => {
         using _held = await account.admit(DOWNLOAD_BYTES, call.signal)
         let sends = false
-        await serveDownload({ datastore, tenant, onlyAgent: actor.agent, params }, async (message) => {
-          // a download is logged before its first byte, however the call ends; later messages must be sent in the turn in which
-          // they arrive
-          if (!sends) await begun()
-          sends = true
-          await call.sendHeld(message)
-        })
+        const { agent } = actor
+        // an agent reads what is not its own while it restores just that, by a person's order
+        const onlyAgent = agent !== null && restores.mayRead(agent, params) ? null : agent
+        try {
+          await serveDownload({ datastore, tenant, onlyAgent, params }, async (message) => {
+            // a download is logged before its first byte, however the call ends; later messages must be sent in the turn in which
+            // they arrive
+            if (!sends) await begun()
+            sends = true
+            await call.sendHeld(message)
+          })
+        } catch (thrown) {
+          if (agent !== null) restores.refusedRead(agent, params, thrown)
+          throw thrown
+        }
         return {}
       },
     },

@@ -6,6 +6,7 @@ import { LoginCodes } from '../auth/login-codes.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { Events } from '../events/events.ts'
 import type { Backups } from '../jobs/backups.ts'
+import type { Restores } from '../jobs/restores.ts'
 import { StepNotes } from '../jobs/step-notes.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
@@ -23,6 +24,7 @@ import { machineActions } from './machines.ts'
 import { notifyActions } from './notify.ts'
 import { planActions } from './plans.ts'
 import { pointActions } from './points.ts'
+import { restoreActions } from './restores.ts'
 import { runActions } from './runs.ts'
 import type { Sessions } from './sessions.ts'
 import { tenantActions } from './tenants.ts'
@@ -36,6 +38,7 @@ export interface Parts {
   readonly audit: Audit
   readonly sessions: Sessions & DoorSessions
   readonly backups: Backups
+  readonly restores: Restores
   readonly maintenance: Maintenance
   readonly events: Events
   readonly states: MachineStates
@@ -57,8 +60,21 @@ export interface Service {
 }
 
 export const serviceOf = (parts: Parts): Service => {
-  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, states, desk, clock, log } =
-    parts
+  const {
+    folder,
+    datastore,
+    authority,
+    audit,
+    sessions,
+    backups,
+    restores,
+    maintenance,
+    events,
+    states,
+    desk,
+    clock,
+    log,
+  } = parts
   const { catalog } = datastore
   const byHand = new ByHand({ catalog, conditions: events.conditions, clock, log })
   const { steps = new StepNotes(0), address = () => null, agentsCa = () => null } = parts
@@ -72,7 +88,8 @@ export const serviceOf = (parts: Parts): Service => {
     ...backupActions({ catalog, backups, steps, clock }),
     ...planActions({ catalog, events, clock }),
     ...runActions({ catalog }),
-    ...pointActions({ datastore, events, byHand, clock, log }),
+    ...restoreActions({ catalog, restores }),
+    ...pointActions({ datastore, restores, events, byHand, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({ maintenance, audit, folder, clock, forecasts, catalog, byHand }),
     ...coverageActions({ catalog, states, forecasts, clock }),

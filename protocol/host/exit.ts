@@ -53,6 +53,7 @@ const DENIED: readonly ErrorCode[] = [
   'ENROLMENT_USED',
   'NOT_ENROLLED',
   'QMP_FORBIDDEN',
+  'RESTORE_FORBIDDEN',
 ]
 const USAGE: readonly ErrorCode[] = ['PARAMS_INVALID', 'CONFIG_INVALID', 'AMBIGUOUS', 'TARGET_INVALID']
 /** What a look at all machines has found. */

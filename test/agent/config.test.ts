@@ -30,6 +30,7 @@ test('has a default for everything but the gateway', () => {
     insecure: false,
     freeze_limit: 10,
     relay: [...RELAY_DEFAULT],
+    restore: { folders: [], devices: [] },
     log_level: 'info',
     machines: [],
   })
@@ -46,6 +47,9 @@ test('takes every key', () => {
     freeze_limit = 60
     relay = ["query-*", "stop"]
     log_level = "debug"
+    [restore]
+    folders = ["/srv/restore"]
+    devices = ["/dev/vg0/restore-*"]
     [[machine]]
     name = "db1"
     qmp = "/run/qemu/db1.qmp"
@@ -63,6 +67,7 @@ test('takes every key', () => {
     scratch_reserve: 2 ** 30,
     freeze_limit: 60,
     relay: ['query-*', 'stop'],
+    restore: { folders: ['/srv/restore'], devices: ['/dev/vg0/restore-*'] },
     log_level: 'debug',
     machines: [
       {

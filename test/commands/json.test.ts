@@ -153,6 +153,16 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await gateway('diff', 'none', backup.point.id, ...of)
   const { stdout } = await stand.done('backup', 'db2', ...of, '--detach', '--json')
   await gateway('job cancel', (JSON.parse(stdout) as { job: string }).job, ...of)
+  const goal = await stand.addHost({ settings: { tables: ['[restore]', `folders = ["${stand.folder.path}"]`] } })
+  await goal.addMachine('db3', [{ id: 'vda', format: 'raw', size: 8 * MIB, content: randomBytes(8 * MIB) }])
+  await goal.start()
+  const { point: large } = await goal.backup('db3')
+  const to = (name: string): string[] => [...of, '--agent', goal.agentId, '--disk', `vda=${stand.folder.join(name)}`]
+  const { id } = await gateway('restore', backup.point.id, ...to('ordered'), '--watch')
+  await Promise.all([gateway('restores list', ...of), gateway('restores watch', String(id), ...of)])
+  goal.link.bytesPerSecond = MIB
+  const slow = JSON.parse((await stand.done('restore', large, ...to('slow'), '--json')).stdout) as { id: string }
+  await gateway('restores cancel', slow.id, ...of)
   await gateway('machine checkpoints', 'db1', ...of)
   await gateway('machine forget', 'db1', ...of)
   await gateway('machine assign', 'db1', '--agent', who, ...of)

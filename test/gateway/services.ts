@@ -13,6 +13,7 @@ import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Events } from '../../gateway/events/events.ts'
 import { MachineStates } from '../../gateway/freshness/machine-states.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
+import { Restores } from '../../gateway/jobs/restores.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { NoticeDesk } from '../../gateway/notify/desk.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
@@ -154,10 +155,12 @@ export class TestServices implements AsyncDisposable {
     const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
     const registry = new Registry(clock, presence)
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
+    const restores = new Restores({ catalog, agents: registry, events, clock, log })
     const states = new MachineStates({ catalog, online: (agent) => registry.online(agent), clock })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock })
     resources.defer(() => backups.settled())
+    resources.use(restores)
     resources.defer(() => registry.endWhere(new VarveError('GOING_AWAY', 'the test is over')))
     const parts = {
       folder,
@@ -166,6 +169,7 @@ export class TestServices implements AsyncDisposable {
       audit,
       sessions: registry,
       backups,
+      restores,
       maintenance,
       events,
       states,

@@ -13,6 +13,7 @@ import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Events } from '../../gateway/events/events.ts'
 import { MachineStates } from '../../gateway/freshness/machine-states.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
+import { Restores } from '../../gateway/jobs/restores.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { StateKeeper } from '../../gateway/maintenance/keep-state.ts'
 import { NoticeDesk } from '../../gateway/notify/desk.ts'
@@ -103,12 +104,14 @@ class Life implements AsyncDisposable {
     const events = resources.use(new Events({ catalog, clock, log }))
     const registry = new Registry(clock)
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
+    const restores = new Restores({ catalog, agents: registry, events, clock, log })
     const states = new MachineStates({ catalog, online: (agent) => registry.online(agent), clock })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
     const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock })
     resources.defer(() => backups.settled())
+    resources.use(restores)
     const parts = {
       folder,
       datastore,
@@ -116,6 +119,7 @@ class Life implements AsyncDisposable {
       audit,
       sessions: registry,
       backups,
+      restores,
       maintenance,
       events,
       states,

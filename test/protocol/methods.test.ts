@@ -314,6 +314,39 @@ const shownEvent = {
   data: {},
 }
 
+const PLACES = {
+  folders: [{ path: '/srv', freeBytes: 5 }],
+  devices: [{ path: '/dev/vg0/restore-*' }],
+  places: [
+    {
+      to: '/srv/vda',
+      path: '/srv/vda',
+      there: 'file',
+      thereBytes: 4,
+      format: 'raw',
+      freeBytes: 5,
+      error: { code: 'TARGET_IN_USE', message: 'in use' },
+    },
+  ],
+}
+const RESTORE = {
+  id: UUID,
+  point: UUID,
+  machine: 'db1',
+  timeMs: 1,
+  agent: UUID,
+  host: 'h1',
+  by: 'anna',
+  overwrite: false,
+  state: 'failed',
+  startedMs: 1,
+  endedMs: null,
+  error: { code: 'TARGET_INVALID', message: 'full' },
+  disks: [
+    { disk: 'vda', size: 512, to: '/srv/vda', format: 'raw', doneBytes: 1, bytesReceived: 2, remarks: ['other names'] },
+  ],
+}
+
 /** Values that each method takes and gives; one message of each kind that its streams carry. */
 const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?: unknown[]; down?: unknown[] } } = {
   'session.renew': { params: { token: 'a.b.c' }, result: { expiresMs: 1 } },
@@ -617,6 +650,20 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       next: 'YQ',
     },
   },
+  'restores.places': {
+    params: { agent: UUID, places: [{ to: '/srv/vda', size: 512, format: 'raw' }] },
+    result: { host: 'h1', ...PLACES },
+  },
+  'restores.start': {
+    params: { point: 'abcd', agent: UUID, disks: [{ disk: 'vda', to: '/srv/vda', format: 'qcow2' }], overwrite: true },
+    result: { restore: UUID },
+  },
+  'restores.list': {
+    params: { machine: 'db1', state: 'done', ...page },
+    result: { restores: [RESTORE], next: 'YQ' },
+  },
+  'restores.watch': { params: { restore: UUID }, result: RESTORE, down: [RESTORE] },
+  'restores.cancel': { params: { restore: UUID }, result: {} },
   'store.checkFolder': { params: {}, result: { problems: ['the catalog is damaged'] } },
   'store.usage': {
     params: { machine: 'db1', points: true },
@@ -781,6 +828,17 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'agent.status': { params: machine, result: status },
   'agent.checkpoints': { params: machine, result: checkpoints },
   'agent.forget': forget,
+  'agent.places': { params: { places: [{ to: '/srv/vda', size: 512, format: null }] }, result: PLACES },
+  'agent.restore': {
+    params: {
+      restore: UUID,
+      point: UUID,
+      disks: [{ disk: 'vda', to: '/srv/vda', format: null, size: 512, root: ID }],
+      overwrite: false,
+    },
+    result: { disks: [{ disk: 'vda', path: '/srv/vda', format: 'raw', bytesReceived: 9, remarks: ['other names'] }] },
+    down: [{ disk: 'vda', doneBytes: 5, bytesReceived: 9 }],
+  },
   'agent.qmp': qmp,
   'agent.events': { params: machine, result: {}, down: [event] },
 }
@@ -828,6 +886,9 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
     (field) => `plans.apply ${field}`,
   ),
   ...[...Object.keys(keep), ...Object.keys(plan.covers)].map((field) => `plans.apply ${field}`),
+  ...['machine', 'state', 'after', 'limit'].map((field) => `restores.list ${field}`),
+  ...['restores.places', 'agent.places'].flatMap((name) => [`${name} places`, `${name} format`]),
+  ...['restores.start', 'agent.restore'].map((name) => `${name} format`),
   'plans.next count',
   'points.prune plan',
   'store.growth days',

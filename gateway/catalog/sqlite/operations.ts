@@ -26,6 +26,7 @@ import { outboxOperations } from './outbox.ts'
 import { packOperations } from './packs.ts'
 import { planOperations } from './plans.ts'
 import { pointOperations } from './points.ts'
+import { restoreOperations } from './restores.ts'
 import { retentionOperations } from './retention.ts'
 import { roomOperations } from './room.ts'
 import { runOperations } from './runs.ts'
@@ -63,6 +64,7 @@ const OPERATIONS = {
   ...packOperations,
   ...planOperations,
   ...pointOperations,
+  ...restoreOperations,
   ...retentionOperations,
   ...roomOperations,
   ...runOperations,

@@ -17,7 +17,8 @@ const HAS_BYTES =
 const POINT = `SELECT point.id, machine.name AS machine, time_ms AS timeMs, seq, held, locked_ms AS lockedUntilMs,
   EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AS damaged, point.checkpoint,
   NOT ${HAS_BYTES} AS empty,
-  point.id IN (SELECT base FROM job INDEXED BY job_open WHERE ended_ms IS NULL AND base IS NOT NULL) AS inUse
+  point.id IN (SELECT base FROM job INDEXED BY job_open WHERE ended_ms IS NULL AND base IS NOT NULL)
+    OR point.id IN (SELECT point FROM restore INDEXED BY restore_open WHERE ended_ms IS NULL) AS inUse
   FROM point JOIN machine ON machine.id = point.machine`
 
 const retentionPoint = withFlags<RetentionPoint>('held', 'damaged', 'checkpoint', 'empty', 'inUse')
@@ -60,7 +61,7 @@ const refusal = ({ id, lockedUntilMs }: RetentionPoint, reason: KeepReason): Var
   const words: Partial<Record<KeepReason, string>> = {
     held: 'is held; release it first',
     locked: `is locked until ${new Date(lockedUntilMs ?? 0).toISOString()}; nobody can remove it before`,
-    'in-use': 'is the base of a backup that is running',
+    'in-use': 'is the base of a backup that is running, or is being restored',
   }
   return new VarveError('POINT_HELD', `restore point ${id} ${words[reason] ?? `is kept: ${reason}`}`, {
     details: { point: id, reason },

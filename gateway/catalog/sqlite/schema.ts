@@ -3,6 +3,7 @@ import { EVENT_SCHEMA } from './event-schema.ts'
 import { MISSED_SCHEMA } from './missed-schema.ts'
 import { NOTICE_SCHEMA } from './notice-schema.ts'
 import { PLAN_SCHEMA } from './plan-schema.ts'
+import { RESTORE_SCHEMA } from './restore-schema.ts'
 import { RUN_SCHEMA } from './run-schema.ts'
 import type { Sql } from './sql.ts'
 import { UPKEEP_SCHEMA } from './upkeep-schema.ts'
@@ -226,4 +227,5 @@ export const MIGRATIONS: readonly (string | ((sql: Sql) => void))[] = [
   NOTICE_SCHEMA,
   UPKEEP_SCHEMA,
   MISSED_SCHEMA,
+  RESTORE_SCHEMA,
 ]

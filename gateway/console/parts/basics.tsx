@@ -45,7 +45,9 @@ export const Mark = ({ tone, children }: { tone: Tone; children?: ComponentChild
 /** An instant as its age, with date and time on demand. */
 export const Ago = ({ timeMs }: { timeMs: number | null }) => {
   if (timeMs === null) return <span class="quiet">{common.never}</span>
-  return <time title={timeText(timeMs, zone.value)}>{agoText(timeMs, nowMs.value)}</time>
+  // what happened since the time of day was told last is not still to come
+  const now = Math.max(nowMs.value, Date.now())
+  return <time title={timeText(timeMs, zone.value)}>{agoText(timeMs, now)}</time>
 }
 
 export const Time = ({ timeMs }: { timeMs: number | null }) =>

@@ -37,15 +37,18 @@ const median = (values: readonly number[]): number => {
   return sorted[Math.floor(sorted.length / 2)] ?? 0
 }
 
+/** Of any number of values, which are not negative. */
+const largest = (values: readonly number[]): number => values.reduce((most, value) => Math.max(most, value), 0)
+
 const share = (value: number, most: number): number =>
   most <= 0 ? 0 : Math.log1p(Math.max(0, value)) / Math.log1p(most)
 
 /** The layers of points that are given newest first. */
 export const strataOf = (points: readonly LayerPoint[]): Layer[] => {
-  const most = Math.max(0, ...points.map(({ bytesSent }) => bytesSent))
+  const most = largest(points.map(({ bytesSent }) => bytesSent))
   const intervals = points.slice(1).map(({ timeMs }, index) => Math.max(0, points[index]!.timeMs - timeMs))
   const usual = intervals.length >= GAP_INTERVALS_MIN ? median(intervals) : Number.POSITIVE_INFINITY
-  const longest = Math.max(0, ...intervals)
+  const longest = largest(intervals)
   return points.map(({ id, bytesSent }, index) => {
     const interval = index === 0 ? null : intervals[index - 1]!
     return {

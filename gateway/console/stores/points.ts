@@ -17,6 +17,10 @@ const JOB_MS = 1500
 
 const PAGE_ROWS = 100
 
+/** Who goes through all points of a machine, asks for more at once, and less often. */
+const ALL_REFRESH_MS = 60_000
+const ALL_PAGE_ROWS = 250
+
 export type Machine = Result<'machines.list'>['machines'][number]
 
 export interface MachineFacts {
@@ -47,13 +51,13 @@ export const statusOf = (link: Link, machine: string): Resource<Result<'machines
     read: (signal) => link.call('machines.status', { machine }, { signal }),
   })
 
-/** Its restore points, newest first. */
-export const pointsOf = (link: Link, machine: string): Pages<Point> =>
+/** Its restore points, newest first; `all` where every one of them will be asked for. */
+export const pointsOf = (link: Link, machine: string, { all = false } = {}): Pages<Point> =>
   new Pages({
     link,
-    everyMs: REFRESH_MS,
+    everyMs: all ? ALL_REFRESH_MS : REFRESH_MS,
     read: async (after, signal) => {
-      const given = { machine, limit: PAGE_ROWS }
+      const given = { machine, limit: all ? ALL_PAGE_ROWS : PAGE_ROWS }
       const { points, next } = await link.call('points.list', after === null ? given : { ...given, after }, { signal })
       return { rows: points, next }
     },

@@ -1,4 +1,5 @@
 // The texts that all views share, in English.
+import { isolate } from './isolate.ts'
 
 export const common = {
   product: 'Varve',
@@ -11,7 +12,7 @@ export const common = {
   copied: 'Copied',
   copyLabel: (what: string) => `Copy: ${what}`,
   asOf: (age: string) => `As of ${age}.`,
-  typeToConfirm: (text: string) => `Type ${text} to confirm`,
+  typeToConfirm: (text: string) => `Type ${isolate(text)} to confirm`,
   none: 'none',
   yes: 'yes',
   no: 'no',

@@ -1,6 +1,7 @@
 // The names of the views, as the navigation has them, in English.
 
 export const views = {
+  tenants: 'Tenants',
   protection: 'Protection',
   days: 'Days',
   running: 'Running',

@@ -14,6 +14,12 @@ export interface View {
 
 export const VIEWS: readonly View[] = [
   {
+    name: 'tenants',
+    needs: 'coverage.tenants',
+    isListed: true,
+    load: async () => (await import('./people/tenants.tsx')).TenantsFirst,
+  },
+  {
     name: 'protection',
     needs: 'coverage.list',
     isListed: true,
@@ -30,5 +36,12 @@ export const VIEWS: readonly View[] = [
     needs: 'points.changes',
     isListed: false,
     load: async () => (await import('./changes/changes.tsx')).ChangesView,
+  },
+  {
+    name: 'people',
+    // everybody but viewers has something to see there
+    needs: 'notify.targets',
+    isListed: true,
+    load: async () => (await import('./people/people.tsx')).People,
   },
 ]

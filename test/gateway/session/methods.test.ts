@@ -86,6 +86,11 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'points.lock': { point, untilMs: 1 },
   'points.prune': { machine, group: null, plan: null, rules: null, points: null, dryRun: true },
   'points.lost': { point, ...PAGE },
+  'restores.places': { agent, places: [] },
+  'restores.start': { point, agent, disks: [{ disk: 'vda', to: '/srv/vda', format: null }], overwrite: false },
+  'restores.list': { machine: null, state: null, ...PAGE },
+  'restores.watch': { restore: job },
+  'restores.cancel': { restore: job },
   'points.changes': {
     from: point,
     to: point,

@@ -127,7 +127,7 @@ const Map = ({ machine, points }: { machine: string; points: readonly Point[] })
 
 export const ChangesView = () => {
   const machine = route.value.path[0] ?? ''
-  const points = useWatched(useMade(() => pointsOf(link, machine), machine))
+  const points = useWatched(useMade(() => pointsOf(link, machine, { all: true }), machine))
   const rows = points.rows.value
   const error = points.error.value
   const next = points.next.value

@@ -17,7 +17,6 @@ const Running = ({ job }: { job: Job }) => (
       {texts.job.started} <Ago timeMs={job.startedMs} /> {texts.job.by(job.subject)},{' '}
       {texts.job.sent(bytesText(job.bytesSent))}
     </p>
-    {job.state === 'running' ? null : <p>{texts.job.releasing}</p>}
     <ul class="progress">
       {job.disks.map(({ name, size, doneBytes, kind, reason }) => (
         <li key={name}>
@@ -37,7 +36,7 @@ const Running = ({ job }: { job: Job }) => (
 )
 
 const Failed = ({ job }: { job: Job }) => (
-  <div class="note bad">
+  <div class="note bad" role="status">
     <Mark tone="bad">
       {texts.job.failed} <Ago timeMs={job.endedMs ?? job.startedMs} />
     </Mark>
@@ -85,12 +84,14 @@ export const JobPanel = ({ name, onEnded }: { name: string; onEnded: () => void 
   }, [isRunning, job?.id])
   const close = (): void => void (asks.value = null)
   return (
-    <section class="job" aria-live="polite">
+    <section class="job">
       {job !== null && isOpen ? (
         <div class="panel">
-          <h2>
-            <Mark tone="busy">{texts.job.title}</Mark>
-          </h2>
+          <div role="status">
+            <h2>
+              <Mark tone="busy">{isRunning ? texts.job.title : texts.job.releasing}</Mark>
+            </h2>
+          </div>
           <Running job={job} />
           {isRunning && link.may('jobs.cancel') ? (
             <Button kind="danger" onClick={() => (asks.value = 'cancel')}>
@@ -100,7 +101,7 @@ export const JobPanel = ({ name, onEnded }: { name: string; onEnded: () => void 
         </div>
       ) : null}
       {job !== null && job.state === 'failed' ? <Failed job={job} /> : null}
-      {!isOpen && link.may('backup.start') ? (
+      {!isRunning && link.may('backup.start') ? (
         <p>
           <Button kind="main" onClick={() => (asks.value = 'start')}>
             {texts.backUp.action}

@@ -1,4 +1,6 @@
 // The views Machine and Change map in a real browser, with points that a real agent makes of a real QEMU.
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { addAgent, addMachine, addPoint } from '../../catalog.ts'
 import { RealMachine } from '../real-machine.ts'
@@ -44,6 +46,10 @@ test('points are layers with what they changed, a key goes through them, and eac
   await page.getByText('the first backup of it').first().waitFor()
   await page.getByRole('button', { name: 'Hold' }).click()
   await page.locator('.layer').last().getByText('held').waitFor()
+  await page.getByRole('button', { name: 'Lock …' }).click()
+  await page.getByRole('spinbutton', { name: 'Days from now' }).fill('2')
+  await page.getByRole('dialog').getByRole('button', { name: 'Lock it' }).click()
+  await page.locator('.layer').last().getByText('locked').waitFor()
   await page.getByRole('button', { name: 'Work out what each would free' }).click()
   await page.getByRole('columnheader', { name: 'Would free' }).waitFor()
   expect(await axeFindings(page)).toEqual([])
@@ -53,11 +59,43 @@ test('points are layers with what they changed, a key goes through them, and eac
 
 test('a backup is started by hand, watched, and its point is there', async () => {
   const { page } = await stand.open('operator', '#/machine/db1', { theme: 'dark' })
+  await page.getByRole('button', { name: 'Hold' }).waitFor()
+  expect(await page.getByRole('button', { name: 'Lock …' }).count()).toBe(0)
   await page.getByRole('button', { name: 'Back up now' }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Back up now' }).click()
   await page.locator('.layer').nth(3).waitFor()
   expect(await axeFindings(page)).toEqual([])
   await shot(page, 'machine-wide-dark')
+})
+
+test('a backup that runs is followed, and cancelled by who may', async () => {
+  await using slow = await RealMachine.start(stand, { name: 'slow', agentLines: 'bandwidth = "16 KiB"' })
+  // what nothing makes smaller
+  const noise = stand.folder.join('noise')
+  await writeFile(noise, randomBytes(1 << 20))
+  await slow.qemu.guestIo('vda', `write -s ${noise} 0 1048576`)
+  const { page } = await stand.open('operator', '#/machine/slow', { size: NARROW })
+  await page.getByText('No restore point yet').waitFor()
+  expect(await axeFindings(page)).toEqual([])
+  await page.getByRole('button', { name: 'Back up now' }).click()
+  await page
+    .getByRole('dialog')
+    .getByRole('checkbox', { name: /Read everything/u })
+    .check()
+  expect(await axeFindings(page)).toEqual([])
+  await page.getByRole('dialog').getByRole('button', { name: 'Back up now' }).click()
+  await page.getByRole('heading', { name: 'Running backup' }).waitFor()
+  await page
+    .getByText(/vda: .* of 8.00 MiB/u)
+    .first()
+    .waitFor()
+  expect(await axeFindings(page)).toEqual([])
+  expect(await isTooWide(page)).toBe(false)
+  await shot(page, 'running-narrow-light')
+  await page.getByRole('button', { name: 'Cancel the backup' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel the backup' }).click()
+  await page.getByText('The last backup failed').waitFor()
+  await page.getByText('CANCELLED').waitFor()
 })
 
 test('a viewer sees the same and can change nothing; a narrow page shows it all', async () => {
@@ -94,7 +132,11 @@ test('the map shows what differs, by keys down to its chunks, and points as a fi
   await page.getByText(/192 KiB of 8.00 MiB differ between/u).waitFor()
   await page.getByRole('button', { name: 'Newer point' }).click()
   await page.getByText(/256 KiB of 8.00 MiB differ between/u).waitFor()
-  await page.getByRole('button', { name: 'Older point' }).click()
+  // from the last but one to the last, where the film ends
+  await page.getByRole('button', { name: 'Play all points' }).click()
+  await page.getByRole('button', { name: 'Stop' }).waitFor()
+  await page.getByText(/^4 of 4$/u).waitFor()
+  await page.getByRole('button', { name: 'Play all points' }).waitFor()
   await page.getByLabel('Compared with').selectOption('none')
   await page.getByText(/of 8.00 MiB hold something at/u).waitFor()
   expect(complaints).toEqual([])
