@@ -6,6 +6,7 @@ import type { BlockNode } from '../../qmp/disks.ts'
 import { readInventory, type Inventory } from './inventory.ts'
 import type { QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
+import { closeDoor, hasClients } from '../nbd-door.ts'
 import { nbdServerListens } from './nbd-probe.ts'
 import { checkpointBitmaps, ownAgents, type NodeBitmap } from './plan.ts'
 
@@ -20,6 +21,8 @@ export interface TeardownCommand {
   readonly command: string
   readonly args: Readonly<Record<string, unknown>>
 }
+
+const SERVER_STOP = 'nbd-server-stop'
 
 const removeBitmap = ({ node, name }: NodeBitmap): TeardownCommand => ({
   command: 'block-dirty-bitmap-remove',
@@ -68,7 +71,7 @@ export const leaseTarget = (entry: QmpEntry, outcome: LeaseOutcome, keep: Readon
       : checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === entry.id),
 })
 
-/** The commands that come next, in the order exports, server, jobs, nodes, bitmaps; empty when nothing is left. */
+/** The commands that come next, in the order exports, jobs, nodes, server, bitmaps; empty when nothing is left. */
 export const nextTeardown = (
   target: TeardownTarget,
   inventory: Inventory,
@@ -76,8 +79,6 @@ export const nextTeardown = (
 ): readonly TeardownCommand[] => {
   const exports = inventory.exports.filter(({ id }) => target.exports.has(id))
   if (exports.length > 0) return exports.map(({ id }) => ({ command: 'block-export-del', args: { id, mode: 'hard' } }))
-  const foreign = inventory.exports.some(({ type }) => type === 'nbd')
-  if (serverListens && !foreign) return [{ command: 'nbd-server-stop', args: {} }]
   const jobs = inventory.jobs.filter(({ id }) => target.jobs.has(id))
   if (jobs.length > 0) {
     return jobs.map(({ id, status }) =>
@@ -88,6 +89,9 @@ export const nextTeardown = (
   }
   const nodes = inventory.nodes.filter(({ node }) => target.nodes.has(node))
   if (nodes.length > 0) return nodes.map(({ node }) => ({ command: 'blockdev-del', args: { 'node-name': node } }))
+  // it may have to wait for clients, and nothing that costs the guest anything may wait with it
+  const foreign = inventory.exports.some(({ type }) => type === 'nbd')
+  if (serverListens && !foreign) return [{ command: SERVER_STOP, args: {} }]
   return target.bitmaps(inventory.nodes).map(removeBitmap)
 }
 
@@ -102,15 +106,55 @@ export const tearDown = async (
 ): Promise<void> => {
   const deadlineMs = performance.now() + TEARDOWN_LIMIT_MS
   for (;;) {
-    await refuse()
-    const serverListens = target.socketPath !== null && (await nbdServerListens(target.socketPath))
-    const commands = nextTeardown(target, await readInventory(client), serverListens)
+    const { commands, refusal } = await inTurn(client, () => round(client, target, refuse))
     if (commands.length === 0) return
-    const refusal = await attempt(client, commands)
     if (refusal !== null) await sleep(TEARDOWN_PAUSE_MS)
     if (performance.now() <= deadlineMs) continue
     const left = commands.map(({ command }) => command).join(', ')
     throw refusal ?? new VarveError('QMP_TIMEOUT', `QEMU did not finish within ${TEARDOWN_LIMIT_MS} ms: ${left}`)
+  }
+}
+
+interface Round {
+  /** What was still there; empty when nothing was. */
+  readonly commands: readonly TeardownCommand[]
+  readonly refusal: VarveError | null
+}
+
+const round = async (client: QmpCaller, target: TeardownTarget, refuse: () => Promise<void>): Promise<Round> => {
+  await refuse()
+  const { socketPath } = target
+  const serverListens = socketPath !== null && (await nbdServerListens(socketPath))
+  const commands = nextTeardown(target, await readInventory(client), serverListens)
+  const stops = commands.some(({ command }) => command === SERVER_STOP)
+  if (stops && socketPath !== null && !(await isLeft(socketPath))) return { commands, refusal: notLeft(socketPath) }
+  return { commands, refusal: await attempt(client, commands) }
+}
+
+/** Whether nobody is connected to the server, or can be from now on: QEMU would wait for them, and its guest with it. */
+const isLeft = async (socketPath: string): Promise<boolean> => {
+  await closeDoor(socketPath)
+  return !(await hasClients(socketPath))
+}
+
+const notLeft = (socketPath: string): VarveError => {
+  const sentence = `the NBD server on ${socketPath} still has clients, and QEMU cannot end it before they have left`
+  return new VarveError('QMP_TIMEOUT', sentence, { details: { path: socketPath } })
+}
+
+/** The last of those that wait for their turn on a connection. */
+const turns = new WeakMap<QmpCaller, Promise<void>>()
+
+/** One round at a time: a look for a lease's server can be a client of it, for which a stop by another would wait. */
+const inTurn = async <T>(client: QmpCaller, work: () => Promise<T>): Promise<T> => {
+  const before = turns.get(client)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  turns.set(client, promise)
+  try {
+    await before
+    return await work()
+  } finally {
+    resolve()
   }
 }
 

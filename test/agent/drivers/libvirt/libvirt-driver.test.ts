@@ -1,6 +1,9 @@
 // What is libvirt's own in a lease: formats without bitmaps, unclean ends, states of a domain, other users of the same one.
 // Method: real domains of a real libvirtd, whose guest writes the test makes.
 
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { Lease, LeaseBase } from '../../../../agent/drivers/driver.ts'
@@ -258,4 +261,23 @@ test('a domain that libvirt does not have, and drives that hold no disk of the m
     runState: 'paused',
     leftOut: [{ name: 'sda', reason: 'read-only' }],
   })
+})
+
+test('a client that is still shaking hands with the NBD server when a backup ends does not stop the domain', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startLibvirtBench(folder.path, twoDisks(folder))
+  await using agent = await bench.agent()
+  const lease = await agent.driver.begin(bench.request())
+  const { socketPath } = lease.disks[0]!
+  const client = connect({ path: socketPath })
+  await once(client, 'data')
+  const ending = lease.end('failed')
+  await eventually(() => !existsSync(socketPath))
+  for (const disk of bench.disks) await bench.write(disk, 0x11, 0, KIB64)
+  client.destroy()
+  await ending
+  await bench.write('vda', 0x22, 0, KIB64)
+  const next = await agent.driver.begin(bench.request())
+  await expectExact(bench, next)
+  await next.end('failed')
 })

@@ -1,10 +1,14 @@
 // The end of a lease where QEMU is gone, has moved, or its guest was left frozen.
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { expect, test } from 'vitest'
 import type { LeaseOutcome } from '../../../../agent/drivers/driver.ts'
+import { fromJournal } from '../../../../agent/drivers/qmp/entry.ts'
+import { clearTheWay } from '../../../../agent/drivers/qmp/give-way.ts'
 import { ScriptedGuestAgent } from '../../../support/guest-agent.ts'
-import { checkpointsOf, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
+import { checkpointsOf, MIB, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
 import { TestMachine } from '../../../support/qemu.ts'
 import { eventually, tempFolder } from '../../../support/temp.ts'
 
@@ -103,4 +107,36 @@ test('a guest that a killed agent left frozen is thawed', async () => {
   expect(guest.frozen).toBe(true)
   await settleAll(bench, 'failed')
   expect(guest.frozen).toBe(false)
+})
+
+test('a client that is still shaking hands with the NBD server when a lease ends does not stop QEMU', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  await using agent = await bench.agent()
+  const { control } = bench.machine
+  const untouched = await bench.objects()
+  const lease = await agent.driver.begin(bench.request())
+  const { socketPath } = lease.disks[0]!
+  const client = connect({ path: socketPath })
+  await once(client, 'data')
+  const ending = lease.end('failed')
+  // all that costs the guest anything goes at once, and nobody else can come; the server waits for the one that is there
+  await eventually(async () => ((await control.execute('query-jobs')) as unknown[]).length === 0)
+  await eventually(() => !existsSync(socketPath))
+  expect(await control.execute('query-status')).toMatchObject({ status: 'prelaunch' })
+  await bench.write('vda', 0x11, 0, MIB)
+  client.destroy()
+  await ending
+  await expectClean(bench, untouched)
+})
+
+test('a lease that is ended twice at once, as when it gives way, ends', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  await using agent = await bench.agent()
+  const untouched = await bench.objects()
+  const lease = await agent.driver.begin(bench.request())
+  const entry = fromJournal((await agent.journal.list())[0]!)
+  await Promise.all([clearTheWay(() => Promise.resolve(agent.client()), entry), lease.end('failed')])
+  await expectClean(bench, untouched)
 })
