@@ -11,6 +11,7 @@ import type { JournalEntry, LeaseJournal } from './drivers/journal.ts'
 import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest, Machine, MachineConfig } from './drivers/driver.ts'
 import { lossOf } from './drivers/loss.ts'
 import type { Log } from '../protocol/host/log.ts'
+import { Pace } from './pace.ts'
 import { retry } from './retry.ts'
 import { sendImages } from './send-images.ts'
 import { isBreak, type GatewayLink } from './session/link.ts'
@@ -18,6 +19,7 @@ import type { RunningBackup } from './status/agent-status.ts'
 import type { Traffic } from './status/traffic.ts'
 import { Settlements } from './settlements.ts'
 import { Steps } from './steps.ts'
+import { tellProgress } from './tell-progress.ts'
 
 /** How long a lease waits for a gateway that is away before it is given up, in milliseconds. */
 const OFFLINE_LIMIT_MS = 12 * 60 * 60 * 1000
@@ -49,6 +51,7 @@ interface Running {
   readonly driver: string
   readonly abort: AbortController
   readonly steps: Steps
+  readonly pace: Pace
   /** Its outcome is known; only its lease is still being released. */
   ending: boolean
   done: Promise<void>
@@ -223,16 +226,19 @@ export class Backups implements AsyncDisposable {
 
   #run(job: string, { name, driver }: Machine, keys: Chunking, begin: Begin): void {
     const abort = new AbortController()
-    const steps = new Steps(this.#options.clock)
-    const running: Running = { job, machine: name, driver, abort, steps, ending: false, done: Promise.resolve() }
+    const { clock } = this.#options
+    const [steps, pace] = [new Steps(clock), new Pace(clock)]
+    const running = { job, machine: name, driver, abort, steps, pace, ending: false, done: Promise.resolve() }
     this.#running.set(job, running)
     running.done = this.#finish(running, keys, begin)
   }
 
   async #finish(running: Running, keys: Chunking, begin: Begin): Promise<void> {
+    const stopTelling = tellProgress({ ...running, link: this.#options.link, clock: this.#options.clock })
     try {
       await this.#work(running, keys, begin)
     } finally {
+      stopTelling()
       this.#running.delete(running.job)
       // the next start goes on with them
       if (!this.#stopping) await this.#attachments.forget(running.job)
@@ -269,7 +275,7 @@ export class Backups implements AsyncDisposable {
 
   /** Uploads all disks and attachments of a lease; resolves with the bytes read once only the commit is left. */
   async #transfer(running: Running, lease: Lease, keys: Chunking, attached: Attached): Promise<number> {
-    const { job, abort, steps } = running
+    const { job, abort, steps, pace } = running
     const { signal } = abort
     const link = this.#options.link()
     const { driverOf, traffic, clock, log } = this.#options
@@ -281,7 +287,8 @@ export class Backups implements AsyncDisposable {
     const begun = announcementOf(job, lease, attached)
     await steps.time('announce', () => link.call('backup.begin', begun, signal, OFFLINE_LIMIT_MS))
     const throttle = this.#throttle
-    const sending = { job, lease, attached, keys, link, throttle, signal, awayMs: OFFLINE_LIMIT_MS, steps, traffic }
+    const what = { job, lease, attached, keys }
+    const sending = { ...what, link, throttle, signal, awayMs: OFFLINE_LIMIT_MS, steps, traffic, pace }
     const bytesRead = await sendImages(sending)
     await steps.time('check', check)
     return bytesRead

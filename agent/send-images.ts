@@ -5,6 +5,7 @@ import type { Attached } from './attachments/spool.ts'
 import { uploadAttachment } from './attachments/upload.ts'
 import type { Lease } from './drivers/driver.ts'
 import { uploadImage } from './image/upload.ts'
+import type { Pace } from './pace.ts'
 import type { GatewayLink } from './session/link.ts'
 import type { Traffic } from './status/traffic.ts'
 import type { Steps } from './steps.ts'
@@ -21,11 +22,12 @@ export interface SendImages {
   readonly awayMs: number
   readonly steps: Steps
   readonly traffic: Traffic
+  readonly pace: Pace
 }
 
 /** Resolves with the bytes read of disks once all is durable at the gateway; CONNECTION_LOST when it was away for too long. */
 export const sendImages = async (sending: SendImages): Promise<number> => {
-  const { job, lease, attached, keys, link, throttle, signal, awayMs, steps, traffic } = sending
+  const { job, lease, attached, keys, link, throttle, signal, awayMs, steps, traffic, pace } = sending
   const onSent = (bytes: number): void => {
     traffic.sent(bytes)
     steps.sent(bytes)
@@ -38,14 +40,14 @@ export const sendImages = async (sending: SendImages): Promise<number> => {
         count(bytes)
         traffic.read(bytes)
       }
-      const options = { ...keys, job, disk, throttle, signal, onRead, onSent }
+      const options = { ...keys, job, disk, throttle, signal, pace, onRead, onSent }
       return link.repeat((peer) => uploadImage({ ...options, peer }), signal, awayMs)
     }
     await steps.time('disk', upload, disk.name)
   }
   if (attached.files.length === 0) return bytesRead
   // what is read of disks is what a point costs its machine: small files do not count
-  const options = { ...keys, job, throttle, signal, onRead: () => {}, onSent }
+  const options = { ...keys, job, throttle, signal, pace, onRead: () => {}, onSent }
   await steps.time('attachments', async () => {
     for (const file of attached.files)
       await link.repeat((peer) => uploadAttachment({ ...options, peer }, file), signal, awayMs)

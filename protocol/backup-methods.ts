@@ -4,7 +4,7 @@ import { announcedAttachment, attachments, missingAttachments } from './attachme
 import { CHUNK_WINDOW_BYTES } from './limits.ts'
 import { audited, none, plain, READERS, served, STARTERS, streamOf } from './method.ts'
 import * as s from './schemas.ts'
-import { steps } from './steps.ts'
+import { BACKUP_STEPS, spent, steps } from './steps.ts'
 import { announcedDisk, comparison, content, uploadDown, uploadUp } from './transfer.ts'
 import { job } from './views.ts'
 
@@ -29,6 +29,8 @@ export const BACKUP_METHODS = {
     params: v.object({
       /** Nil for all. */
       machine: v.nullable(s.name),
+      /** Only those that run. */
+      running: v.optional(v.boolean(), false),
       ...s.page,
     }),
     /** A page ends early where its jobs have many disks. */
@@ -55,6 +57,17 @@ export const BACKUP_METHODS = {
       attachments: v.optional(attachments(announcedAttachment), []),
       /** Files that should go with it and could not be had. */
       missing: v.optional(missingAttachments, []),
+    }),
+    result: none,
+  },
+  'backup.progress': {
+    ...served,
+    params: v.object({
+      job: s.uuid,
+      /** What the agent does now; nil between two steps. */
+      step: v.nullable(v.picklist(BACKUP_STEPS)),
+      /** Of what is read and sent; nil in other steps. */
+      spent: v.nullable(spent),
     }),
     result: none,
   },

@@ -43,6 +43,17 @@ export type Consistency = (typeof CONSISTENCIES)[number]
 export const JOB_STATES = ['running', 'committed', 'failed'] as const
 export type JobState = (typeof JOB_STATES)[number]
 
+/**
+ * Where a running job is: opened and not accepted by its agent yet, taking the instant, reading again what is said to be
+ * unchanged, reading and sending, and waiting for its commit with all bytes durable.
+ */
+export const JOB_PHASES = ['asked', 'preparing', 'comparing', 'reading', 'finishing'] as const
+export type JobPhase = (typeof JOB_PHASES)[number]
+
+/** What a job's upload waits for most: its disk, the threads of its agent, the way to the gateway, or the gateway. */
+export const JOB_LIMITS = ['reading', 'compressing', 'link', 'gateway'] as const
+export type JobLimit = (typeof JOB_LIMITS)[number]
+
 /** Kind and reason of a restore point: full when every disk was read in full; the reason is that of the first disk that was. */
 export const pointKind = (
   disks: readonly { readonly kind: ReadKind; readonly reason: ReadReason }[],

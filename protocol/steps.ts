@@ -27,4 +27,18 @@ export const step = v.object({
 })
 export type Step = v.InferOutput<typeof step>
 
+/** Where an agent's time went since it told before: parts of `overMs`, in milliseconds. */
+export const spent = v.object({
+  overMs: count,
+  /** It waited for the disk. */
+  readingMs: count,
+  /** Its threads hashed and compressed. */
+  compressingMs: count,
+  /** What it had to send waited: for credit, for the socket, or for the bandwidth that it may use. */
+  sendingMs: count,
+  /** It had nothing to do but wait for answers of the gateway's. */
+  answersMs: count,
+})
+export type Spent = v.InferOutput<typeof spent>
+
 export const steps = v.pipe(v.array(step), v.maxLength(STEPS_MAX))

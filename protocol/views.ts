@@ -1,5 +1,6 @@
 // How machines, jobs and relayed QMP commands look to who asks for them.
 import * as v from 'valibot'
+import { JOB_LIMITS, JOB_PHASES } from './backup.ts'
 import { CHECKPOINT_NAME_CHARS_MAX, CHECKPOINTS_MAX, QMP_CHARS_MAX, RELAY_TOLD_MAX } from './limits.ts'
 import { exclusion, planName } from './plans.ts'
 import * as s from './schemas.ts'
@@ -12,7 +13,17 @@ const jobDisk = v.object({ ...s.readDisk.entries, doneBytes: s.count })
 export const job = v.object({
   id: s.uuid,
   machine: s.name,
+  /** The agent that carries it out, and whether it is connected now: a job of one that is away waits for it. */
+  agent: s.uuid,
+  online: v.boolean(),
   state: s.jobState,
+  /** Where it is; nil once it has ended. */
+  phase: v.nullable(v.picklist(JOB_PHASES)),
+  /** What its upload waits for; nil where nothing is uploaded, or nobody can tell. */
+  limit: v.nullable(v.picklist(JOB_LIMITS)),
+  /** How often its uploads went on after a break since this gateway started, and when the last one did. */
+  resumes: s.count,
+  resumedMs: v.nullable(s.timeMs),
   subject: v.string(),
   startedMs: s.timeMs,
   endedMs: v.nullable(s.timeMs),

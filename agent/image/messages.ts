@@ -17,6 +17,8 @@ export const PICK = { none: 0, send: 1, prove: 2 } as const
 export interface Hashed {
   readonly ids: Uint8Array
   readonly zero: Uint8Array
+  /** How long hashing them took, in milliseconds. */
+  readonly computeMs: number
 }
 
 /** What was asked for of a segment. */
@@ -24,4 +26,6 @@ export interface Prepared {
   /** Null when none was to be sent. */
   readonly chunks: Framed | null
   readonly proofs: readonly { readonly index: number; readonly proof: Uint8Array }[]
+  /** How long compressing and proving took, in milliseconds. */
+  readonly computeMs: number
 }

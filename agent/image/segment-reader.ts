@@ -2,6 +2,7 @@
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { idAt } from '../../protocol/host/bytes.ts'
 import { frame, packing } from '../../protocol/host/chunk-steps.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { PICK, type Hashed, type Prepared } from './messages.ts'
 import { SEGMENT_READ_BYTES, type ChunkRun } from './segments.ts'
@@ -80,6 +81,7 @@ export class SegmentReader {
     const buffer = this.#takeBuffer()
     const chunks = this.#chunksOf(runs, buffer)
     await this.#fill(chunks)
+    const beganMs = systemClock.elapsed()
     const ids = new Uint8Array(chunks.length * ID_BYTES)
     const zero = new Uint8Array(chunks.length)
     for (const [index, { bytes }] of chunks.entries()) {
@@ -88,7 +90,7 @@ export class SegmentReader {
     }
     this.#segments.set(number, { runs, ids, buffer: hold ? buffer : null })
     if (!hold) this.#spare.push(buffer)
-    return { ids, zero }
+    return { ids, zero, computeMs: systemClock.elapsed() - beganMs }
   }
 
   /** Packs and proves chunks of a segment, one entry of `picks` for each; what is not held is read again. */
@@ -101,11 +103,13 @@ export class SegmentReader {
       chunks.flatMap(({ bytes: plain }, index) =>
         picks[index] === pick ? [{ index, id: idAt(ids, index), plain }] : [],
       )
+    const beganMs = systemClock.elapsed()
     const sent = picked(PICK.send)
     const proofs = picked(PICK.prove).map(({ index, plain }) => ({ index, proof: keyedHash(proofKey, plain) }))
     const chunksSent = sent.length === 0 ? null : frame(sent, this.#steps, this.#packed)
+    const computeMs = systemClock.elapsed() - beganMs
     if (held === null) this.#spare.push(buffer)
-    return { chunks: chunksSent, proofs }
+    return { chunks: chunksSent, proofs, computeMs }
   }
 
   drop(number: number): void {

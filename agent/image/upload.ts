@@ -4,11 +4,12 @@ import { ANSWER, DOWN, UP, type Down } from '../../protocol/methods.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
 import type { LeasedDisk } from '../drivers/driver.ts'
+import type { Pace } from '../pace.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
 import type { Framed } from '../../protocol/host/chunk-steps.ts'
-import { PICK, type Hashed } from './messages.ts'
+import { PICK, type Hashed, type Prepared } from './messages.ts'
 import { chunkRuns, segments, type Segment } from './segments.ts'
 import { runsMessage } from './runs-message.ts'
 import type { Throttle } from '../../protocol/host/throttle.ts'
@@ -44,6 +45,8 @@ export interface UploadOptions {
   readonly idKey: Uint8Array
   readonly throttle: Throttle
   readonly signal: AbortSignal
+  /** Counts where its time goes. */
+  readonly pace: Pace
   /** Told of plain bytes as they are read. */
   readonly onRead: (bytes: number) => void
   /** Told of stored bytes as they are sent. */
@@ -137,10 +140,10 @@ class ImageUpload {
 
   /** Reads segments as far ahead as there is room; they are asked about in order, each as soon as it is hashed. */
   async #sendSegments(extents: Extents, from: number): Promise<void> {
-    const { chunkBytes } = this.#request
+    const { chunkBytes, pace } = this.#request
     let asked = Promise.resolve()
     let number = 0
-    for await (const segment of segments(chunkRuns(extents, chunkBytes), { from, chunkBytes })) {
+    for await (const segment of pace.awaited(segments(chunkRuns(extents, chunkBytes), { from, chunkBytes }))) {
       const bytes = this.#plainBytes(segment)
       const way: UnderWay = { number: number++, segment, bytes, heldBytes: 0, ids: new Uint8Array(0), asked: [] }
       await this.#until(() => this.#inFlightItems < IN_FLIGHT_ITEMS_MAX && this.#takeRoom(way))
@@ -180,7 +183,8 @@ class ImageUpload {
 
   async #hash(way: UnderWay): Promise<Hashed> {
     const hold = this.#wantedShare >= WANTED_SHARE_MIN
-    const hashed = await this.#workers.read(way.number, way.segment.runs, hold)
+    const read = (): Promise<Hashed> => this.#workers.read(way.number, way.segment.runs, hold)
+    const hashed = await this.#request.pace.working(this.#workers.count, read)
     if (!hold) this.#giveRoom(way)
     return hashed
   }
@@ -191,7 +195,7 @@ class ImageUpload {
     way.asked = asked
     this.#request.onRead(way.bytes)
     this.#answers.push(way)
-    await this.#call.send(message)
+    await this.#request.pace.sending(() => this.#call.send(message))
   }
 
   async #receive(messages: AsyncIterable<Down<'image.upload'>>): Promise<void> {
@@ -242,8 +246,9 @@ class ImageUpload {
     if (picked) {
       // bytes that were let go are read again, and take room again
       if (way.heldBytes === 0) await this.#until(() => this.#takeRoom(way))
-      const { chunks, proofs } = await this.#workers.prepare(way.number, picks, this.#proofKey)
-      if (chunks !== null) await this.#sendChunks(chunks)
+      const prepare = (): Promise<Prepared> => this.#workers.prepare(way.number, picks, this.#proofKey)
+      const { chunks, proofs } = await this.#request.pace.working(this.#workers.count, prepare)
+      if (chunks !== null) await this.#request.pace.sending(() => this.#sendChunks(chunks))
       if (proofs.length > 0) {
         this.#verdicts.push({ way, proved: proofs.map(({ index }) => index) })
         await this.#call.send([UP.proofs, proofs.map(({ index, proof }) => [idAt(way.ids, index), proof])])
@@ -291,7 +296,7 @@ export const uploadSegments = (
   image: Image,
   workers: Segments,
   extents: Extents,
-): Promise<void> => new ImageUpload(request, image, workers).run(extents)
+): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extents))
 
 /** Uploads a disk from wherever the gateway has it durable; resolves when all of it is. */
 export const uploadImage = async (request: UploadRequest): Promise<void> => {

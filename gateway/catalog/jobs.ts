@@ -15,6 +15,8 @@ export interface JobsAsked {
   /** Narrows to the jobs that this agent made. */
   readonly agent: string | null
   readonly machine: string | null
+  /** Only those that run; false where it is absent. */
+  readonly running?: boolean
   /** Id of the last job of the page before; null for the first page. */
   readonly after: string | null
   readonly limit: number

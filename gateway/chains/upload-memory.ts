@@ -3,6 +3,7 @@ import { CHUNK_WINDOW_BYTES } from '../../protocol/limits.ts'
 import type { ServedCall } from '../../protocol/peer.ts'
 import type { Account, Hold } from '../memory/budget.ts'
 import { ITEM_BYTES, MESSAGE_OVERHEAD_BYTES, UPLOAD_BYTES, UPLOAD_WINDOW_BYTES_MIN } from '../memory/limits.ts'
+import type { Hand } from './hand.ts'
 
 /** Room for items is taken and freed in steps of so many bytes. */
 const ITEMS_STEP_BYTES = 64 * 1024
@@ -14,6 +15,8 @@ const GRANT_SHARE = 1 / 4
 export interface UploadCall {
   readonly call: ServedCall<'image.upload'>
   readonly account: Account
+  /** Told what of the upload is at the gateway; nobody asks where it is absent. */
+  readonly hand?: Hand
 }
 
 /** Window that an upload of chunks of this size always has, in bytes: its largest message must fit. */
@@ -28,24 +31,29 @@ export class UploadMemory implements Disposable {
   readonly #hold: Hold
   readonly #windowMin: number
   readonly #grant: (bytes: number) => void
+  readonly #hand: Hand | undefined
+  /** Messages in hand. */
+  #inHand = 0
   #window = 0
   /** Parts of the window: read and in process, and processed but not granted again. */
   #busy = 0
   #done = 0
   #itemBytes = 0
 
-  private constructor(account: Account, hold: Hold, chunkBytes: number, grant: (bytes: number) => void) {
+  private constructor({ call, account, hand }: UploadCall, hold: Hold, chunkBytes: number) {
     this.#account = account
     this.#hold = hold
     this.#windowMin = windowMin(chunkBytes)
-    this.#grant = grant
+    this.#grant = (credit) => call.grant(credit)
+    this.#hand = hand
   }
 
   /** Waits until there is memory for an upload of chunks of this size. Rejects with the signal's reason. */
-  static async admit({ call, account }: UploadCall, chunkBytes: number, signal: AbortSignal): Promise<UploadMemory> {
+  static async admit(upload: UploadCall, chunkBytes: number, signal: AbortSignal): Promise<UploadMemory> {
     const bytes = UPLOAD_BYTES - UPLOAD_WINDOW_BYTES_MIN + windowMin(chunkBytes)
-    const hold = await account.admit(bytes, AbortSignal.any([call.signal, signal]))
-    return new UploadMemory(account, hold, chunkBytes, (credit) => call.grant(credit))
+    const { call, account, hand } = upload
+    const admitted = account.admit(bytes, AbortSignal.any([call.signal, signal]))
+    return new UploadMemory(upload, await (hand?.during(admitted) ?? admitted), chunkBytes)
   }
 
   /** Grants the first credit: nothing may arrive before. */
@@ -57,10 +65,16 @@ export class UploadMemory implements Disposable {
   /** Notes that a message with so much credit was read. */
   read(bytes: number): void {
     this.#busy += bytes
+    this.#inHand++
+    this.#hand?.take()
   }
 
   /** Notes that a message with so much credit takes no memory any more. */
   done(bytes: number): void {
+    if (this.#inHand > 0) {
+      this.#inHand--
+      this.#hand?.give()
+    }
     this.#busy -= bytes
     this.#done += bytes
     if (this.#busy > 0 && this.#done < this.#window * GRANT_SHARE) return
@@ -82,7 +96,13 @@ export class UploadMemory implements Disposable {
     return true
   }
 
+  /** Runs work of the gateway's that the agent waits for. */
+  during<R>(work: Promise<R>): Promise<R> {
+    return this.#hand?.during(work) ?? work
+  }
+
   [Symbol.dispose](): void {
+    for (; this.#inHand > 0; this.#inHand--) this.#hand?.give()
     this.#hold[Symbol.dispose]()
   }
 

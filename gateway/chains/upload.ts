@@ -80,19 +80,18 @@ export class ImageUpload {
     this.#options = options
     this.#backlog = new Backlog((items) => options.memory.items(items))
     const { upload, store, chunkBytes } = options
-    const { size, baseRoot: root } = upload
     const base = upload.hasBase
       ? new BaseImage({
           read: store.nodes.cached,
-          root,
-          size,
+          root: upload.baseRoot,
+          size: upload.size,
           chunkBytes,
           onDamaged: async (error) => void (await store.quarantine.enterError(error)),
         })
       : null
     this.#base = base
     this.#tree = new ImageBuilder({
-      chunks: chunkCount(size, chunkBytes),
+      chunks: chunkCount(upload.size, chunkBytes),
       idKey: options.idKey,
       hash: options.hash,
       state: upload.state,
@@ -192,11 +191,11 @@ export class ImageUpload {
   #answerLater(send: Send): void {
     if (this.#answering || this.#backlog.answerable === null) return
     this.#answering = true
-    const answered = this.#turns.run(async () => {
+    const answer = async (): Promise<void> => {
       await this.#answerWaiting(send)
       this.#answering = false
-    })
-    answered.catch((error: unknown) => this.#fail(error))
+    }
+    this.#turns.run(answer).catch((error: unknown) => this.#fail(error))
   }
 
   async #onRuns(batch: RunBatch): Promise<Uint8Array> {
@@ -324,12 +323,12 @@ export class ImageUpload {
 
   async #commit(finished: { root: Ref } | null): Promise<void> {
     this.#check()
-    const names = this.#appended
-    const batches = this.#backlog.uncommitted
+    const [names, batches] = [this.#appended, this.#backlog.uncommitted]
     this.#appended = []
     this.#uncommittedBytes = 0
     const { position } = this.#tree
-    this.#committing = this.#options.writer.commit({
+    const { memory, writer } = this.#options
+    const commit = writer.commit({
       position,
       state: this.#tree.state,
       bytesSent: this.#bytesSent,
@@ -337,6 +336,7 @@ export class ImageUpload {
       finished: finished !== null,
       root: finished?.root ?? null,
     })
+    this.#committing = finished === null && this.#backlog.waiting === 0 ? commit : memory.during(commit)
     await this.#committing
     this.#backlog.committed(batches)
     this.#asked.indexed(names)

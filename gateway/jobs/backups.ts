@@ -1,6 +1,6 @@
 // Runs backups: opens a job, hands it to the agent, takes the images, commits the restore point.
 import type { Tenant } from '../catalog/tenants.ts'
-import type { ShownJob } from '../catalog/jobs.ts'
+import type { ShownBackup, ShownJob } from '../catalog/jobs.ts'
 import type { BasePoint } from '../catalog/reads.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -17,8 +17,10 @@ import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { Teller } from '../events/events.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import { answerOf } from './agent-error.ts'
+import { baseFor } from './base.ts'
 import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
+import { Courses } from './courses.ts'
 import { Moves, type Whereabouts } from './moves.ts'
 import { Skews } from './skews.ts'
 import type { StartRequest } from './start-request.ts'
@@ -29,9 +31,6 @@ import { Watchers } from './watchers.ts'
 
 /** How long an agent may take to accept a backup, in milliseconds; the lease itself begins after that. */
 export const ACCEPT_TIMEOUT_MS = 30_000
-
-/** How long a backup waits for damage of its base to be attributed, in milliseconds; later findings are for the next one. */
-const ATTRIBUTION_LIMIT_MS = 10_000
 
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
@@ -64,6 +63,7 @@ export class Backups {
   readonly #handed = new Map<string, Peer>()
   /** Uploads under way by agent, job and disk: a resumed one begins only when the interrupted one has ended. */
   readonly #uploads = new Map<string, RunningUpload>()
+  readonly #courses: Courses
   readonly comparisons: Comparisons
   readonly toldCodes = new ToldCodes()
   readonly skews: Skews
@@ -75,6 +75,7 @@ export class Backups {
     this.#clock = options.clock
     this.#log = options.log
     this.#watchers = new Watchers(options.clock, options.events)
+    this.#courses = new Courses(options.clock)
     this.skews = new Skews(options.log)
     this.moves = new Moves({ ...options, catalog: options.datastore.catalog })
     this.comparisons = new Comparisons({ ...options, onProgress: (job) => this.#watchers.notify(job, 'progress') })
@@ -93,14 +94,16 @@ export class Backups {
     // before the row exists: an inventory of the agent without this job may be under way
     this.#handed.set(job, peer)
     const { base, compare } = await this.#open(job, request)
+    this.#courses.asked(job)
     this.#watchers.notify(job, 'start')
     this.#log.info({ job, machine: machine.name, tenant: tenant.name, base: base?.point ?? null }, 'backup starts')
     try {
       const { idKey, chunkBytes } = tenant
-      const reread = base === null ? null : await this.#reread(tenant, base)
-      const { policy } = machine
-      const params = { job, machine: machine.name, full, compare, policy, idKey, chunkBytes, base: reread }
+      const reread = base === null ? null : await baseFor(this.#datastore, this.#clock, tenant, base)
+      const what = { machine: machine.name, policy: machine.policy, base: reread }
+      const params = { job, full, compare, idKey, chunkBytes, ...what }
       await answerOf(peer, peer.call('agent.backup', params, { deadlineMs: ACCEPT_TIMEOUT_MS }))
+      this.#courses.accepted(job)
     } catch (thrown) {
       const { code, message } = asVarveError(thrown)
       await this.fail({ job, agent: machine.agent, code, message })
@@ -130,16 +133,6 @@ export class Backups {
       this.#handed.delete(job)
       throw thrown
     }
-  }
-
-  /** A base as its agent is given it, with its disks' lost ranges as far as they are known by now. */
-  async #reread(tenant: Tenant, { point, agent, checkpoint }: BasePoint): Promise<Params<'agent.backup'>['base']> {
-    const { promise: late, resolve } = Promise.withResolvers<void>()
-    const stopTimer = this.#clock.after(ATTRIBUTION_LIMIT_MS, resolve)
-    await Promise.race([this.#datastore.tenantStore(tenant).quarantine.attributed(), late])
-    stopTimer()
-    const disks = await this.#datastore.catalog.lost.reread({ tenant: tenant.id, point })
-    return { checkpoint: checkpoint ? point : null, agent, disks }
   }
 
   /**
@@ -193,7 +186,8 @@ export class Backups {
     const { catalog } = this.#datastore
     const upload = await catalog.jobs.upload({ job, agent, disk })
     if (upload.finished) return { root: upload.root }
-    using memory = await UploadMemory.admit({ call, account }, tenant.chunkBytes, signal)
+    const hand = this.#courses.uploading(job, disk, upload.position)
+    using memory = await UploadMemory.admit({ call, account, hand }, tenant.chunkBytes, signal)
     const store = this.#datastore.tenantStore(tenant)
     await using writer = await store.openWriter({ job, disk, machine: upload.machine })
     const image = new ImageUpload({
@@ -275,6 +269,7 @@ export class Backups {
   #ended(job: string): void {
     this.#handed.delete(job)
     this.comparisons.forget(job)
+    this.#courses.forget(job)
     this.#watchers.notify(job, 'end')
   }
 
@@ -315,7 +310,22 @@ export class Backups {
   async get(tenant: Tenant, job: string): Promise<{ row: ShownJob; view: Job }> {
     const found = await this.#datastore.catalog.jobs.get({ tenant: tenant.id, job })
     if (found === null) throw new VarveError('NOT_FOUND', `there is no job ${job}`)
-    return { row: found.job, view: jobView(found.job, found.uploads, tenant.chunkBytes, this.comparisons.bytes(job)) }
+    return { row: found.job, view: this.view(tenant, found) }
+  }
+
+  /** The job as the tenant sees it just now. */
+  view(tenant: Tenant, { job, uploads }: ShownBackup): Job {
+    const [online, course] = [this.#agents.find(job.agent) !== null, this.#courses.look(job.id)]
+    return jobView(job, uploads, tenant.chunkBytes, { comparedBytes: this.comparisons.bytes(job.id), online, course })
+  }
+
+  /** Notes what an agent says of its running job; NOT_FOUND, JOB_ENDED. */
+  async progress(tenant: Tenant, agent: string, { job, ...told }: Params<'backup.progress'>): Promise<void> {
+    const found = await this.#datastore.catalog.jobs.get({ tenant: tenant.id, job })
+    if (found?.job.agent !== agent) throw new VarveError('NOT_FOUND', `this agent has no job ${job}`)
+    if (found.job.state !== 'running') throw new VarveError('JOB_ENDED', `job ${job} has ended already`)
+    this.#courses.told(job, told)
+    this.#watchers.notify(job, 'progress')
   }
 
   /** Notes that the agent has released the lease of a job. */

@@ -6,7 +6,6 @@ import * as s from '../../protocol/schemas.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Backups } from '../jobs/backups.ts'
 import type { StepNotes } from '../jobs/step-notes.ts'
-import { jobView } from '../jobs/views.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf } from './page.ts'
 
@@ -30,13 +29,13 @@ export const backupActions = ({
 
   'jobs.list': {
     turn: 'listing',
-    run: async ({ machine, after, limit }, { actor, tenant, machine: find }) => {
+    run: async ({ machine, running, after, limit }, { actor, tenant, machine: find }) => {
       if (machine !== null) await find(machine)
-      const list = `jobs.list ${machine ?? ''}`
+      const list = `jobs.list ${running ? 'running ' : ''}${machine ?? ''}`
       const behind = keyBehind(list, after, JOB_KEY)?.[0] ?? null
-      const asked = { tenant: tenant.id, agent: actor.agent, machine, after: behind, limit }
+      const asked = { tenant: tenant.id, agent: actor.agent, machine, running, after: behind, limit }
       const { jobs: rows, more } = await catalog.jobs.list(asked)
-      const jobs = rows.map(({ job, uploads }) => jobView(job, uploads, tenant.chunkBytes))
+      const jobs = rows.map((row) => backups.view(tenant, row))
       return { jobs, next: nextOf(list, { rows, more }, ({ job }) => [job.id]) }
     },
   },
@@ -58,6 +57,13 @@ export const backupActions = ({
   'backup.begin': {
     run: async (params, { actor }) => {
       await backups.begin(actor.subject, params)
+      return {}
+    },
+  },
+
+  'backup.progress': {
+    run: async (params, { actor, tenant }) => {
+      await backups.progress(tenant, actor.subject, params)
       return {}
     },
   },

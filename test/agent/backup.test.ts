@@ -137,6 +137,7 @@ const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> 
     'backup.begin': async () => ({}),
     'backup.commit': async ({ job }) => ({ point: job }),
     'backup.fail': async () => ({}),
+    'backup.progress': async () => ({}),
     'session.renew': async () => ({ expiresMs: 0 }),
     ...handlers,
   }
@@ -144,7 +145,8 @@ const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> 
     Object.entries(serving).map(([name, handler]) => [
       name,
       (params: { code?: string }, call: never) => {
-        if (name !== 'session.renew') calls.push(params.code === undefined ? name : `${name} ${params.code}`)
+        if (name !== 'session.renew' && name !== 'backup.progress')
+          calls.push(params.code === undefined ? name : `${name} ${params.code}`)
         return (handler as (params: object, call: never) => unknown)(params, call)
       },
     ]),
@@ -228,11 +230,11 @@ const started = (run: Bench, disks: readonly LeasedDisk[] = []): { job: string; 
   return { job: order.job, lease }
 }
 
-/** Until the only timers are those of the journal, of the next attempt to connect, and of the job that waits for it. */
+/** Until the only timers are the journal's, the next attempt to connect, the job that waits for it, and its progress. */
 const waitsForGateway = async (run: Bench): Promise<void> => {
   await run.pairs.at(-1)!.agent.closed
   await settle()
-  await eventually(() => run.clock.waiting === 3)
+  await eventually(() => run.clock.waiting === 4)
 }
 
 const idle = (run: Bench) => (): boolean => run.backups.jobOf('db1') === null

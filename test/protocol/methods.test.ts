@@ -97,7 +97,13 @@ const missing = [{ name: 'nvram', reason: 'there is no such file' }]
 const job = {
   id: UUID,
   machine: 'db1',
+  agent: UUID,
+  online: true,
   state: 'running',
+  phase: 'reading',
+  limit: 'link',
+  resumes: 1,
+  resumedMs: 1,
   subject: 'ada',
   startedMs: 1,
   endedMs: null,
@@ -436,7 +442,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'machines.qmp': qmp,
   'machines.events': { params: machine, result: {}, down: [event] },
   'backup.start': { params: { machine: 'db1', full: false, compare: true }, result: ofJob },
-  'jobs.list': { params: { machine: null, ...page }, result: { jobs: [job], next: 'b' } },
+  'jobs.list': { params: { machine: null, running: true, ...page }, result: { jobs: [job], next: 'b' } },
   'jobs.watch': { params: ofJob, result: job, down: [job] },
   'jobs.cancel': { params: ofJob, result: {} },
   'points.list': { params: { machine: 'db1', ...page }, result: { points: [point], next: 'b' } },
@@ -706,6 +712,14 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       jobs: [{ job: UUID, state: 'running', keys: { idKey: ID, chunkBytes: 65_536 } }],
     },
   },
+  'backup.progress': {
+    params: {
+      job: UUID,
+      step: 'disk',
+      spent: { overMs: 4, readingMs: 1, compressingMs: 1, sendingMs: 1, answersMs: 1 },
+    },
+    result: {},
+  },
   'backup.begin': {
     params: {
       job: UUID,
@@ -845,6 +859,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
 
 /** Fields that have a default: what was written before they were known is taken without them. */
 const WITH_DEFAULT: ReadonlySet<string> = new Set([
+  'jobs.list running',
   'backup.begin attachments',
   'backup.commit steps',
   'backup.fail steps',

@@ -15,7 +15,13 @@ const never = (): Promise<never> => new Promise(() => {})
 const jobWith = (bytesSent: number): Job => ({
   id: UUID,
   machine: 'db1',
+  agent: UUID,
+  online: true,
   state: 'running',
+  phase: 'reading',
+  limit: null,
+  resumes: 0,
+  resumedMs: null,
   subject: 'ada',
   startedMs: 1,
   endedMs: null,

@@ -13,17 +13,32 @@ const ORDER = '(job.seq, job.started_ms, job.rowid)'
 /**
  * The statement for the newest jobs, in the order in which they started, with its values; each way to ask goes along an index.
  */
-export const jobsStatement = ({ tenant, agent, machine, after, limit }: Rowed<JobsAsked>): [string, ...SqlValue[]] => {
+export const jobsStatement = ({
+  tenant,
+  agent,
+  machine,
+  running,
+  after,
+  limit,
+}: Rowed<JobsAsked>): [string, ...SqlValue[]] => {
   const behind =
     after === null ? '' : `AND ${ORDER} < (SELECT seq, started_ms, rowid FROM job WHERE id = ? AND tenant = ?)`
   const from = after === null ? [] : [after, tenant]
-  const order = `${behind} ORDER BY job.seq DESC, job.started_ms DESC, job.rowid DESC LIMIT ?`
+  const open = running === true ? 'AND job.ended_ms IS NULL' : ''
+  const order = `${open} ${behind} ORDER BY job.seq DESC, job.started_ms DESC, job.rowid DESC LIMIT ?`
   const select = `SELECT ${SHOWN_COLUMNS} FROM`
   if (machine !== null) {
     const own = agent === null ? '' : 'AND job.agent = ?'
     const text = `${select} machine CROSS JOIN job INDEXED BY job_machine_created ON job.machine = machine.id
       WHERE machine.tenant = ? AND machine.name = ? ${own} ${order}`
     return [text, tenant, machine, ...(agent === null ? [] : [agent]), ...from, limit]
+  }
+  if (running === true) {
+    // few are open at once: they are found by the index of those, and put in order
+    const own = agent === null ? '' : 'AND job.agent = ?'
+    const text = `${select} job INDEXED BY job_open CROSS JOIN machine ON machine.id = job.machine
+      WHERE +job.tenant = ? ${own} ${order}`
+    return [text, tenant, ...(agent === null ? [] : [agent]), ...from, limit]
   }
   const [index, column, value] =
     agent === null ? ['job_created', 'tenant', tenant] : ['job_agent_created', 'agent', agent]

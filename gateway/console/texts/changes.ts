@@ -1,4 +1,6 @@
 // The texts of the view Change map, in English.
+import { isolate } from './isolate.ts'
+
 export const changes = {
   title: (machine: string) => `Change map of ${machine}`,
   back: (machine: string) => `Machine ${machine}`,
@@ -18,8 +20,11 @@ export const changes = {
   },
   sentence: (changed: string, size: string, from: string, to: string) =>
     `${changed} of ${size} differ between ${from} and ${to}.`,
+  atLeast: (changed: string, size: string, from: string, to: string) =>
+    `At least ${changed} of ${size} differ between ${from} and ${to}.`,
   content: (used: string, size: string, to: string) => `${used} of ${size} hold something at ${to}.`,
   same: (size: string, from: string, to: string) => `Nothing of ${size} differs between ${from} and ${to}.`,
+  unknown: (bytes: string) => `${bytes} cannot be read, so that nobody can tell.`,
   resized: (was: string, is: string) => `The disk had ${was} before and has ${is} now.`,
   part: (from: string, to: string, cell: string) => `Shown: ${from} to ${to}; one cell is ${cell}.`,
   cut: (at: string) => `Too much differs to show it all: nothing is known from ${at} on. Look closer.`,
@@ -40,6 +45,6 @@ export const changes = {
     title: 'No restore point to compare',
     says: 'A change map needs a restore point of the machine.',
   },
-  noDisk: (disk: string) => `This point has no disk ${disk}.`,
+  noDisk: (disk: string) => `This point has no disk ${isolate(disk)}.`,
   gone: 'The point of this link is gone; the newest one is shown.',
 } as const

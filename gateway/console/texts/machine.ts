@@ -1,4 +1,6 @@
 // The texts of the view Machine, in English.
+import { isolate } from './isolate.ts'
+
 export const machine = {
   state: 'State',
   host: 'Host',
@@ -8,12 +10,12 @@ export const machine = {
   noPlan: 'no plan covers it',
   group: 'Group',
   next: 'Next backup',
-  excluded: (reason: string) => `Left out on purpose: ${reason}`,
+  excluded: (reason: string) => `Left out on purpose: ${isolate(reason)}`,
   status: 'What its hypervisor says now',
   statusFields: { runState: 'Runs', hypervisor: 'Hypervisor', problem: 'Problem' },
   unreachable: 'The agent cannot reach it',
   diskColumns: { name: 'Disk', size: 'Size', format: 'Format' },
-  leftOut: (name: string, reason: string) => `${name} would be left out: ${reason}`,
+  leftOut: (name: string, reason: string) => `${isolate(name)} would be left out: ${reason}`,
   backUp: {
     action: 'Back up now',
     title: (name: string) => `Back up ${name} now`,
@@ -30,9 +32,9 @@ export const machine = {
     cancelSays:
       'No restore point is made of it. The machine goes on running, and its next backup begins as this one did.',
     started: 'Started',
-    by: (subject: string) => `by ${subject}`,
+    by: (subject: string) => `by ${isolate(subject)}`,
     sent: (size: string) => `${size} sent`,
-    progress: (disk: string, done: string, size: string) => `${disk}: ${done} of ${size}`,
+    progress: (disk: string, done: string, size: string) => `${isolate(disk)}: ${done} of ${size}`,
     releasing: 'The backup is stored; the machine is being given back.',
   },
   strata: {
@@ -88,6 +90,7 @@ export const machine = {
     diskColumns: { name: 'Disk', size: 'Size', kind: 'Read', changed: 'Changed', compared: 'Compared' },
     attachments: (count: number, missing: number) =>
       `${count} attached ${count === 1 ? 'file' : 'files'}${missing > 0 ? `; ${missing} could not be had` : ''}`,
+    leftOut: (name: string, reason: string) => `${isolate(name)} is not in it: ${reason}`,
     restore: 'Restore',
     changes: 'Change map',
     hold: 'Hold',

@@ -38,6 +38,18 @@ export const VIEWS: readonly View[] = [
     load: async () => (await import('./changes/changes.tsx')).ChangesView,
   },
   {
+    name: 'datastore',
+    needs: 'store.growth',
+    isListed: true,
+    load: async () => (await import('./datastore/datastore.tsx')).Datastore,
+  },
+  {
+    name: 'plans',
+    needs: 'plans.timeline',
+    isListed: true,
+    load: async () => (await import('./plans/plans.tsx')).Plans,
+  },
+  {
     name: 'people',
     // everybody but viewers has something to see there
     needs: 'notify.targets',

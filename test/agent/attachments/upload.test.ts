@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { uploadAttachment } from '../../../agent/attachments/upload.ts'
 import { systemClock } from '../../../protocol/host/clock.ts'
+import { Pace } from '../../../agent/pace.ts'
 import { Throttle } from '../../../protocol/host/throttle.ts'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
@@ -26,6 +27,7 @@ const upload = async (temp: TempFolder, content: Buffer, script: UploadScript = 
         idKey: ID_KEY,
         throttle: new Throttle(null, systemClock),
         signal: new AbortController().signal,
+        pace: new Pace(systemClock),
         onRead: () => undefined,
       },
       { name: 'file', size, path },

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../../../protocol/host/clock.ts'
+import { Pace } from '../../../agent/pace.ts'
 import { Throttle } from '../../../protocol/host/throttle.ts'
 import { uploadImage } from '../../../agent/image/upload.ts'
 import type { LeftOutDisk } from '../../../protocol/backup.ts'
@@ -72,6 +73,7 @@ export const commitBackup = async (
     idKey,
     throttle: new Throttle(null, systemClock),
     signal: new AbortController().signal,
+    pace: new Pace(systemClock),
     onRead: (bytes) => void (bytesRead += bytes),
   })
   await peer.call('backup.commit', { job, bytesRead })

@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { expect, test } from 'vitest'
 import type { LeasedDisk } from '../../../agent/drivers/driver.ts'
+import { Pace } from '../../../agent/pace.ts'
 import { Throttle } from '../../../protocol/host/throttle.ts'
 import { uploadImage, type UploadRequest } from '../../../agent/image/upload.ts'
 import { systemClock } from '../../../protocol/host/clock.ts'
@@ -95,6 +96,7 @@ const upload = async (
       idKey: ID_KEY,
       throttle: new Throttle(null, systemClock),
       signal: new AbortController().signal,
+      pace: new Pace(systemClock),
       onRead: (bytes) => void (bytesRead += bytes),
       ...changes,
     })

@@ -1,7 +1,7 @@
 // Rows as they look on the wire: what is shown, and what is not.
 import type { JobRow, UploadRow } from '../../../gateway/catalog/jobs.ts'
 import { expect, test } from 'vitest'
-import { jobView, pointView } from '../../../gateway/jobs/views.ts'
+import { jobView, pointView, type JobLook } from '../../../gateway/jobs/views.ts'
 import { METHODS } from '../../../protocol/methods.ts'
 import * as v from 'valibot'
 
@@ -42,17 +42,26 @@ const upload: UploadRow = {
   comparedChunks: 6,
 }
 
+const COURSE = { accepted: true, step: null, limit: 'link', resumes: 2, resumedMs: 5 } as const
+const LOOK: JobLook = { comparedBytes: 0, online: true, course: COURSE }
+
 test('a job shows how far each disk is, in bytes that never pass its size; attachments are no disks', () => {
   const uploads = [
     upload,
     { ...upload, disk: 'vdb', position: 3, bytesSent: 3 },
     { ...upload, disk: 'nvram', attachment: true, bytesSent: 1 },
   ]
-  const view = jobView(job, uploads, 4096, 77)
+  const view = jobView(job, uploads, 4096, { ...LOOK, comparedBytes: 77 })
   expect(view).toEqual({
     id: ID,
     machine: 'db1',
+    agent: ID,
+    online: true,
     state: 'failed',
+    phase: null,
+    limit: null,
+    resumes: 2,
+    resumedMs: 5,
     subject: 'anna',
     startedMs: 1,
     endedMs: 2,
@@ -66,6 +75,32 @@ test('a job shows how far each disk is, in bytes that never pass its size; attac
     ],
   })
   expect(v.safeParse(METHODS['jobs.watch'].result, view).success).toBe(true)
+})
+
+test('the phase of a job follows from its row and what its agent said, its limit only while that is connected', () => {
+  const running = { ...job, state: 'running', endedMs: null, error: null } as const
+  const view = (uploads: UploadRow[], look: Partial<JobLook>): string =>
+    Object.values(pick(jobView(running, uploads, 4096, { ...LOOK, ...look }))).join(' ')
+  const pick = ({ phase, limit }: ReturnType<typeof jobView>) => ({ phase, limit: limit ?? 'nothing' })
+  const course = { ...COURSE, limit: null }
+  expect(view([], { course: { ...course, accepted: false } })).toBe('asked nothing')
+  expect(view([], { course })).toBe('preparing nothing')
+  expect(view([], { course: { ...course, step: 'lease' } })).toBe('preparing nothing')
+  expect(view([], { course: { ...course, step: 'compare' } })).toBe('comparing nothing')
+  // an older agent does not say what it does, but it compares
+  expect(view([], { course, comparedBytes: 1 })).toBe('comparing nothing')
+  expect(view([upload], { course: { ...COURSE, step: 'compare' } })).toBe('reading link')
+  expect(view([upload], { online: false })).toBe('reading nothing')
+  expect(view([{ ...upload, position: 3 }], { course })).toBe('finishing nothing')
+  expect(
+    view(
+      [
+        { ...upload, position: 3 },
+        { ...upload, attachment: true },
+      ],
+      { course },
+    ),
+  ).toBe('reading nothing')
 })
 
 test('a point shows neither its agent nor its configuration', () => {

@@ -56,6 +56,7 @@ const SERVED = (job: string) =>
   ({
     'agent.inventory': { host: 'h', machines: [announced('db1')], jobs: [] },
     'backup.begin': { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', leftOut: [], disks: [] },
+    'backup.progress': { job, step: null, spent: null },
     'image.content': { job, disk: 'vda', before: 9, limit: 1 },
     'image.compare': { job, disk: 'vda', positions: [0], ids: new Uint8Array(32) },
     'image.upload': { job, disk: 'vda' },

@@ -10,7 +10,13 @@ const ID = '3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214'
 const job: Job = {
   id: ID,
   machine: 'db1',
+  agent: ID,
+  online: true,
   state: 'running',
+  phase: 'reading',
+  limit: null,
+  resumes: 0,
+  resumedMs: null,
   subject: 'anna',
   startedMs: 0,
   endedMs: null,

@@ -65,12 +65,16 @@ const Ranges = ({ ranges }: { ranges: readonly ChangedRange[] }) => (
 )
 
 const sentenceOf = (changes: Changes, from: Point | null, point: Point, part: Part): string => {
-  const changed = CHANGE_KINDS.reduce((sum, kind) => sum + sumsOf(changes.ranges, part)[kind], 0)
+  const sums = sumsOf(changes.ranges, part)
+  const changed = sums.data + sums.zero
   const size = bytesText(part.bytes)
   const is = timeText(point.timeMs, zone.value)
   if (from === null) return texts.content(bytesText(changed), size, is)
   const was = timeText(from.timeMs, zone.value)
-  return changed === 0 ? texts.same(size, was, is) : texts.sentence(bytesText(changed), size, was, is)
+  const figures = [bytesText(changed), size, was, is] as const
+  // never that nothing differs where that is not known
+  if (sums.damaged > 0) return texts.atLeast(...figures)
+  return changed === 0 ? texts.same(size, was, is) : texts.sentence(...figures)
 }
 
 /** All that one picture is made of: while the next is read, this one stays as a whole, and dimmed. */
@@ -100,6 +104,7 @@ const Shown = ({ changes, part, lost, width, from, point }: ShownProps) => {
     <>
       <p class="sentence" role="status">
         <strong>{sentenceOf(changes, from, point, part)}</strong>{' '}
+        {sums.damaged === 0 ? null : <Mark tone="bad">{texts.unknown(bytesText(sums.damaged))}</Mark>}{' '}
         {from !== null && fromSize !== null && fromSize !== size ? (
           <Mark tone="warn">{texts.resized(bytesText(fromSize), bytesText(size))}</Mark>
         ) : null}

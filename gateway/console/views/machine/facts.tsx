@@ -73,7 +73,7 @@ export const Facts = ({ facts: { machine, covered } }: { facts: MachineFacts }) 
       )}
       <dl class="facts">
         <Fact name={texts.host}>
-          {host} <Mark tone={online ? 'good' : 'bad'}>{online ? texts.online : texts.offline}</Mark>
+          <bdi>{host}</bdi> <Mark tone={online ? 'good' : 'bad'}>{online ? texts.online : texts.offline}</Mark>
         </Fact>
         <Fact name={texts.plan}>{plan ?? <Mark tone="warn">{texts.noPlan}</Mark>}</Fact>
         {group === null ? null : <Fact name={texts.group}>{group}</Fact>}

@@ -118,7 +118,7 @@ const Disks = ({ point }: { point: Point }) => (
       ))}
       {point.leftOut.map(({ name, reason }) => (
         <li key={name}>
-          <Mark tone="warn">{texts.leftOut(name, words.leftOut[reason])}</Mark>
+          <Mark tone="warn">{texts.point.leftOut(name, words.leftOut[reason])}</Mark>
         </li>
       ))}
     </ul>
