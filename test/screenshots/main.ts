@@ -17,6 +17,9 @@ const DAY_MS = 24 * HOUR_MS
 /** Largest picture, in bytes. */
 const PICTURE_BYTES_MAX = 150 * 1024
 
+/** As wide as a desk's screen, and no higher than a README should be. */
+const SIZE = { width: 1440, height: 720 }
+
 const DISK_BYTES = 256 * MIB
 const DAYS = 28
 
@@ -86,7 +89,7 @@ const furnish = async (stand: ConsoleStand, resources: AsyncDisposableStack): Pr
 }
 
 const take = async (stand: ConsoleStand, folder: string, { name, place, theme }: Picture): Promise<void> => {
-  const { page } = await stand.open('owner', place, { theme })
+  const { page } = await stand.open('owner', place, { theme, size: SIZE })
   await settled(page)
   // what comes with the next frames: counts, pictures
   await page.waitForLoadState('networkidle')
@@ -106,7 +109,8 @@ const stand = resources.use(await ConsoleStand.start())
 const point = await furnish(stand, resources)
 const pictures: readonly Picture[] = [
   { name: 'protection', place: '#/protection', theme: 'light' },
-  { name: 'days', place: '#/days', theme: 'dark' },
+  { name: 'plans', place: '#/plans', theme: 'dark' },
+  { name: 'datastore', place: '#/datastore', theme: 'dark' },
   { name: 'machine', place: '#/machine/db1', theme: 'light' },
   { name: 'changes', place: `#/changes/db1?to=${point}`, theme: 'dark' },
 ]
