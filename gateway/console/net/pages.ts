@@ -11,6 +11,9 @@ export interface Page<Row> {
   readonly next: string | null
 }
 
+/** So many rows are read again as often as is said. */
+const ROUND_ROWS = 1000
+
 export interface PagesOptions<Row> {
   readonly link: Linked
   /** Reads the page after a cursor, the first one for null. */
@@ -124,6 +127,11 @@ export class Pages<Row> {
     this.#reading = null
     const { everyMs, link } = this.#options
     if (everyMs === null || this.#watchers === 0) return
-    this.#stopTimer = this.#clock.after(everyMs, () => void (link.state.value.kind === 'open' ? this.refresh() : null))
+    // many rows less often, so that a long list costs no more than a short one
+    const rounds = Math.max(1, Math.ceil((this.#rows.value?.length ?? 0) / ROUND_ROWS))
+    this.#stopTimer = this.#clock.after(
+      everyMs * rounds,
+      () => void (link.state.value.kind === 'open' ? this.refresh() : null),
+    )
   }
 }

@@ -48,6 +48,12 @@ export const agoText = (timeMs: number, nowMs: number): string => {
 export const timeText = (timeMs: number, zone: string): string =>
   new Intl.DateTimeFormat('sv-SE', { dateStyle: 'short', timeStyle: 'short', timeZone: zone }).format(timeMs)
 
+/** What turns writing around or hides it: who looks must not be misled by a reason that somebody else wrote. */
+const MISLEADING = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u200b\u2060\ufeff]/gu
+
+/** A text from elsewhere as it is shown: with a mark in place of each character that turns writing around or is not seen. */
+export const plainText = (text: string): string => text.replace(MISLEADING, '\ufffd')
+
 /** The day of an instant in a zone, such as `2026-11-29`. */
 export const dayText = (timeMs: number, zone: string): string => timeText(timeMs, zone).slice(0, 10)
 

@@ -64,7 +64,7 @@ export const Table = <Row,>({ caption, rows, columns, keyOf, count, onNearEnd, r
         <thead>
           <tr aria-rowindex={1}>
             {columns.map((column) => (
-              <th key={column.name} scope="col" class={classOf(column)}>
+              <th key={column.name} scope="col" class={classOf(column)} data-column={column.name}>
                 {column.title}
               </th>
             ))}
@@ -75,7 +75,7 @@ export const Table = <Row,>({ caption, rows, columns, keyOf, count, onNearEnd, r
           {rows.slice(from, to).map((row, index) => (
             <tr key={keyOf(row)} aria-rowindex={from + index + 2} style={{ height: `${height}px` }}>
               {columns.map((column) => (
-                <td key={column.name} class={classOf(column)}>
+                <td key={column.name} class={classOf(column)} data-column={column.name}>
                   {column.cell(row)}
                 </td>
               ))}

@@ -26,6 +26,12 @@ export const VIEWS: readonly View[] = [
     load: async () => (await import('./protection/protection.tsx')).Protection,
   },
   {
+    name: 'days',
+    needs: 'coverage.days',
+    isListed: true,
+    load: async () => (await import('./days/days.tsx')).Days,
+  },
+  {
     name: 'machine',
     needs: 'points.list',
     isListed: false,

@@ -1,94 +1,123 @@
 // The view Protection: whether every machine is protected, and why not where it is not.
-import { MACHINE_STATES, type Covered, type MachineState, type StateCounts } from '../../../../protocol/coverage.ts'
+import { useSignal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
+import type { Covered, StateCounts } from '../../../../protocol/coverage.ts'
 import { link } from '../../frame/console.ts'
-import { to } from '../../frame/route.ts'
 import { filter, route } from '../../frame/router.ts'
-import { Ago, AsOf, Button, Empty, ErrorNote, Loading, Mark } from '../../parts/basics.tsx'
+import { AsOf, Button, Empty, ErrorNote, Field, Loading, Select } from '../../parts/basics.tsx'
 import { Copy } from '../../parts/copy.tsx'
-import { countText } from '../../parts/format.ts'
-import { useMade, useWatched } from '../../parts/hooks.ts'
+import { useMade, useNarrow, useWatched } from '../../parts/hooks.ts'
 import { Table, type Column } from '../../parts/table.tsx'
-import { countsOf, machinesOf } from '../../stores/coverage.ts'
+import {
+  countOf,
+  countsOf,
+  isStateFilter,
+  machinesOf,
+  namePartOf,
+  namesOf,
+  tallyOf,
+  type Wanted,
+} from '../../stores/coverage.ts'
 import { protection as texts } from '../../texts/protection.ts'
-import { TONES } from './tones.ts'
+import { Actions, mayAct, Outcome } from './actions.tsx'
+import { EXCLUDED_COLUMNS, EXPECTED_COLUMNS } from './columns.tsx'
+import { Tiles, Verdict } from './tiles.tsx'
 
-const isState = (text: string | undefined): text is MachineState =>
-  (MACHINE_STATES as readonly (string | undefined)[]).includes(text)
+/** Heights of a row in pixels; the style sheet's. */
+const WIDE_ROW = 72
+const NARROW_ROW = 132
 
-const COLUMNS: readonly Column<Covered>[] = [
-  {
-    name: 'machine',
-    title: texts.columns.machine,
-    cell: ({ machine }) => <a href={to('machine', [machine])}>{machine}</a>,
-  },
-  {
-    name: 'state',
-    title: texts.columns.state,
-    cell: ({ state, reason }) => (
-      <>
-        <Mark tone={TONES[state]}>{texts.states[state]}</Mark>
-        <span class="reason" title={reason}>
-          {reason}
-        </span>
-      </>
-    ),
-  },
-  { name: 'last', title: texts.columns.last, cell: ({ lastPointMs }) => <Ago timeMs={lastPointMs} /> },
-  {
-    name: 'next',
-    title: texts.columns.next,
-    isExtra: true,
-    cell: ({ nextMs }) => (nextMs === null ? null : <Ago timeMs={nextMs} />),
-  },
-  { name: 'plan', title: texts.columns.plan, isExtra: true, cell: ({ plan }) => plan },
-  { name: 'host', title: texts.columns.host, isExtra: true, cell: ({ host }) => host },
-]
+const wantedOf = (query: Readonly<Record<string, string>>): Wanted => ({
+  state: isStateFilter(query['state']) ? query['state'] : null,
+  part: namePartOf(query['q'] ?? ''),
+  order: query['order'] === 'name' ? 'name' : 'worst',
+})
 
-const Tiles = ({ counts, chosen }: { counts: StateCounts; chosen: MachineState | null }) => {
-  const shown = MACHINE_STATES.filter((state) => counts[state] > 0 || state === 'fresh' || state === chosen)
-  const all = MACHINE_STATES.reduce((sum, state) => sum + counts[state], 0)
-  return (
-    <div class="tiles">
-      <button class="tile" type="button" aria-pressed={chosen === null} onClick={() => filter({ state: null })}>
-        <strong>{countText(all)}</strong>
-        {texts.all}
-      </button>
-      {shown.map((state) => (
-        <button
-          key={state}
-          class="tile"
-          type="button"
-          aria-pressed={chosen === state}
-          onClick={() => filter({ state: chosen === state ? null : state })}
-        >
-          <strong>{countText(counts[state])}</strong>
-          <Mark tone={TONES[state]}>{texts.states[state]}</Mark>
-        </button>
-      ))}
-    </div>
-  )
+interface ChoiceProps {
+  readonly rows: readonly Covered[]
+  readonly chosen: ReadonlySet<string>
+  readonly onChange: (chosen: ReadonlySet<string>) => void
 }
 
-const Machines = ({ state, count }: { state: MachineState | null; count: number }) => {
-  const machines = useWatched(useMade(() => machinesOf(link, state === null ? null : [state]), state ?? ''))
+/** The column in which rows are chosen. */
+const choiceColumn = ({ rows, chosen, onChange }: ChoiceProps): Column<Covered> => ({
+  name: 'choice',
+  title: (
+    <label class="choice-all">
+      <input
+        type="checkbox"
+        aria-label={texts.chooseAll}
+        checked={rows.length > 0 && rows.every(({ machine }) => chosen.has(machine))}
+        onChange={(event) =>
+          onChange(event.currentTarget.checked ? new Set(rows.map(({ machine }) => machine)) : new Set())
+        }
+      />
+      <span aria-hidden="true">{texts.chooseAll}</span>
+    </label>
+  ),
+  cell: ({ machine }) => (
+    <label class="choice">
+      <input
+        type="checkbox"
+        aria-label={texts.choose(machine)}
+        checked={chosen.has(machine)}
+        onChange={(event) => {
+          const next = new Set(chosen)
+          if (event.currentTarget.checked) next.add(machine)
+          else next.delete(machine)
+          onChange(next)
+        }}
+      />
+    </label>
+  ),
+})
+
+const Machines = ({ wanted, counts, onDone }: { wanted: Wanted; counts: StateCounts; onDone: () => void }) => {
+  const key = JSON.stringify(wanted)
+  const machines = useWatched(useMade(() => machinesOf(link, wanted), key))
+  const chosen = useSignal<ReadonlySet<string>>(new Set())
+  const isNarrow = useNarrow()
+  // who looks at others chooses anew, so that nothing out of sight is acted on
+  useEffect(() => void (chosen.value = new Set()), [key])
   const rows = machines.rows.value
   const error = machines.error.value
   if (rows === null)
     return error === null ? <Loading /> : <ErrorNote error={error} onRetry={() => void machines.refresh()} />
+  const isWhole = machines.next.value === null
+  const count = isWhole ? rows.length : countOf(counts, wanted)
+  const set = (next: ReadonlySet<string>): void => void (chosen.value = next)
+  const columns = wanted.state === 'excluded' ? EXCLUDED_COLUMNS : EXPECTED_COLUMNS
+  const choice = mayAct() ? [choiceColumn({ rows, chosen: chosen.value, onChange: set })] : []
+  const done = (): void => {
+    set(new Set())
+    void machines.refresh()
+    onDone()
+  }
   return (
     <>
       <AsOf asOfMs={machines.asOfMs.value} error={error} />
+      {chosen.value.size === 0 ? null : (
+        <Actions
+          chosen={[...chosen.value]}
+          count={count}
+          onChooseAll={() => void namesOf(link, wanted).then((names) => set(new Set(names)))}
+          onClear={() => set(new Set())}
+          onDone={done}
+        />
+      )}
       {rows.length === 0 ? (
         <Empty title={texts.noMatch}>
-          <Button onClick={() => filter({ state: null })}>{texts.showAll}</Button>
+          <Button onClick={() => filter({ state: null, q: null })}>{texts.showAll}</Button>
         </Empty>
       ) : (
         <Table
+          key={key}
           caption={texts.caption}
           rows={rows}
-          count={count}
-          columns={COLUMNS}
+          {...(count === null ? {} : { count })}
+          columns={[...choice, ...columns]}
           keyOf={({ machine }) => machine}
+          rowHeight={isNarrow ? NARROW_ROW : WIDE_ROW}
           onNearEnd={() => void machines.more()}
         />
       )}
@@ -96,29 +125,62 @@ const Machines = ({ state, count }: { state: MachineState | null; count: number 
   )
 }
 
+const Filters = ({ wanted }: { wanted: Wanted }) => (
+  <div class="toolbar">
+    <Field
+      label={texts.search}
+      type="search"
+      autocomplete="off"
+      spellcheck={false}
+      value={wanted.part}
+      onInput={(event) => filter({ q: namePartOf(event.currentTarget.value) })}
+    />
+    <Select
+      label={texts.order}
+      value={wanted.order}
+      choices={Object.entries(texts.orders).map(([value, text]) => ({ value, text }))}
+      onChoose={(value) => filter({ order: value === 'worst' ? null : value })}
+    />
+  </div>
+)
+
+const FirstSteps = () => {
+  const { empty } = texts
+  const tenant = link.person.value?.tenant ?? ''
+  const gateway = new URL('.', location.href.replace(/#.*$/su, ''))
+  gateway.protocol = gateway.protocol === 'https:' ? 'wss:' : 'ws:'
+  return (
+    <Empty title={empty.title}>
+      <p>{empty.first}</p>
+      <Copy text={empty.command(tenant)} label={empty.first} />
+      <p>{empty.second}</p>
+      <Copy text={empty.commands(gateway.href.replace(/\/$/u, ''))} label={empty.second} />
+      <p>{empty.third}</p>
+    </Empty>
+  )
+}
+
 const COUNTS = countsOf(link)
 
 export const Protection = () => {
   const counts = useWatched(COUNTS)
-  const given = route.value.query['state']
-  const state = isState(given) ? given : null
+  const wanted = wantedOf(route.value.query)
   const found = counts.value.value
   const error = counts.error.value
   if (found === null)
     return error === null ? <Loading /> : <ErrorNote error={error} onRetry={() => void counts.refresh()} />
-  const all = MACHINE_STATES.reduce((sum, each) => sum + found[each], 0)
   return (
     <div class="protection fills">
       <h1 class="hidden">{texts.title}</h1>
-      {all === 0 ? (
-        <Empty title={texts.empty.title}>
-          <p>{texts.empty.first}</p>
-          <Copy text={texts.empty.command} label={texts.empty.first} />
-        </Empty>
+      {tallyOf(found).all === 0 ? (
+        <FirstSteps />
       ) : (
         <>
-          <Tiles counts={found} chosen={state} />
-          <Machines state={state} count={state === null ? all : found[state]} />
+          <Verdict counts={found} />
+          <Tiles counts={found} chosen={wanted.state} />
+          <Filters wanted={wanted} />
+          <Outcome />
+          <Machines wanted={wanted} counts={found} onDone={() => void counts.refresh()} />
         </>
       )}
     </div>

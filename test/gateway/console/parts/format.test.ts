@@ -6,6 +6,7 @@ import {
   dayText,
   durationText,
   percentText,
+  plainText,
   timeText,
 } from '../../../../gateway/console/parts/format.ts'
 
@@ -51,4 +52,9 @@ test('an instant has the date of its zone', () => {
 
 test('a small share keeps a digit', () => {
   expect([percentText(0.034), percentText(0.5)]).toEqual(['3.4 %', '50 %'])
+})
+
+test('what turns writing around is seen, and other scripts stay as they are', () => {
+  expect(plainText('a\u202edetcefnoc\u0000\u200b')).toBe('a\ufffddetcefnoc\ufffd\ufffd')
+  expect(plainText('Grüße, سلام\u200c, line\nbreak\t<b>')).toBe('Grüße, سلام\u200c, line\nbreak\t<b>')
 })

@@ -1,0 +1,103 @@
+// The view Days in a real browser: marks with words, the keyboard from day to day, and the points behind a day.
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { daily, DAY_MS, makeMachines, type MadeMachine } from '../made.ts'
+import { RealMachine } from '../real-machine.ts'
+import { axeFindings, ConsoleStand, isTooWide, NARROW, WIDE } from '../stand.ts'
+
+const SHOTS = process.env['VARVE_SHOTS']
+
+const MACHINES: readonly MadeMachine[] = [
+  ...Array.from({ length: 90 }, (_, index) => ({ name: `web${String(index).padStart(3, '0')}`, days: daily(30, 3) })),
+  { name: 'late1', days: daily(5, 31) },
+  {
+    name: 'mixed1',
+    days: [
+      ...daily(28, 3 + 4 * 24),
+      { ageMs: 3 * DAY_MS, fullReason: 'size-changed' },
+      { ageMs: 2 * DAY_MS, skipped: 'window' },
+      { ageMs: DAY_MS, error: 'QEMU said no' },
+      { ageMs: DAY_MS - 60_000 },
+      { ageMs: DAY_MS / 8, error: 'QEMU said no' },
+    ],
+  },
+]
+
+let stand: ConsoleStand
+let machine: RealMachine
+
+beforeAll(async () => {
+  stand = await ConsoleStand.start()
+  machine = await RealMachine.start(stand)
+  await makeMachines(stand, MACHINES)
+  await machine.backUp()
+})
+afterAll(async () => {
+  await machine?.[Symbol.asyncDispose]()
+  await stand?.[Symbol.asyncDispose]()
+})
+
+test.each([
+  ['wide and light', { size: WIDE, theme: 'light' }],
+  ['wide and dark', { size: WIDE, theme: 'dark' }],
+  ['narrow and light', { size: NARROW, theme: 'light' }],
+  ['narrow and dark', { size: NARROW, theme: 'dark' }],
+] as const)('a day is told by its mark and in words: %s', async (name, looks) => {
+  const { page, complaints } = await stand.open('viewer', '#/days', looks)
+  await page.getByRole('row', { name: /mixed1/u }).waitFor()
+  await page
+    .getByRole('button', { name: /mixed1, .*Read in full, not asked for: .*the disk has another size/u })
+    .click()
+  await page
+    .getByRole('region', { name: /mixed1 on / })
+    .getByText('Full read')
+    .waitFor()
+  if (SHOTS !== undefined) await page.screenshot({ path: `${SHOTS}/days ${name}.png` })
+  // all rows are alike: of one axe sees as much as of all
+  await page.getByLabel('Part of a name').fill('mixed1')
+  await page.getByRole('row', { name: /web000/u }).waitFor({ state: 'detached' })
+  expect(await axeFindings(page)).toEqual([])
+  expect(await isTooWide(page)).toBe(false)
+  expect(complaints).toEqual([])
+})
+
+test('arrow keys go from day to day, Enter opens the points, and the address leads back there', async () => {
+  const { page, complaints } = await stand.open('viewer', '#/days?q=1')
+  const row = page.getByRole('row', { name: /db1/u })
+  const today = row.locator('button').last()
+  await today.waitFor()
+  await today.focus()
+  await page.keyboard.press('ArrowLeft')
+  await page.keyboard.press('ArrowRight')
+  await page.keyboard.press('Enter')
+  await page.waitForURL(/machine=db1/u)
+  const panel = page.getByRole('region', { name: /db1 on / })
+  const point = panel.getByRole('link').filter({ has: page.locator('time') })
+  await point.waitFor()
+  expect(await point.getAttribute('href')).toMatch(/^#\/machine\/db1\?point=/u)
+  await page.reload()
+  await point.waitFor()
+  await panel.getByRole('button', { name: 'Close' }).click()
+  await panel.waitFor({ state: 'detached' })
+  expect(complaints).toEqual([])
+})
+
+test('further machines come as somebody scrolls; filters narrow them; what is shown outlives the gateway', async () => {
+  const { page, complaints } = await stand.open('auditor', '#/days?order=name')
+  await page.getByRole('row', { name: /late1/u }).waitFor()
+  await page.waitForFunction(() => {
+    const table = document.querySelector('.table')!
+    table.scrollTo({ top: 1e6 })
+    return table.textContent.includes('web089')
+  })
+  await page.getByLabel('State now').selectOption('unprotected')
+  await page.getByRole('row', { name: /web000/u }).waitFor({ state: 'detached' })
+  await page.getByRole('row', { name: /late1/u }).waitFor()
+  await stand.restartGateway(async () => {
+    await page.getByText(/No connection to the gateway/u).waitFor()
+    expect(await page.getByRole('row', { name: /late1/u }).count()).toBe(1)
+  })
+  await page.getByText(/No connection to the gateway/u).waitFor({ state: 'detached' })
+  await page.getByLabel('Part of a name').fill('nobody')
+  await page.getByText('No machine is like that').waitFor()
+  expect(complaints).toEqual([])
+})
