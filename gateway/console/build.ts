@@ -35,8 +35,11 @@ const compressed = (bytes: Uint8Array): Promise<Buffer> =>
   })
 
 /** What the page has to load first, by names inside of the folder of pieces. */
-const firstOf = ({ outputs }: Metafile): { script: string; style: string | null; preloads: string[] } => {
-  const entry = Object.entries(outputs).find(([, { entryPoint }]) => entryPoint !== undefined)
+const firstOf = ({ outputs }: Metafile, file: string): { script: string; style: string | null; preloads: string[] } => {
+  // what is loaded later has an entry point of its own
+  const entry = Object.entries(outputs).find(
+    ([, { entryPoint }]) => entryPoint !== undefined && path.resolve(SOURCE, entryPoint) === file,
+  )
   if (entry === undefined) throw new Error('the bundle has no entry')
   const [script, { cssBundle, imports }] = entry
   const preloads = imports.filter(({ kind }) => kind === 'import-statement').map((found) => path.basename(found.path))
@@ -44,8 +47,8 @@ const firstOf = ({ outputs }: Metafile): { script: string; style: string | null;
 }
 
 /** The page with the names of its pieces; relative, as a proxy may serve it below a path of its own. */
-const pageOf = (template: string, metafile: Metafile): string => {
-  const { script, style, preloads } = firstOf(metafile)
+const pageOf = (template: string, metafile: Metafile, entry: string): string => {
+  const { script, style, preloads } = firstOf(metafile, entry)
   const hints = preloads.map((name) => `<link rel="modulepreload" href="${PIECES_NAME}/${name}" />`)
   const styles = style === null ? [] : [`<link rel="stylesheet" href="${PIECES_NAME}/${style}" />`]
   return template
@@ -100,7 +103,7 @@ export const buildConsole = async (options: ConsoleOptions = {}): Promise<string
   try {
     await mkdir(pieces, { recursive: true })
     const metafile = await bundle(entry, pieces)
-    await writeFile(path.join(made, PAGE_NAME), pageOf(await readFile(page, 'utf8'), metafile))
+    await writeFile(path.join(made, PAGE_NAME), pageOf(await readFile(page, 'utf8'), metafile, entry))
     const names = (await readdir(pieces)).map((name) => path.join(pieces, name))
     for (const file of [path.join(made, PAGE_NAME), ...names])
       await writeFile(`${file}.br`, await compressed(await readFile(file)))

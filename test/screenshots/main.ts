@@ -109,8 +109,7 @@ const stand = resources.use(await ConsoleStand.start())
 const point = await furnish(stand, resources)
 const pictures: readonly Picture[] = [
   { name: 'protection', place: '#/protection', theme: 'light' },
-  { name: 'plans', place: '#/plans', theme: 'dark' },
-  { name: 'datastore', place: '#/datastore', theme: 'dark' },
+  { name: 'days', place: '#/days', theme: 'dark' },
   { name: 'machine', place: '#/machine/db1', theme: 'light' },
   { name: 'changes', place: `#/changes/db1?to=${point}`, theme: 'dark' },
 ]
