@@ -33,7 +33,7 @@ const SCHEDULE_CHARS_MAX = 256
 const WINDOW_CHARS_MAX = 256
 
 /** Longest reason of an exclusion, in characters. */
-const EXCLUSION_CHARS_MAX = 1024
+export const EXCLUSION_CHARS_MAX = 1024
 
 /** A plan that a migration makes of the rules of a machine carries the machine's name behind a word of its own. */
 export const planName = v.pipe(

@@ -1,7 +1,9 @@
 // Commands that decide which plan a machine belongs to, or to none: its group, and exclusions.
-import { Option, type Command } from 'commander'
+import { InvalidArgumentError, Option, type Command } from 'commander'
+import * as v from 'valibot'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
+import { EXCLUSION_CHARS_MAX, exclusionReason } from '../../protocol/plans.ts'
 import { GROUP_NONE } from '../../protocol/retention.ts'
 import { name, tenantOption, toGateway, type Common } from './options.ts'
 import { timeOf } from './points.ts'
@@ -13,12 +15,18 @@ interface ExcludeOptions extends Common {
   readonly until?: number
 }
 
+const reasonOf = (text: string): string => {
+  const checked = v.safeParse(exclusionReason, text.trim())
+  if (checked.success) return checked.output
+  throw new InvalidArgumentError(`It takes a text of 1 to ${EXCLUSION_CHARS_MAX} characters.`)
+}
+
 const addExclude = (machine: Command): void => {
   const command = machine
     .command('exclude')
     .description('leave a machine out of its plan on purpose: nothing is started for it and no freshness is watched')
     .argument('<machine>', 'the machine', name)
-    .requiredOption('--reason <text>', 'why, for those who wonder')
+    .requiredOption('--reason <text>', 'why, for those who wonder', reasonOf)
     .addOption(
       new Option(
         '--until <time>',

@@ -44,11 +44,26 @@ const plain = Object.fromEntries(
   Object.entries(PLAIN).map(([key, field]) => [key, v.optional(planRules.entries[field] as v.GenericSchema)]),
 )
 
+/** The key that the file has for a field of a plan, such as `keep.within_days`. */
+export const keyOfField = (field: string): string => {
+  if (field === 'rpoMs') return 'rpo'
+  if (field === 'jitterMs') return 'jitter'
+  if (field === 'keep.withinDays') return 'keep.within_days'
+  return Object.entries(PLAIN).find(([, named]) => named === field)?.[0] ?? field
+}
+
+/** A duration within the bounds of a field. */
+const durationOf = (field: 'rpoMs' | 'jitterMs', bounds: string) =>
+  v.pipe(
+    duration,
+    v.check((text) => v.safeParse(planRules.entries[field], exactDurationMs(text)).success, bounds),
+  )
+
 /** One table of the file. What it does not say is as in the default. */
 const tableSchema = v.strictObject({
   ...plain,
-  rpo: v.optional(duration),
-  jitter: v.optional(duration),
+  rpo: v.optional(durationOf('rpoMs', 'a duration from 1m to 366d')),
+  jitter: v.optional(durationOf('jitterMs', 'a duration of at most 24h')),
   keep: v.optional(v.strictObject(v.partial(v.object({ ...counts, within_days: withinDays })).entries)),
   covers: v.optional(v.strictObject(v.partial(v.object({ machines, groups, patterns, others })).entries)),
 })

@@ -2,6 +2,7 @@
 import type { KeepRules, Plan, PlanDifference } from '../../protocol/plans.ts'
 import { exactDuration } from '../plans/duration.ts'
 import { isOff } from '../maintenance/retention.ts'
+import { keyOfField } from './plan-file.ts'
 
 /** Names of a list that one line has. */
 const NAMED_MAX = 8
@@ -81,11 +82,11 @@ const fieldLine = ({ field, before, after }: PlanDifference['fields'][number]): 
   const list = field.startsWith('covers.') && field !== 'covers.others'
   if (list || field === 'refuseFull' || field === 'refuseLeftOut') {
     const parts = [...(before === null ? [] : [`-${before}`]), ...(after === null ? [] : [`+${after}`])]
-    return `    ${field}: ${parts.join('  ')}`
+    return `    ${keyOfField(field)}: ${parts.join('  ')}`
   }
-  return `    ${field}: ${before ?? 'none'} -> ${after ?? 'none'}`
+  return `    ${keyOfField(field)}: ${before ?? 'none'} -> ${after ?? 'none'}`
 }
 
-/** What changes, plan by plan and field by field. */
+/** What changes, plan by plan and field by field, by the keys of the file. */
 export const differenceLines = (changes: readonly PlanDifference[]): string[] =>
   changes.flatMap(({ plan, change, fields }) => [`${SIGN[change]} plan ${plan}`, ...fields.map(fieldLine)])

@@ -35,11 +35,13 @@ const compressed = (bytes: Uint8Array): Promise<Buffer> =>
   })
 
 /** What the page has to load first, by names inside of the folder of pieces. */
-const firstOf = ({ outputs }: Metafile, file: string): { script: string; style: string | null; preloads: string[] } => {
-  // what is loaded later has an entry point of its own
-  const entry = Object.entries(outputs).find(
-    ([, { entryPoint }]) => entryPoint !== undefined && path.resolve(SOURCE, entryPoint) === file,
-  )
+const firstOf = (
+  { outputs }: Metafile,
+  first: string,
+): { script: string; style: string | null; preloads: string[] } => {
+  // what is loaded later is an entry point of its own
+  const name = path.relative(SOURCE, first)
+  const entry = Object.entries(outputs).find(([, { entryPoint }]) => entryPoint === name)
   if (entry === undefined) throw new Error('the bundle has no entry')
   const [script, { cssBundle, imports }] = entry
   const preloads = imports.filter(({ kind }) => kind === 'import-statement').map((found) => path.basename(found.path))
@@ -47,8 +49,8 @@ const firstOf = ({ outputs }: Metafile, file: string): { script: string; style: 
 }
 
 /** The page with the names of its pieces; relative, as a proxy may serve it below a path of its own. */
-const pageOf = (template: string, metafile: Metafile, entry: string): string => {
-  const { script, style, preloads } = firstOf(metafile, entry)
+const pageOf = (template: string, metafile: Metafile, first: string): string => {
+  const { script, style, preloads } = firstOf(metafile, first)
   const hints = preloads.map((name) => `<link rel="modulepreload" href="${PIECES_NAME}/${name}" />`)
   const styles = style === null ? [] : [`<link rel="stylesheet" href="${PIECES_NAME}/${style}" />`]
   return template

@@ -8,7 +8,7 @@ import { deadlineOf, DURATIONS_MAX, slotAfter, usualMs } from '../plans/deadline
 import { jitterMs } from '../plans/jitter.ts'
 import { nextOpen } from '../plans/window.ts'
 import { byWorst, Roll, Rolls, worstKey, type RollRow, type WorstKey } from './state-roll.ts'
-import { stateOf, type StateOf } from './state.ts'
+import { heardMs, stateOf, type StateOf } from './state.ts'
 
 interface Uses {
   readonly catalog: Pick<Catalog, 'coverage' | 'runs'>
@@ -87,7 +87,7 @@ export class MachineStates {
         {
           ...facts,
           online: connected,
-          seenMs: Math.max(row.seenMs, this.#sinceMs),
+          seenMs: heardMs(row.seenMs, this.#sinceMs, nowMs),
           lastPointMs: lastPoint?.timeMs ?? null,
           failing,
           deadlineMs: this.#deadline(asked.tenant, row, usual),

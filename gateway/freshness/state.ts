@@ -19,6 +19,13 @@ export const UNCOVERED_TOLD_MS = 3_600_000
 /** How far ahead of now a point may be dated, in milliseconds; one further ahead was made under a wrong clock. */
 const FUTURE_MS = 3_600_000
 
+/**
+ * When an agent was heard of last, at the earliest when this gateway started: it may have served before. A note that is dated
+ * later than now was made under a wrong clock and says nothing.
+ */
+export const heardMs = (seenMs: number, startedMs: number, nowMs: number): number =>
+  seenMs > nowMs + FUTURE_MS ? startedMs : Math.max(seenMs, startedMs)
+
 /** Since when backups of a machine fail, and how the last one did. */
 export interface Failing {
   readonly sinceMs: number

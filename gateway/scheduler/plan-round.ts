@@ -121,7 +121,7 @@ class RoundPlanner {
     this.#note(machine, pace, planned?.plannedMs ?? null)
     const newestMs = Math.max(planned?.dueMs ?? 0, ...due.map(({ dueMs }) => dueMs))
     for (const run of due)
-      if (run.dueMs < newestMs) this.#skip(run, 'superseded')
+      if (run.dueMs < newestMs) this.#skip(run, wasShut(plan, run.dueMs, newestMs) ? 'window' : 'superseded')
       else this.#due(standing, run)
   }
 
@@ -325,6 +325,10 @@ class RoundPlanner {
     return { starts, held }
   }
 }
+
+/** Whether a plan's window was shut from one instant to another: a run that was due then could not start. */
+const wasShut = (plan: Plan | null, fromMs: number, toMs: number): boolean =>
+  plan !== null && !isOpen(plan.window, plan.timeZone, fromMs) && nextOpen(plan.window, plan.timeZone, fromMs) >= toMs
 
 const fromJob = ({ job, owner }: RunRow): RunEnd['from'] =>
   job === null ? { state: 'running', owner: owner ?? '' } : { state: 'running', job }

@@ -44,6 +44,12 @@ export const VIEWS: readonly View[] = [
     load: async () => (await import('./changes/changes.tsx')).ChangesView,
   },
   {
+    name: 'restore',
+    needs: 'restores.list',
+    isListed: true,
+    load: async () => (await import('./restore/restore.tsx')).RestoreView,
+  },
+  {
     name: 'datastore',
     needs: 'store.growth',
     isListed: true,

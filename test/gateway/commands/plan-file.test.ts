@@ -60,3 +60,16 @@ test.each([
     expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining(why) as string }),
   )
 })
+
+test('a duration out of bounds is told by the key of the file', () => {
+  for (const [key, text] of [
+    ['jitter', '25h'],
+    ['rpo', '30s'],
+  ] as const)
+    expect(() => plansOfText(`[plans.gold]\n${key} = "${text}"\n`, 'plans.toml')).toThrow(
+      expect.objectContaining({
+        code: 'CONFIG_INVALID',
+        message: expect.stringMatching(new RegExp(`plans\\.gold\\.${key}.*a duration`, 'u')),
+      }),
+    )
+})

@@ -31,7 +31,7 @@ test('a plan is made, changed field by field with what changed, shown, turned of
   const made = await run('plan', 'set', 'gold', '--rpo', '4h', '--keep-daily', '7', '--cover-machine', 'db1', 'db9')
   expect(linesOf(made)).toEqual([
     '+ plan gold',
-    '    rpoMs: none -> 4h',
+    '    rpo: none -> 4h',
     '    keep.daily: 0 -> 7',
     '    covers.machines: +db1, db9',
   ])
@@ -41,11 +41,11 @@ test('a plan is made, changed field by field with what changed, shown, turned of
   expect(linesOf(await run('plan', 'set', 'gold', ...options, ...more))).toEqual([
     '~ plan gold',
     '    schedule: none -> 30 2 * * *',
-    '    rpoMs: 4h -> none',
+    '    rpo: 4h -> none',
     '    window: none -> 22:00-06:00',
-    '    jitterMs: 0s -> 10m',
-    '    compareDays: none -> 30',
-    '    verifyDays: none -> 30',
+    '    jitter: 0s -> 10m',
+    '    compare_days: none -> 30',
+    '    verify_days: none -> 30',
     '    covers.machines: -db9',
     '    covers.others: false -> true',
   ])
@@ -97,7 +97,7 @@ test('a file is applied with its difference first, only with --yes where nobody 
   expect((await run('plan', 'apply', '-f', again, '--replace')).stdout).toContain('Nothing changes')
   // what the file does not have goes only where that is said
   await writeFile(file, '[plans.gold]\nrpo = "2h"\ncovers = { patterns = ["db*"] }\n')
-  expect(linesOf(await apply('--yes'))).toEqual(['~ plan gold', '    rpoMs: 4h -> 2h', 'Applied: 1 plan changed.'])
+  expect(linesOf(await apply('--yes'))).toEqual(['~ plan gold', '    rpo: 4h -> 2h', 'Applied: 1 plan changed.'])
   const json = JSON.parse((await apply('--yes', '--replace', '--json')).stdout) as object
   expect(json).toEqual({ dryRun: false, changes: [{ plan: 'rest', change: 'removed', fields: [] }], warnings: [] })
   await writeFile(file, '[plans.a]\ncovers = { machines = ["db1"] }\n[plans.b]\ncovers = { machines = ["db1"] }\n')

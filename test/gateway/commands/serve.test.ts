@@ -94,7 +94,10 @@ test('a start waits for a command that has opened the data folder for itself', a
   const log = openLog({ level: 'silent' })
   const gateway = await Gateway.open({ folder, listen: null, log, clock: systemClock })
   const args = ['serve', '--listen', '127.0.0.1:0', '--data', folder]
-  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, VARVE_DATA: undefined },
+  })
   const closed = once(child, 'close')
   const text = { out: '', log: '' }
   child.stdout.on('data', (part: Buffer) => (text.out += part.toString()))

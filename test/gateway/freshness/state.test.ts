@@ -1,6 +1,7 @@
 // The state of a machine: a row for each rule and each of its edges, and which rule goes before which.
 import { describe, expect, test } from 'vitest'
 import {
+  heardMs,
   stateOf,
   UNCOVERED_TOLD_MS,
   UNHEARD_MS,
@@ -197,4 +198,14 @@ test('of several causes the first one in the table counts, in every combination'
     expect(none).toBe(['late', 'unverified', 'fresh'].includes(first) ? 'never' : first)
     expect(MACHINE_STATES).toContain(none)
   }
+})
+
+test('an agent was heard of when it was noted, not before the gateway started, and never later than now', () => {
+  const startedMs = NOW_MS - 5 * DAY_MS
+  expect(heardMs(NOW_MS - HOUR_MS, startedMs, NOW_MS)).toBe(NOW_MS - HOUR_MS)
+  expect(heardMs(NOW_MS - 9 * DAY_MS, startedMs, NOW_MS)).toBe(startedMs)
+  // a clock that is ahead a little is none that is wrong
+  expect(heardMs(NOW_MS + 60_000, startedMs, NOW_MS)).toBe(NOW_MS + 60_000)
+  const seenMs = heardMs(NOW_MS + 400 * DAY_MS, startedMs, NOW_MS)
+  expect(is({ online: false, seenMs }).state).toBe('orphaned')
 })

@@ -143,6 +143,10 @@ describe('slots', () => {
   test('the next slot takes the place of one that waits, not of one that runs', () => {
     const waiting = runOf({ dueMs: at('04T01:00') })
     expect(ended(round(at('05T01:00'), { runs: [waiting], online: () => false }))).toEqual(['superseded'])
+    // it could not start before either
+    const sundays = [planOf({ window: 'Sun 10:00-12:00' })]
+    const outside = round(at('05T01:00'), { plans: sundays, runs: [waiting], online: () => false })
+    expect(ended(outside)).toEqual(['window'])
     const running = runOf({ dueMs: at('04T01:00'), state: 'running', job: 'j', jobState: 'running' })
     expect(ended(round(at('05T01:00'), { runs: [running] }))).toEqual([])
   })

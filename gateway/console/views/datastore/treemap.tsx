@@ -2,6 +2,7 @@
 import { bytesText, percentText } from '../../parts/format.ts'
 import { useWidth } from '../../parts/width.ts'
 import { bytesOf, treemapOf, type Group, type Tile, type TileKind } from '../../pictures/treemap.ts'
+import { isolate } from '../../texts/isolate.ts'
 import { datastore as texts } from '../../texts/datastore.ts'
 
 /** Height for wide pages and narrow ones, in pixels. */
@@ -17,7 +18,7 @@ const LINE = 16
 const PATTERNS: Partial<Record<TileKind, string>> = { dead: 'hatch', shared: 'dots', other: 'hatch', upload: 'dots' }
 
 const nameOf = ({ kind, name, disk, machines }: Tile): string => {
-  if (kind === 'disk') return `${name} ${disk ?? ''}`
+  if (kind === 'disk') return `${name} ${isolate(disk ?? '')}`
   if (kind === 'own') return `${name}: ${texts.parts.kinds.own}`
   if (kind === 'further') return texts.parts.machines(machines)
   return name === '' ? texts.parts.kinds[kind] : name

@@ -112,7 +112,7 @@ test('an error of the gateway is told and nothing is saved; a plan is made and r
   expect(await isTooWide(page)).toBe(false)
   await shot(page, 'plans-edit-390-dark')
   await page.getByRole('button', { name: 'Remove plan …' }).click()
-  await page.getByLabel('Type extra to confirm').fill('extra')
+  await page.getByLabel(/^Type .*extra.* to confirm$/u).fill('extra')
   await page.getByRole('button', { name: 'Remove', exact: true }).click()
   await page.getByRole('button', { name: 'extra' }).waitFor({ state: 'detached' })
 })

@@ -1,0 +1,146 @@
+// Restores that agents carry out: what runs and ran, where one may go, and what it would bring back.
+import type { Covered } from '../../../protocol/coverage.ts'
+import type { Asked, Result } from '../../../protocol/methods.ts'
+import type { Restore } from '../../../protocol/restores.ts'
+import type { Point } from '../../../protocol/schemas.ts'
+import type { Link } from '../net/link.ts'
+import { Pages } from '../net/pages.ts'
+import { Resource } from '../net/resource.ts'
+
+/** How often restores are asked for while somebody looks, in milliseconds. */
+const RESTORES_MS = 1000
+
+const PAGE_ROWS = 50
+
+/** Machines that a search shows; a longer one is narrowed by typing. */
+export const FOUND_MAX = 12
+
+/** Pages of changes that are added up for a figure; past that it is "at least". */
+const PAGES_MAX = 64
+
+/** Over how long a rate is measured, in milliseconds. */
+const WINDOW_MS = 10_000
+
+export const doneOf = ({ disks }: Restore): number => disks.reduce((sum, { doneBytes }) => sum + doneBytes, 0)
+export const sizeOf = ({ disks }: Restore): number => disks.reduce((sum, { size }) => sum + size, 0)
+
+interface Sample {
+  readonly atMs: number
+  readonly done: number
+}
+
+/** Bytes a second between the first and last of some samples; null while nothing can be said. */
+export const rateOf = (samples: readonly Sample[]): number | null => {
+  const [first, last] = [samples[0], samples.at(-1)]
+  if (first === undefined || last === undefined || last.atMs - first.atMs < 1000) return null
+  return ((last.done - first.done) / (last.atMs - first.atMs)) * 1000
+}
+
+/** The rates of restores that run, from what was seen of them in the last seconds. */
+export class Rates {
+  readonly #samples = new Map<string, readonly Sample[]>()
+
+  /** Notes how far they are. */
+  see(restores: readonly Restore[], atMs: number): void {
+    const running = restores.filter(({ state }) => state === 'running')
+    for (const id of this.#samples.keys()) if (!running.some((one) => one.id === id)) this.#samples.delete(id)
+    for (const one of running) {
+      const recent = (this.#samples.get(one.id) ?? []).filter((sample) => atMs - sample.atMs <= WINDOW_MS)
+      this.#samples.set(one.id, [...recent, { atMs, done: doneOf(one) }])
+    }
+  }
+
+  of(id: string): number | null {
+    return rateOf(this.#samples.get(id) ?? [])
+  }
+}
+
+export const restoresOf = (link: Link, rates: Rates): Pages<Restore> =>
+  new Pages({
+    link,
+    everyMs: RESTORES_MS,
+    read: async (after, signal) => {
+      const { restores, next } = await link.call('restores.list', { after, limit: PAGE_ROWS }, { signal })
+      rates.see(restores, Date.now())
+      return { rows: restores, next }
+    },
+  })
+
+export interface Found {
+  readonly machines: readonly Covered[]
+  readonly more: boolean
+}
+
+/** Machines whose names have a text in them. */
+export const foundOf = (link: Link, contains: string): Resource<Found> =>
+  new Resource({
+    link,
+    everyMs: null,
+    read: async (signal) => {
+      const asked = { limit: FOUND_MAX, ...(contains === '' ? {} : { contains }) }
+      const { machines, next } = await link.call('coverage.list', asked, { signal })
+      return { machines, more: next !== null }
+    },
+  })
+
+/** A restore point with its machine's newest one. */
+export interface Chosen {
+  readonly point: Point
+  readonly newest: Point | null
+}
+
+export const chosenOf = (link: Link, id: string): Resource<Chosen> =>
+  new Resource({
+    link,
+    everyMs: null,
+    read: async (signal) => {
+      const { point } = await link.call('points.get', { point: id }, { signal })
+      const { points } = await link.call('points.list', { machine: point.machine, limit: 1 }, { signal })
+      return { point, newest: points[0] ?? null }
+    },
+  })
+
+/** How many bytes of disks have changed since a point; `atLeast` where it was too much to add up. */
+export interface Differs {
+  readonly bytes: number
+  readonly atLeast: boolean
+}
+
+export const differsOf = (
+  link: Link,
+  { point, newest }: Chosen,
+  disks: readonly string[],
+): Resource<Differs | 'none'> =>
+  new Resource({
+    link,
+    everyMs: null,
+    read: async (signal) => {
+      const both = disks.filter((disk) => newest?.disks.some(({ name }) => name === disk) === true)
+      if (newest === null || newest.id === point.id || both.length < disks.length) return 'none'
+      let [bytes, pages] = [0, 0]
+      for (const disk of both)
+        for (let offset: number | null = 0; offset !== null; pages += 1) {
+          if (pages >= PAGES_MAX) return { bytes, atLeast: true }
+          const asked = { from: newest.id, to: point.id, disk, offset, granularity: null }
+          const page: Result<'points.changes'> = await link.call('points.changes', asked, { signal })
+          bytes += page.changedBytes
+          offset = page.next
+        }
+      return { bytes, atLeast: false }
+    },
+  })
+
+export type Places = Result<'restores.places'>
+
+export const placesOf = (link: Link, asked: Asked<'restores.places'>): Resource<Places> =>
+  new Resource({
+    link,
+    everyMs: null,
+    read: (signal) => link.call('restores.places', asked, { signal }),
+  })
+
+export const startRestore = (link: Link, asked: Asked<'restores.start'>): Promise<Result<'restores.start'>> =>
+  link.call('restores.start', asked, { deadlineMs: 150_000 })
+
+export const cancelRestore = (link: Link, restore: string): Promise<unknown> =>
+  link.call('restores.cancel', { restore })

@@ -1,0 +1,143 @@
+// The view Restore in a real browser: a real agent writes a real QEMU's disk where its configuration allows it.
+import { randomUUID } from 'node:crypto'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { DISK_BYTES, RealMachine } from '../real-machine.ts'
+import { axeFindings, ConsoleStand, isTooWide, NARROW, WIDE } from '../stand.ts'
+
+const SHOTS = process.env['VARVE_SHOTS']
+
+let stand: ConsoleStand
+let machine: RealMachine
+let folder: string
+let agent: string
+const points: string[] = []
+
+beforeAll(async () => {
+  stand = await ConsoleStand.start()
+  folder = stand.folder.join('restored')
+  await mkdir(folder)
+  machine = await RealMachine.start(stand, { agentLines: `[restore]\nfolders = ["${folder}"]` })
+  points.push(await machine.backUp())
+  await machine.qemu.guestIo('vda', 'write -P 9 1048576 131072')
+  points.push(await machine.backUp())
+  const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
+  agent = (await owner.call('agents.list', {})).agents[0]!.id
+})
+afterAll(async () => {
+  await machine?.[Symbol.asyncDispose]()
+  await stand?.[Symbol.asyncDispose]()
+})
+
+type Shootable = { screenshot(options: { path: string; fullPage: boolean }): Promise<unknown> }
+
+const shot = async (page: Shootable, name: string): Promise<unknown> =>
+  SHOTS === undefined ? null : page.screenshot({ path: `${SHOTS}/${name}.png`, fullPage: true })
+
+test('by keys from a machine to a sentence of what will happen, and the disk is there', async () => {
+  const { page, complaints } = await stand.open('operator', '#/restore')
+  await page.getByText('Nothing has been restored from here yet.').waitFor()
+  await page.getByRole('searchbox', { name: 'Part of the machine’s name' }).fill('d')
+  await page.getByRole('button', { name: 'db1' }).focus()
+  await page.keyboard.press('Enter')
+  const choose = page.getByRole('button', { name: /Choose the point as of/u })
+  await choose.nth(1).waitFor()
+  expect(await axeFindings(page)).toEqual([])
+  await shot(page, 'restore-points-wide-light')
+  await choose.nth(1).focus()
+  await page.keyboard.press('Enter')
+  await page.waitForURL(new RegExp(`point=${points[0]}`, 'u'))
+  await page.getByRole('combobox', { name: 'Host whose agent writes' }).selectOption(agent)
+  await page.getByRole('checkbox', { name: /vda/u }).check()
+  const path = page.getByRole('textbox', { name: /Path on the host for/u })
+  await path.fill('/etc/shadow')
+  await path.blur()
+  await page.getByText('RESTORE_FORBIDDEN').waitFor()
+  expect(await page.getByRole('button', { name: 'Restore', exact: true }).isDisabled()).toBe(true)
+  await path.fill(`${folder}/vda.raw`)
+  await path.blur()
+  await page.getByText('new file').waitFor()
+  await page.getByText(/8.00 MiB of .*vda.* of .*db1.* go to host .* at .*vda.raw/u).waitFor()
+  await page.getByText('128 KiB differ from the newest restore point.').waitFor()
+  expect(await axeFindings(page)).toEqual([])
+  await shot(page, 'restore-sentence-wide-light')
+  // the address has it all
+  await page.reload()
+  await page.getByText('128 KiB differ from the newest restore point.').waitFor()
+  await page.getByRole('button', { name: 'Restore', exact: true }).click()
+  await page.locator('.restores').getByText('done').waitFor()
+  const written = await readFile(`${folder}/vda.raw`)
+  expect(written.length).toBe(DISK_BYTES)
+  expect(written.subarray(0, DISK_BYTES / 2).every((byte) => byte === 7)).toBe(true)
+  await shot(page, 'restore-done-wide-light')
+  expect(complaints).toEqual([])
+})
+
+test('what is there is overwritten only after its host is typed', async () => {
+  const to = `${folder}/precious.raw`
+  await writeFile(to, 'precious')
+  const query = new URLSearchParams({ point: points[1]!, agent, 'to:vda': to })
+  const { page } = await stand.open('operator', `#/restore?${query}`, { theme: 'dark' })
+  await page.getByText('replaces a file of 8 B').waitFor()
+  await page.getByText('It is the newest restore point.').waitFor()
+  await page.getByRole('button', { name: 'Overwrite and restore' }).click()
+  const dialog = page.getByRole('dialog')
+  const confirm = dialog.getByRole('button', { name: 'Overwrite and restore' })
+  expect(await confirm.isDisabled()).toBe(true)
+  expect(await axeFindings(page)).toEqual([])
+  await shot(page, 'restore-overwrite-wide-dark')
+  const host = (await page.locator('.restore select option:checked').textContent())!
+  await dialog.getByRole('textbox').fill(host)
+  expect(await readFile(to, 'utf8')).toBe('precious')
+  await confirm.click()
+  await page.locator('.restores').getByText('precious.raw').waitFor()
+  await page.locator('.restores li').first().getByText('done').waitFor()
+  expect((await readFile(to)).length).toBe(DISK_BYTES)
+  expect((await readdir(folder)).toSorted()).toEqual(['precious.raw', 'vda.raw'])
+})
+
+test('one that runs is shown with how far it is, and ended by who may; hostile names are text', async () => {
+  const { catalog } = stand.gateway
+  const tenant = await stand.gateway.addTenant('acme')
+  const point = await catalog.points.find({ tenant: tenant.id, agent: null, prefix: points[1]! })
+  const name = '<img src=x onerror=alert(1)>\u202Egnp'
+  const disk = {
+    disk: name,
+    size: 4 * 2 ** 30,
+    to: `/srv/${name}`,
+    format: null,
+    doneBytes: 2 ** 30,
+    bytesReceived: 1,
+    remarks: [],
+  }
+  const made = { id: randomUUID(), tenant: tenant.id, point: point.id, agent, overwrite: false }
+  await catalog.restores.start({ ...made, subject: name, disks: [disk], nowMs: Date.now() })
+  for (const theme of ['dark', 'light'] as const) {
+    const { page, complaints } = await stand.open('viewer', '#/restore', { size: NARROW, theme })
+    await page.getByText('1.00 GiB of 4.00 GiB').first().waitFor()
+    expect(await page.getByRole('button', { name: /Cancel/u }).count()).toBe(0)
+    expect(await page.getByRole('heading', { name: /Which machine/u }).count()).toBe(0)
+    expect(await page.locator('img').count()).toBe(0)
+    expect(await axeFindings(page)).toEqual([])
+    expect(await isTooWide(page)).toBe(false)
+    await shot(page, `restore-running-narrow-${theme}`)
+    expect(complaints).toEqual([])
+  }
+  const { page } = await stand.open('operator', '#/restore', { size: WIDE })
+  await page.getByRole('button', { name: /Cancel the restore/u }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).last().click()
+  await page.locator('.restores').getByText('cancelled').waitFor()
+})
+
+test('a narrow page has all steps, and a gateway that was away is asked again', async () => {
+  const query = new URLSearchParams({ point: points[0]!, agent, 'to:vda': `${folder}/new.qcow2` })
+  const { page, complaints } = await stand.open('owner', `#/restore?${query}`, { size: NARROW })
+  await page.getByText('new file as qcow2').waitFor()
+  expect(await axeFindings(page)).toEqual([])
+  expect(await isTooWide(page)).toBe(false)
+  await shot(page, 'restore-sentence-narrow-light')
+  await stand.restartGateway()
+  await page.locator('.restores').getByText('done').first().waitFor()
+  await page.getByText('new file as qcow2').waitFor()
+  expect(complaints).toEqual([])
+})
