@@ -62,6 +62,18 @@ export const VIEWS: readonly View[] = [
     load: async () => (await import('./plans/plans.tsx')).Plans,
   },
   {
+    name: 'running',
+    needs: 'jobs.list',
+    isListed: true,
+    load: async () => (await import('./running/running.tsx')).Running,
+  },
+  {
+    name: 'events',
+    needs: 'events.list',
+    isListed: true,
+    load: async () => (await import('./events/events.tsx')).Events,
+  },
+  {
     name: 'people',
     // everybody but viewers has something to see there
     needs: 'notify.targets',
