@@ -7,6 +7,7 @@ import { homedir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { run as compare } from './compare.ts'
+import { run as ofConsole } from './console.ts'
 import { run as dataPath } from './data-path.ts'
 import { run as day } from './day.ts'
 import { run as fleet } from './fleet.ts'
@@ -30,6 +31,7 @@ const SCENARIOS: readonly Scenario[] = [
   { name: 'day', title: 'a day of backups while the store is pruned, collected and verified', run: day },
   { name: 'keep', title: 'prune, collection and verification beside other programs and beside many points', run: keep },
   { name: 'schedules', title: 'what the plans of 10,000 idle machines cost', run: schedules },
+  { name: 'console', title: 'the console with 10,000 machines and 100,000 points', run: ofConsole },
   { name: 'libvirt', title: 'a libvirt domain beside virtnbdbackup, and both at once', run: libvirt },
 ]
 

@@ -85,7 +85,7 @@ export class Stage implements AsyncDisposable {
     return Promise.all(this.#services.map(async (service) => ({ name: service.name, tail: await service.tail() })))
   }
 
-  /** Lets the gateway back the machine up by itself; what a person may look at meanwhile: first the console, by a link that signs in. */
+  /** Lets the gateway back the machine up by itself; what a person may look at: the console, by a link that signs in. */
   async hints(): Promise<string> {
     const config = `--config ${this.#config}`
     await this.commands.planHourly('demo')

@@ -20,6 +20,8 @@ test('the page names its pieces by relative addresses, each has its compressed f
   const loaded = named.filter((address) => !address.startsWith('data:'))
   expect(loaded.length).toBeGreaterThanOrEqual(2)
   for (const address of loaded) expect(address).toMatch(/^console\/[\w-]+-[0-9A-Z]{8}\.(?:js|css)$/u)
+  // views are entries of their own, and none of them is the page's
+  expect(loaded.filter((address) => /\/main-/u.test(address))).toHaveLength(2)
   expect(page).not.toMatch(/STYLE|SCRIPT|<script(?![^>]*src=)|<style|\son\w+=|\sstyle=/u)
   let firstBytes = 0
   for (const name of await readdir(path.join(folder, PIECES_NAME))) {
