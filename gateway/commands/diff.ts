@@ -57,10 +57,10 @@ export const addDiffCommand = (program: Command): void => {
     .argument('<older>', `the first characters of a restore point's id, or "${NOTHING}" for empty disks`, older)
     .argument('<newer>', 'of another one, of the same machine or not', pointId)
     .addOption(tenantOption())
-    .option('--disk <name>', 'only this disk (default: all of the newer restore point)')
-    .option('--from-disk <name>', 'its name in the older one (default: the same)')
+    .option('--disk <name>', 'only this disk; else all of the newer restore point')
+    .option('--from-disk <name>', 'its name in the older one; else the same')
     .addOption(
-      new Option('--granularity <size>', "how finely, a power of two (default: the tenant's chunks)").argParser(step),
+      new Option('--granularity <size>', "how finely, a power of two; else the tenant's chunks").argParser(step),
     )
     .option('--summary', 'only how much differs of each disk', false)
   toGateway(command).action(async (from: string | null, to: string, options: DiffOptions) => {

@@ -5,7 +5,16 @@ import type { VarveError } from '../errors.ts'
 import { hex } from '../chunk.ts'
 
 /** Fields in milliseconds that are not instants. */
-const LENGTHS_OF_TIME: ReadonlySet<string> = new Set(['durationMs', 'rpoMs', 'jitterMs', 'everyMs', 'repeatMs'])
+const LENGTHS_OF_TIME: ReadonlySet<string> = new Set([
+  'durationMs',
+  'rpoMs',
+  'jitterMs',
+  'everyMs',
+  'repeatMs',
+  'targetMs',
+  'lagMs',
+  'skewMs',
+])
 
 /** The name of an instant's text field; null for a field that is not an instant. */
 const instantName = (field: string): string | null =>

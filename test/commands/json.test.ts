@@ -27,7 +27,7 @@ const OPEN: readonly string[] = [
 ]
 
 /** Lengths of time, which are no instants. */
-const LENGTHS: ReadonlySet<string> = new Set(['duration', 'rpo', 'jitter', 'every', 'repeat'])
+const LENGTHS: ReadonlySet<string> = new Set(['duration', 'rpo', 'jitter', 'every', 'repeat', 'target', 'lag', 'skew'])
 
 /** The paths of a value, such as `points[].disks[].name`, and those below which it has nothing to show. */
 const pathsOf = (value: unknown, at = ''): { found: Set<string>; empty: Set<string> } => {
@@ -138,6 +138,7 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await agent('checkpoints', 'db1')
   await agent('forget', 'db1')
   await agent('discover')
+  await gateway('login', ...of)
   const { agents } = (await gateway('agent list', ...of)) as { agents: { id: string }[] }
   const who = agents[0]!.id
   await gateway('tenant add', 'beta')
