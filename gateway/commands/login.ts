@@ -56,10 +56,7 @@ export const addLoginCommand = (program: Command): void => {
     .addOption(
       withDefault('--ttl <duration>', 'how long they stay signed in, such as 15m or 8h; 90d at most', duration, '8h'),
     )
-    .option(
-      '--url <url>',
-      'address of the page, where a proxy or another name leads to it (default: that of the gateway)',
-    )
+    .option('--url <url>', 'address of the page, where a proxy or another name leads to it; else that of the gateway')
   toGateway(command).action(async (options: LoginOptions) => {
     const { subject: whose, role, ttl: ttlMs } = options
     const given = options.url === undefined ? null : checkedUrl(options.url)
