@@ -45,15 +45,16 @@ export class EventFeed {
   /** Somebody looks, until the returned function is called. */
   watch(): () => void {
     const leave = this.pages.watch()
-    let stopFollowing = (): void => {}
+    let stopFollowing: (() => void) | null = null
     const stop = effect(() => {
       void this.#link.openings.value
-      stopFollowing()
+      stopFollowing?.()
+      stopFollowing = null
       if (this.#link.state.value.kind === 'open') stopFollowing = untracked(() => this.#follow())
     })
     return () => {
       stop()
-      stopFollowing()
+      stopFollowing?.()
       leave()
     }
   }

@@ -79,7 +79,7 @@ export const agents = {
 export const enrol = {
   title: 'Enrol a host',
   intro:
-    'An enrolment makes one host an agent. The command installs nothing: varve-agent has to be on the host already.',
+    'An enrolment makes one host an agent. The command installs nothing: varve-agent has to be on the host already. A host without a configuration gets one that takes up the machines of libvirt; varve-agent discover prints others.',
   tenant: 'Tenant',
   address: 'Address of the gateway, as the host reaches it',
   addressHint: 'Host and port, without a path.',

@@ -16,6 +16,7 @@ export const running = {
     reading: 'Reading and sending',
     finishing: 'All is stored; finishing',
   } satisfies Record<JobPhase, string>,
+  waits: 'Waiting for its agent',
   limitTitle: 'Limited by',
   limits: {
     reading: 'reading: the disk gives no more',

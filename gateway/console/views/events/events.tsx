@@ -5,7 +5,7 @@ import { link } from '../../frame/console.ts'
 import { to } from '../../frame/route.ts'
 import { filter, route } from '../../frame/router.ts'
 import { Ago, AsOf, Button, Empty, ErrorNote, Field, Loading, Mark, Select, type Tone } from '../../parts/basics.tsx'
-import { useMade, useWatched } from '../../parts/hooks.ts'
+import { useMade, useNarrow, useWatched } from '../../parts/hooks.ts'
 import { Table, type Column } from '../../parts/table.tsx'
 import { EventFeed } from '../../stores/events.ts'
 import { events as texts } from '../../texts/events.ts'
@@ -16,6 +16,10 @@ const isKind = (text: string | undefined): text is EventKind =>
   (EVENT_KINDS as readonly (string | undefined)[]).includes(text)
 
 const CHOICES = [{ value: '', text: texts.allKinds }, ...EVENT_KINDS.map((kind) => ({ value: kind, text: kind }))]
+
+/** Heights of a row in pixels: where nothing can hover, four lines tell most sentences whole. */
+const WIDE_ROW = 48
+const NARROW_ROW = 100
 
 const COLUMNS: readonly Column<Event>[] = [
   { name: 'when', title: texts.columns.when, cell: ({ timeMs }) => <Ago timeMs={timeMs} /> },
@@ -65,6 +69,7 @@ const Filters = ({ kind, machine }: { kind: EventKind | null; machine: string | 
 const List = ({ kind, machine }: { kind: EventKind | null; machine: string | null }) => {
   const feed = useWatched(useMade(() => new EventFeed(link, { kind, machine }), `${kind ?? ''} ${machine ?? ''}`))
   const { pages } = feed
+  const isNarrow = useNarrow()
   const [rows, error] = [pages.rows.value, pages.error.value]
   if (rows === null)
     return error === null ? <Loading /> : <ErrorNote error={error} onRetry={() => void pages.refresh()} />
@@ -87,6 +92,7 @@ const List = ({ kind, machine }: { kind: EventKind | null; machine: string | nul
         caption={texts.caption}
         rows={rows}
         columns={COLUMNS}
+        rowHeight={isNarrow ? NARROW_ROW : WIDE_ROW}
         keyOf={({ seq }) => String(seq)}
         onNearEnd={() => void pages.more()}
       />

@@ -31,6 +31,12 @@ const Disks = ({ job }: Pick<Tracked, 'job'>) => (
   </ul>
 )
 
+/** A job of an agent that is away does nothing, whatever it did last. */
+const Phase = ({ job }: Pick<Tracked, 'job'>) => {
+  if (!job.online) return <Mark tone="warn">{texts.waits}</Mark>
+  return job.phase === null ? null : <Mark tone="busy">{texts.phases[job.phase]}</Mark>
+}
+
 export const JobCard = ({ tracked, agent }: { tracked: Tracked; agent: Agent | null }) => {
   const { job, samples } = tracked
   const asks = useSignal(false)
@@ -40,7 +46,7 @@ export const JobCard = ({ tracked, agent }: { tracked: Tracked; agent: Agent | n
         <h3>
           <a href={to('machine', [job.machine])}>{job.machine}</a>
         </h3>
-        {job.phase === null ? null : <Mark tone="busy">{texts.phases[job.phase]}</Mark>}
+        <Phase job={job} />
         {job.resumes > 0 ? (
           <Mark tone="warn">
             {texts.resumed(job.resumes)} <Ago timeMs={job.resumedMs} />

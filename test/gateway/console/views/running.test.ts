@@ -1,7 +1,7 @@
 // The views Running and Events in a real browser, with a backup that an agent of the test's own carries out, by role.
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { Identity } from '../../../../agent/identity.ts'
+import type { Identity } from '../../../../agent/identity.ts'
 import { VarveError } from '../../../../protocol/errors.ts'
 import { DOWN, RUN, UP, type Params } from '../../../../protocol/methods.ts'
 import type { Peer } from '../../../../protocol/peer.ts'
