@@ -138,11 +138,11 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await agent('checkpoints', 'db1')
   await agent('forget', 'db1')
   await agent('discover')
-  await gateway('login', ...of)
   const { agents } = (await gateway('agent list', ...of)) as { agents: { id: string }[] }
   const who = agents[0]!.id
   await gateway('tenant add', 'beta')
   await Promise.all([gateway('tenant list'), gateway('tenant quota', 'acme', '--hard', '1T'), gateway('enrol', ...of)])
+  await gateway('login', ...of, '--role', 'viewer')
   const issued = (await gateway('token issue', ...of, '--role', 'viewer')) as { id: string }
   await Promise.all([gateway('token list', ...of), gateway('token revoke', issued.id, ...of)])
   await Promise.all([gateway('audit list', ...of), gateway('audit check'), gateway('machine list', ...of)])
