@@ -2,9 +2,10 @@
 // same over the wire and over
 // the local socket. Method: one story in which each of them is called rightly and wrongly, told twice.
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { expect, test } from 'vitest'
 import type { AuditEntry } from '../../../gateway/catalog/audit.ts'
-import { asVarveError } from '../../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { METHODS, methodOf, type Asked, type MethodName, type Params, type Result } from '../../../protocol/methods.ts'
 import type { Peer } from '../../../protocol/peer.ts'
 import { codeOf } from '../auth/test-authority.ts'
@@ -60,6 +61,12 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
     'agent.qmp': async () => ({ value: '{}' }),
     'agent.checkpoints': async () => ({ checkpoints: [], omitted: 0 }),
     'agent.forget': async () => ({ removed: [], left: [] }),
+    // all places are open, and nothing more comes until it is cancelled
+    'agent.restore': async ({ disks }, call) => {
+      await call.send({ disk: disks[0]!.disk, doneBytes: 0, bytesReceived: 0 })
+      await once(call.signal, 'abort')
+      throw new VarveError('CANCELLED', 'cancelled')
+    },
   })
   /** The one entry that a call left. */
   const entryOf = async (name: MethodName, work: () => Promise<unknown>): Promise<AuditEntry> => {
@@ -164,6 +171,12 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   const image = { point: job, disk: 'vda', position: 0, skipDamaged: false }
   await good(owner, 'image.download', image)
   await bad(owner, 'image.download', { ...image, disk: 'vdz' }, 'NOT_FOUND')
+  const disks = [{ disk: 'vda', to: '/restores/vda.raw', format: 'raw' as const }]
+  const order = { point: job, agent: agent.id, disks, overwrite: false }
+  const { restore } = await good(owner, 'restores.start', order)
+  await bad(owner, 'restores.start', { ...order, agent: randomUUID() }, 'NOT_FOUND')
+  await good(owner, 'restores.cancel', { restore })
+  await bad(owner, 'restores.cancel', { restore }, 'JOB_ENDED')
 
   await good(owner, 'points.hold', { point: job, held: true })
   await bad(owner, 'points.hold', { point: randomUUID(), held: true }, 'NOT_FOUND')
