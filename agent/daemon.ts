@@ -199,7 +199,7 @@ const handlersOf = ({ machines }: AgentConfig, { backups, relay, restores, forge
     if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${name}"`)
     return forget(machine, disk)
   },
-  'agent.places': (params) => restores.places(params),
+  'agent.places': (params, call) => restores.places(params, call.signal),
   'agent.restore': (params, call) => restores.run(params, call),
   'agent.qmp': (params) => relay.execute(params),
   'agent.events': (params, call) => relay.events(params, call),

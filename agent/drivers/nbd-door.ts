@@ -11,7 +11,7 @@ import { parseUnixSockets, type UnixSocket } from '../discover/unix-sockets.ts'
 export const HANDSHAKES_LIMIT_MS = 11_000
 
 /** Pause between two looks whether all clients have left, in milliseconds. */
-const LOOK_PAUSE_MS = 5
+const LOOK_PAUSE_MS = 50
 
 const LIST = '/proc/net/unix'
 
@@ -33,11 +33,11 @@ export const isListenerSeen = (socketPath: string): Promise<boolean> =>
   listed(({ path, isListening }) => isListening && path === socketPath).catch(() => false)
 
 /**
- * Whether a process of this network namespace is connected to a socket that was bound to this path, or waits to be. One that
- * has closed its end counts until the server knows.
+ * Whether a process of this network namespace is connected to a socket that was bound to this path, or waits to be; null where
+ * the kernel's list cannot be read. One that has closed its end counts until the server knows.
  */
-export const hasClients = (socketPath: string): Promise<boolean> =>
-  listed(({ path, isConnected }) => isConnected && path === socketPath)
+export const hasClients = (socketPath: string): Promise<boolean | null> =>
+  listed(({ path, isConnected }) => isConnected && path === socketPath).catch(() => null)
 
 /** Lets nobody connect any more, whether or not the server still listens. */
 export const closeDoor = async (socketPath: string): Promise<void> => {
@@ -48,9 +48,32 @@ export const closeDoor = async (socketPath: string): Promise<void> => {
   }
 }
 
-/** Closes the door, and waits until all clients have left, or until those that have not can no longer be shaking hands. */
-export const clearDoor = async (socketPath: string, limitMs = HANDSHAKES_LIMIT_MS): Promise<void> => {
-  await closeDoor(socketPath)
-  const deadlineMs = performance.now() + limitMs
-  while (performance.now() < deadlineMs && (await hasClients(socketPath))) await sleep(LOOK_PAUSE_MS)
+/** A door that was closed, before a server that is to end. */
+export class ClosedDoor {
+  readonly #socketPath: string
+  readonly #closedMs = performance.now()
+  readonly #look: typeof hasClients
+
+  private constructor(socketPath: string, look: typeof hasClients) {
+    this.#socketPath = socketPath
+    this.#look = look
+  }
+
+  static async close(socketPath: string, look = hasClients): Promise<ClosedDoor> {
+    await closeDoor(socketPath)
+    return new ClosedDoor(socketPath, look)
+  }
+
+  /**
+   * Whether the server may be ended: all clients have left, or it has been closed for so long that those who stay, or who cannot
+   * be seen, can no longer be shaking hands.
+   */
+  async isClear(limitMs = HANDSHAKES_LIMIT_MS): Promise<boolean> {
+    return performance.now() - this.#closedMs >= limitMs || (await this.#look(this.#socketPath)) === false
+  }
+
+  /** Waits until the server may be ended. */
+  async clear(limitMs = HANDSHAKES_LIMIT_MS): Promise<void> {
+    while (!(await this.isClear(limitMs))) await sleep(LOOK_PAUSE_MS)
+  }
 }

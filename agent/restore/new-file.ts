@@ -52,7 +52,7 @@ export class NewFile implements AsyncDisposable {
   readonly temporary: string
   readonly final: string
   readonly #naming: Naming
-  readonly #guard: TargetGuard | null
+  #guard: TargetGuard | null
   readonly #note: AsyncDisposable | null
   #published = false
 
@@ -93,7 +93,23 @@ export class NewFile implements AsyncDisposable {
   }
 
   /**
-   * Gives the finished file its name; without `force` an existing one is never replaced, even one made meanwhile.
+   * Looks whether the name may be taken now: it is free, or with `force` nobody uses what has it, which stays locked.
+   * TARGET_EXISTS, TARGET_IN_USE, TARGET_INVALID.
+   */
+  async check(): Promise<void> {
+    try {
+      const there = await exists(this.final)
+      if (there && !this.#naming.force) throw this.#taken()
+      // what appeared since the restore began may be in use too
+      if (there) this.#guard ??= await guardTarget(this.final, this.#naming.machines ?? [])
+      await this.#guard?.check()
+    } catch (error) {
+      throw targetError(`cannot give ${this.final} its name`, error)
+    }
+  }
+
+  /**
+   * After `check`: gives the finished file its name; without `force` an existing one is never replaced, even one made meanwhile.
    * Returns sentences about what is not as it was before. TARGET_EXISTS, TARGET_IN_USE, TARGET_INVALID.
    */
   async publish(): Promise<string[]> {
@@ -103,7 +119,7 @@ export class NewFile implements AsyncDisposable {
       await syncFolder(path.dirname(this.final))
       return remarks
     } catch (error) {
-      if (hasCode(error, 'EEXIST')) throw new VarveError('TARGET_EXISTS', `${this.final} exists; --force replaces it`)
+      if (hasCode(error, 'EEXIST')) throw this.#taken()
       throw targetError(`cannot give ${this.final} its name`, error)
     }
   }
@@ -112,6 +128,10 @@ export class NewFile implements AsyncDisposable {
     if (!this.#published) await rm(this.temporary, { force: true })
     await this.#note?.[Symbol.asyncDispose]()
     await this.#guard?.[Symbol.asyncDispose]()
+  }
+
+  #taken(): VarveError {
+    return new VarveError('TARGET_EXISTS', `${this.final} exists; --force replaces it`)
   }
 
   async #take(): Promise<string[]> {
@@ -126,9 +146,9 @@ export class NewFile implements AsyncDisposable {
 
   async #replace(): Promise<string[]> {
     const there = await exists(this.final)
-    // what appeared since the restore began may be in use too
-    await using late = there && this.#guard === null ? await guardTarget(this.final, this.#naming.machines ?? []) : null
-    await (this.#guard ?? late)?.check()
+    // it may have come, or gone to another, since the last check
+    if (there && this.#guard === null) throw this.#taken()
+    await this.#guard?.same()
     const remarks = there ? [await otherNames(this.final), await keepAttributes(this.final, this.temporary)] : []
     await rename(this.temporary, this.final)
     return remarks.filter((remark) => remark !== null)

@@ -3,12 +3,13 @@ import { lstat, realpath, stat } from 'node:fs/promises'
 import type { Stats } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
+import type { AllowedPlace } from './allowed.ts'
 import { chooseFormat, type ChosenFormat, type TargetFormat } from './format.ts'
 import { Qcow2Target } from './qcow2-target.ts'
 import { BlockDeviceTarget, RawFileTarget } from './raw-target.ts'
 import type { RestoreNotes } from './restore-notes.ts'
 import type { KnownMachine } from './target-guard.ts'
-import type { Target } from './target.ts'
+import type { SteppedTarget } from './target.ts'
 import { targetError } from './target-error.ts'
 
 /** What is there, null for nothing; a dangling link counts too. */
@@ -39,12 +40,33 @@ const checkName = (named: string): void => {
 }
 
 export interface OpenedTarget extends ChosenFormat {
-  readonly target: Target
+  readonly target: SteppedTarget
+}
+
+/** RESTORE_FORBIDDEN where a path no longer ends in the place that was allowed, as somebody has moved a folder or a link. */
+export const movedAway = (to: string, before: string, now: string): VarveError =>
+  new VarveError(
+    'RESTORE_FORBIDDEN',
+    `${to} led to ${before} when the restore began, and to ${now} now: somebody changes folders or links there; restore again when that is over`,
+  )
+
+/** The path without symbolic links, of a file that may not be there yet. */
+const withoutLinks = async (file: string): Promise<string> =>
+  path.join(await realpath(path.dirname(file)), path.basename(file))
+
+/** RESTORE_FORBIDDEN unless a path ends in this place, and in that device. */
+const checkPlace = async (at: string, final: string, found: Stats | null, place: AllowedPlace): Promise<void> => {
+  const now = await withoutLinks(final).catch((error: unknown) => {
+    throw targetError(`cannot write ${at}`, error)
+  })
+  const [is, was] = [found, place.there].map((one) => (one?.isBlockDevice() === true ? one.rdev : null))
+  if (now !== place.path) throw movedAway(at, place.path, now)
+  if (is !== was) throw movedAway(at, place.path, 'another device or file of that name')
 }
 
 /**
  * TARGET_EXISTS without `force` where something exists; TARGET_IN_USE where it is in use, even with `force`;
- * TARGET_INVALID for what cannot take a disk.
+ * TARGET_INVALID for what cannot take a disk. With `place` RESTORE_FORBIDDEN unless the path ends there and nowhere else.
  */
 export const openTarget = async (options: {
   readonly path: string
@@ -54,13 +76,16 @@ export const openTarget = async (options: {
   readonly force: boolean
   readonly machines?: readonly KnownMachine[]
   readonly notes?: RestoreNotes
+  /** Where the path ended when it was allowed. */
+  readonly place?: AllowedPlace
 }): Promise<OpenedTarget> => {
-  const { size, force } = options
+  const { size, force, place } = options
   checkName(options.path)
   const named = path.resolve(options.path)
   const found = await look(named)
   // a link's target is replaced, not the link
   const final = found === null ? named : await realpath(named)
+  if (place !== undefined) await checkPlace(options.path, final, found, place)
   if (found?.isDirectory() === true)
     throw new VarveError(
       'TARGET_INVALID',
@@ -81,7 +106,7 @@ export const openTarget = async (options: {
   const chosen = await chooseFormat({ path: named, asked: options.format, there })
   if (device) {
     if (chosen.format !== 'raw') throw new VarveError('TARGET_INVALID', 'a block device takes the raw format only')
-    return { ...chosen, target: await BlockDeviceTarget.open(final, size, options) }
+    return { ...chosen, target: await BlockDeviceTarget.open(final, size, { ...options, rdev: place?.there?.rdev }) }
   }
   const { format } = chosen
   const making =

@@ -1,17 +1,14 @@
 // Restores that the gateway orders: to allowed places, all disks or none, and nothing left of one that ends.
-import { statfs } from 'node:fs/promises'
-import path from 'node:path'
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { VarveError } from '../../protocol/errors.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Peer, ServedCall } from '../../protocol/peer.ts'
-import type { FoundPlace } from '../../protocol/restores.ts'
 import { allowedPlace, type AllowedPlace, type RestoreRules } from './allowed.ts'
-import { chooseFormat, type TargetFormat } from './format.ts'
-import { openTarget, type OpenedTarget } from './open-target.ts'
+import { movedAway, openTarget, type OpenedTarget } from './open-target.ts'
+import { inOrder, Places } from './places.ts'
 import { restoreDisk } from './restore.ts'
 import type { RestoreNotes } from './restore-notes.ts'
-import { guardTarget, type KnownMachine } from './target-guard.ts'
+import type { KnownMachine } from './target-guard.ts'
 import type { Target } from './target.ts'
 
 /** Shortest time between two reports of progress of one restore, in milliseconds. */
@@ -22,7 +19,6 @@ export const ORDERED_MAX = 4
 
 type Order = Params<'agent.restore'>
 type Disk = Order['disks'][number]
-type Asked = Params<'agent.places'>['places'][number]
 
 export interface OrderedOptions {
   /** As the configuration has them now. */
@@ -35,30 +31,41 @@ export interface OrderedOptions {
 
 /** A disk of an order with its place, which is open. */
 interface Opened {
-  readonly disk: Disk
+  readonly disk: Pick<Disk, 'disk' | 'size' | 'root' | 'to'>
   readonly path: string
   readonly opened: OpenedTarget
 }
 
-/** The words of the command are not those of an order. */
-const inOrder = (thrown: unknown): VarveError => {
-  const error = asVarveError(thrown)
-  if (!error.code.startsWith('TARGET_')) return error
-  const message = error.message.replace('--force replaces it', 'it is replaced only with "overwrite"')
-  const words = message.replace('--force writes it', 'it is written only with "overwrite"')
-  return new VarveError(error.code, words.replaceAll('--force', '"overwrite"').replaceAll('--format', '"format"'), {
-    details: error.details,
-    cause: error,
-  })
+/** RESTORE_FORBIDDEN where the path leads elsewhere now, as somebody has moved a folder or a link. */
+const checkSame = async (to: string, before: string, rules: RestoreRules): Promise<void> => {
+  const place = await allowedPlace(to, rules)
+  if (place.path !== before) throw movedAway(to, before, place.path)
 }
 
-const freeBytesOf = async (folder: string): Promise<number | null> => {
-  try {
-    const { bavail, bsize } = await statfs(folder)
-    return bavail * bsize
-  } catch {
-    return null
+/**
+ * Gives all disks their names, after all that can fail or take long has been done for all of them, so that an order ends with
+ * all disks or none. Returns each one's remarks. RESTORE_FORBIDDEN, TARGET_EXISTS, TARGET_IN_USE, TARGET_INVALID.
+ */
+export const nameAll = async (
+  opened: readonly Opened[],
+  rules: RestoreRules,
+  signal: AbortSignal,
+): Promise<(readonly string[])[]> => {
+  const checkPlaces = async (): Promise<void> => {
+    for (const { disk, path } of opened) await checkSame(disk.to, path, rules)
   }
+  await checkPlaces()
+  for (const step of ['seal', 'check'] as const) {
+    for (const { opened: one } of opened) {
+      signal.throwIfAborted()
+      await one.target[step]()
+    }
+  }
+  await checkPlaces()
+  signal.throwIfAborted()
+  const remarks: (readonly string[])[] = []
+  for (const { opened: one } of opened) remarks.push(await one.target.publish())
+  return remarks
 }
 
 export class OrderedRestores implements AsyncDisposable {
@@ -67,22 +74,17 @@ export class OrderedRestores implements AsyncDisposable {
   readonly #taken = new Map<string, string>()
   readonly #running = new Map<string, Promise<unknown>>()
   readonly #stopping = new AbortController()
+  readonly #places: Places
 
   constructor(options: OrderedOptions) {
     this.#options = options
+    const { rules, machines } = options
+    this.#places = new Places({ rules, machines, writerOf: (at) => this.#taken.get(at) })
   }
 
-  /** Where restores may write, and what is at some places. */
-  async places({ places: asked }: Params<'agent.places'>): Promise<Result<'agent.places'>> {
-    const { folders, devices } = this.#options.rules()
-    const places: FoundPlace[] = []
-    // one after the other: each looks at all processes of the host
-    for (const place of asked) places.push(await this.#look(place))
-    return {
-      folders: await Promise.all(folders.map(async (one) => ({ path: one, freeBytes: await freeBytesOf(one) }))),
-      devices: devices.map((one) => ({ path: one })),
-      places,
-    }
+  /** Where restores may write, and what is at some places. LIMIT_REACHED where too many look already. */
+  places(params: Params<'agent.places'>, signal: AbortSignal): Promise<Result<'agent.places'>> {
+    return this.#places.list(params, signal)
   }
 
   /**
@@ -123,35 +125,31 @@ export class OrderedRestores implements AsyncDisposable {
   async #run(order: Order, call: ServedCall<'agent.restore'>): Promise<Result<'agent.restore'>> {
     const signal = AbortSignal.any([call.signal, this.#stopping.signal])
     await using resources = new AsyncDisposableStack()
+    // what the configuration says later is for later orders
+    const rules = this.#options.rules()
     const opened: Opened[] = []
     for (const disk of order.disks) {
       signal.throwIfAborted()
-      const place = await this.#take(disk, order.restore, resources)
+      const place = await this.#take(disk, rules, order.restore, resources)
       const { size, format } = disk
       const { machines, notes } = this.#options
-      const at = { path: place.path, size, format, force: order.overwrite, machines, notes }
+      const at = { path: place.path, place, size, format, force: order.overwrite, machines, notes }
       const target = await openTarget(at)
       resources.use(target.target)
-      await this.#same(disk.to, place.path)
+      await checkSame(disk.to, place.path, rules)
       opened.push({ disk, path: place.path, opened: target })
     }
     await call.send({ disk: order.disks[0]!.disk, doneBytes: 0, bytesReceived: 0 })
     const received: number[] = []
     for (const one of opened) received.push(await this.#write(order.point, one, call, signal))
-    signal.throwIfAborted()
-    const restored: Result<'agent.restore'>['disks'] = []
-    for (const [
-      index,
-      {
-        disk,
-        path: at,
-        opened: { target, format, remark },
-      },
-    ] of opened.entries()) {
-      await this.#same(disk.to, at)
-      const remarks = [...(remark === null ? [] : [remark]), ...(await target.commit())].slice(0, 8)
-      restored.push({ disk: disk.disk, path: at, format, bytesReceived: received[index]!, remarks })
-    }
+    const remarks = await nameAll(opened, rules, signal)
+    const restored = opened.map(({ disk: { disk }, path, opened: { format, remark } }, index) => ({
+      disk,
+      path,
+      format,
+      bytesReceived: received[index]!,
+      remarks: [...(remark === null ? [] : [remark]), ...remarks[index]!].slice(0, 8),
+    }))
     return { disks: restored }
   }
 
@@ -199,8 +197,13 @@ export class OrderedRestores implements AsyncDisposable {
   }
 
   /** The place of a disk, which no other restore writes until this one has ended. */
-  async #take({ to }: Disk, restore: string, resources: AsyncDisposableStack): Promise<AllowedPlace> {
-    const place = await allowedPlace(to, this.#options.rules())
+  async #take(
+    { to }: Disk,
+    rules: RestoreRules,
+    restore: string,
+    resources: AsyncDisposableStack,
+  ): Promise<AllowedPlace> {
+    const place = await allowedPlace(to, rules)
     const other = this.#taken.get(place.path)
     if (other !== undefined) {
       const who = other === restore ? 'another disk of this restore goes there' : `restore ${other} writes there`
@@ -209,50 +212,5 @@ export class OrderedRestores implements AsyncDisposable {
     this.#taken.set(place.path, restore)
     resources.defer(() => void this.#taken.delete(place.path))
     return place
-  }
-
-  /** RESTORE_FORBIDDEN where the path leads elsewhere now, as somebody has moved a folder or a link. */
-  async #same(to: string, before: string): Promise<void> {
-    const place = await allowedPlace(to, this.#options.rules())
-    if (place.path === before) return
-    throw new VarveError(
-      'RESTORE_FORBIDDEN',
-      `${to} led to ${before} when the restore began, and to ${place.path} now: somebody changes folders or links there; restore again when that is over`,
-    )
-  }
-
-  async #look({ to, format }: Asked): Promise<FoundPlace> {
-    const nothing = { to, path: null, there: null, thereBytes: null, format: null, freeBytes: null }
-    try {
-      const { path: at, there } = await allowedPlace(to, this.#options.rules())
-      const kind = there === null ? null : there.isBlockDevice() ? 'device' : 'file'
-      const found = {
-        to,
-        path: at,
-        there: kind,
-        thereBytes: kind === 'file' ? there!.size : null,
-        freeBytes: kind === 'device' ? null : await freeBytesOf(path.dirname(at)),
-      } as const
-      try {
-        return { ...found, format: await this.#formatOf(at, format, kind), error: null }
-      } catch (thrown) {
-        const { code, message } = inOrder(thrown)
-        return { ...found, format: null, error: { code, message } }
-      }
-    } catch (thrown) {
-      const { code, message } = inOrder(thrown)
-      return { ...nothing, error: { code, message } }
-    }
-  }
-
-  /** The format that a restore would write there; TARGET_IN_USE, TARGET_INVALID. */
-  async #formatOf(at: string, asked: TargetFormat | null, there: FoundPlace['there']): Promise<TargetFormat> {
-    const other = this.#taken.get(at)
-    if (other !== undefined) throw new VarveError('TARGET_IN_USE', `${at} is in use: restore ${other} writes there`)
-    const { format } = await chooseFormat({ path: at, asked, there })
-    if (there === 'device' && format !== 'raw')
-      throw new VarveError('TARGET_INVALID', 'a block device takes the raw format only')
-    if (there !== null) await (await guardTarget(at, this.#options.machines))[Symbol.asyncDispose]()
-    return format
   }
 }

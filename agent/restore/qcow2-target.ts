@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { NewFile, type Naming } from './new-file.ts'
-import type { Target } from './target.ts'
+import type { SteppedTarget } from './target.ts'
 import { targetError } from './target-error.ts'
 
 const START_TIMEOUT_MS = 10_000
@@ -51,7 +51,7 @@ const makeSocketFolder = async (): Promise<string> => {
   }
 }
 
-export class Qcow2Target implements Target {
+export class Qcow2Target implements SteppedTarget {
   readonly #place: NewFile
   readonly #resources = new AsyncDisposableStack()
   #nbd!: NbdClient
@@ -83,7 +83,7 @@ export class Qcow2Target implements Target {
   /** The image is new and empty: its clusters read as zeroes already. */
   async zero(): Promise<void> {}
 
-  async commit(): Promise<readonly string[]> {
+  async seal(): Promise<void> {
     try {
       await this.#nbd.flush()
     } catch (error) {
@@ -96,7 +96,20 @@ export class Qcow2Target implements Target {
       await using file = await open(this.#place.temporary, 'r')
       await file.sync()
     }
-    return await this.#place.publish()
+  }
+
+  check(): Promise<void> {
+    return this.#place.check()
+  }
+
+  publish(): Promise<readonly string[]> {
+    return this.#place.publish()
+  }
+
+  async commit(): Promise<readonly string[]> {
+    await this.seal()
+    await this.check()
+    return await this.publish()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

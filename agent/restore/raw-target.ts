@@ -5,7 +5,7 @@ import { sizeText } from '../../protocol/host/size.ts'
 import { NewFile, type Naming } from './new-file.ts'
 import type { RestoreNotes } from './restore-notes.ts'
 import { deviceBusy, guardTarget, type KnownMachine } from './target-guard.ts'
-import type { Target } from './target.ts'
+import type { SteppedTarget } from './target.ts'
 import { targetError } from './target-error.ts'
 
 /** Bytes after which written data is flushed to the disk, so that little is left for the end. */
@@ -64,7 +64,7 @@ class Flusher {
   }
 }
 
-export class RawFileTarget implements Target {
+export class RawFileTarget implements SteppedTarget {
   readonly #file: FileHandle
   readonly #flusher: Flusher
   readonly #place: NewFile
@@ -107,9 +107,22 @@ export class RawFileTarget implements Target {
   /** The file is new and sparse, so it reads as zeroes already. */
   async zero(): Promise<void> {}
 
+  seal(): Promise<void> {
+    return syncFile(this.#file, this.#flusher, this.#place.final)
+  }
+
+  check(): Promise<void> {
+    return this.#place.check()
+  }
+
+  publish(): Promise<readonly string[]> {
+    return this.#place.publish()
+  }
+
   async commit(): Promise<readonly string[]> {
-    await syncFile(this.#file, this.#flusher, this.#place.final)
-    return await this.#place.publish()
+    await this.seal()
+    await this.check()
+    return await this.publish()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -119,7 +132,7 @@ export class RawFileTarget implements Target {
   }
 }
 
-export class BlockDeviceTarget implements Target {
+export class BlockDeviceTarget implements SteppedTarget {
   readonly #file: FileHandle
   readonly #flusher: Flusher
   readonly #path: string
@@ -139,7 +152,16 @@ export class BlockDeviceTarget implements Target {
   static async open(
     device: string,
     size: number,
-    { machines = [], notes }: { machines?: readonly KnownMachine[]; notes?: RestoreNotes } = {},
+    {
+      machines = [],
+      notes,
+      rdev,
+    }: {
+      readonly machines?: readonly KnownMachine[]
+      readonly notes?: RestoreNotes
+      /** The device that it has to be, as stat numbers it. */
+      readonly rdev?: number | undefined
+    } = {},
   ): Promise<BlockDeviceTarget> {
     await using resources = new AsyncDisposableStack()
     let file: FileHandle
@@ -150,6 +172,8 @@ export class BlockDeviceTarget implements Target {
       if ((error as NodeJS.ErrnoException).code === 'EBUSY') throw await deviceBusy(device, machines)
       throw targetError(`cannot write ${device}`, error)
     }
+    if (rdev !== undefined && (await file.stat()).rdev !== rdev)
+      throw new VarveError('RESTORE_FORBIDDEN', `${device} is not the device that it was when the restore began`)
     await checkSize(file, device, size)
     // a running QEMU does not claim a device in the kernel
     resources.use(await guardTarget(device, machines))
@@ -172,8 +196,19 @@ export class BlockDeviceTarget implements Target {
       await this.write(offset + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)))
   }
 
+  seal(): Promise<void> {
+    return syncFile(this.#file, this.#flusher, this.#path)
+  }
+
+  /** It is held exclusively until the end. */
+  async check(): Promise<void> {}
+
+  async publish(): Promise<readonly string[]> {
+    return []
+  }
+
   async commit(): Promise<readonly string[]> {
-    await syncFile(this.#file, this.#flusher, this.#path)
+    await this.seal()
     return []
   }
 

@@ -22,6 +22,8 @@ export interface KnownMachine {
 export interface TargetGuard extends AsyncDisposable {
   /** Checks again, with the lock still held; TARGET_IN_USE, TARGET_EXISTS where something else has the name now. */
   check(): Promise<void>
+  /** Looks only whether the name is still that of the same file; TARGET_EXISTS. */
+  same(): Promise<void>
 }
 
 /** What counts as a use of the target, and files whose lock counts too. */
@@ -126,25 +128,34 @@ class Guard implements TargetGuard {
     }
   }
 
-  async check(): Promise<void> {
-    const key = await fileKey(this.#target)
+  async same(): Promise<void> {
+    await this.#isThere()
+  }
+
+  async check(signal?: AbortSignal): Promise<void> {
     // without a name nothing is overwritten
-    if (key === null) return
-    if (key !== this.#key)
-      throw new VarveError(
-        'TARGET_EXISTS',
-        `${this.#target} is no longer the file it was when the restore began: check it, and restore again`,
-      )
+    if (!(await this.#isThere())) return
     for (let looks = 1; ; looks++) {
       const uses = await this.#uses()
       if (uses.length === 0) return
       if (looks === LOOKS_MAX) throw inUse(this.#target, uses)
+      signal?.throwIfAborted()
       await new Promise((resolve) => setTimeout(resolve, LOOK_PAUSE_MS))
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#locks.map((lock) => lock[Symbol.asyncDispose]()))
+  }
+
+  /** Whether the target has its name still; TARGET_EXISTS where something else has it. */
+  async #isThere(): Promise<boolean> {
+    const key = await fileKey(this.#target)
+    if (key === null || key === this.#key) return key !== null
+    throw new VarveError(
+      'TARGET_EXISTS',
+      `${this.#target} is no longer the file it was when the restore began: check it, and restore again`,
+    )
   }
 
   async #uses(): Promise<string[]> {
@@ -171,6 +182,22 @@ export const guardTarget = async (target: string, machines: readonly KnownMachin
       await guard[Symbol.asyncDispose]()
       throw error
     }
+  } catch (error) {
+    throw targetError(`cannot look at ${target}`, error)
+  }
+}
+
+/**
+ * Looks for users of an existing file or block device without its image lock, so that a machine may start meanwhile: one whose
+ * process cannot be seen is not noticed. TARGET_IN_USE names the users; TARGET_INVALID.
+ */
+export const checkUnused = async (
+  target: string,
+  machines: readonly KnownMachine[],
+  signal: AbortSignal,
+): Promise<void> => {
+  try {
+    await new Guard(target, machines, await scopeOf(target), await fileKey(target)).check(signal)
   } catch (error) {
     throw targetError(`cannot look at ${target}`, error)
   }

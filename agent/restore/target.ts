@@ -7,3 +7,13 @@ export interface Target extends AsyncDisposable {
   /** Makes everything durable under its final name, and returns what has changed besides; without it, disposing removes all. */
   commit(): Promise<readonly string[]>
 }
+
+/** A target whose commit has steps, so that several disks get their names together or none does; `commit` takes all of them. */
+export interface SteppedTarget extends Target {
+  /** Makes everything durable that was written, which may take long. */
+  seal(): Promise<void>
+  /** Looks whether the name may be taken still; TARGET_IN_USE, TARGET_EXISTS. */
+  check(): Promise<void>
+  /** Gives the name after `seal` and `check`, in little time, and returns what has changed besides. */
+  publish(): Promise<readonly string[]>
+}

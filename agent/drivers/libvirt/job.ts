@@ -5,7 +5,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { LIBVIRT_CODES } from '../../libvirt/codes.ts'
 import { isLibvirtError } from '../../libvirt/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
-import { clearDoor } from '../nbd-door.ts'
+import { ClosedDoor, HANDSHAKES_LIMIT_MS } from '../nbd-door.ts'
 import { attributeOf, childrenOf, elementAt, readXml } from '../../libvirt/xml.ts'
 
 /** How long the end of a backup may take, in milliseconds. */
@@ -41,14 +41,21 @@ export const readBackup = async (caller: LibvirtCaller, domain: LibvirtDomain): 
 
 /**
  * Ends the domain's backup if its socket is this one, and waits until libvirt has removed it; false where there is none.
- * libvirt has QEMU end the NBD server, which nobody may be connecting to then.
+ * libvirt has QEMU end the NBD server, which nobody may be connecting to then: clients are waited for `handshakesMs` at most.
  */
-export const endBackup = async (caller: LibvirtCaller, domain: LibvirtDomain, socketPath: string): Promise<boolean> => {
+export const endBackup = async (
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  socketPath: string,
+  handshakesMs = HANDSHAKES_LIMIT_MS,
+): Promise<boolean> => {
   const deadlineMs = performance.now() + END_LIMIT_MS
+  let door: ClosedDoor | null = null
   let found = false
   for (let aborted = false; (await readBackup(caller, domain))?.socketPath === socketPath; found = true) {
     if (!aborted) {
-      await clearDoor(socketPath)
+      door ??= await ClosedDoor.close(socketPath)
+      await door.clear(handshakesMs)
       try {
         await caller.abortJob(domain)
         aborted = true

@@ -9,6 +9,12 @@ import { endBackup } from './job.ts'
 import { keysOf } from './keys.ts'
 import { domainOf } from './run-state.ts'
 
+/**
+ * How long a rescue waits for clients of the backup, in milliseconds: a handshake takes much less unless its client hangs, and
+ * those that read do not leave before the backup has ended.
+ */
+const CLIENTS_LIMIT_MS = 1_000
+
 /** What a rescue needs of a lease. */
 export interface Rescued {
   readonly uri: string
@@ -60,7 +66,7 @@ export const giveUpBackup = async (caller: LibvirtCaller, rescued: Rescued): Pro
   if (domain === null || domain.id === null) return false
   // looked at first: a stopped guest has a reason to be resumed only until the scratch files are gone
   const stopped = await isStoppedByScratch(caller, domain, rescued)
-  await endBackup(caller, domain, rescued.socketPath)
+  await endBackup(caller, domain, rescued.socketPath, CLIENTS_LIMIT_MS)
   const stands = stopped || (await isStoppedByScratch(caller, domain, rescued))
   if (stands) await caller.resume(domain)
   return stands

@@ -6,7 +6,7 @@ import type { BlockNode } from '../../qmp/disks.ts'
 import { readInventory, type Inventory } from './inventory.ts'
 import type { QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
-import { closeDoor, hasClients } from '../nbd-door.ts'
+import { ClosedDoor, HANDSHAKES_LIMIT_MS } from '../nbd-door.ts'
 import { nbdServerListens } from './nbd-probe.ts'
 import { checkpointBitmaps, ownAgents, type NodeBitmap } from './plan.ts'
 
@@ -97,16 +97,19 @@ export const nextTeardown = (
 
 /**
  * Removes the target from QEMU. A command that fails is judged by what is left afterwards: QEMU's error, or
- * QMP_TIMEOUT, is thrown when something is still there after TEARDOWN_LIMIT_MS. `refuse` is called before each round.
+ * QMP_TIMEOUT, is thrown when something is still there after TEARDOWN_LIMIT_MS. `refuse` is called before each round; a client
+ * that stays keeps the server only as long as a handshake may take.
  */
 export const tearDown = async (
   client: QmpCaller,
   target: TeardownTarget,
   refuse: () => Promise<void> = () => Promise.resolve(),
+  handshakesMs = HANDSHAKES_LIMIT_MS,
 ): Promise<void> => {
   const deadlineMs = performance.now() + TEARDOWN_LIMIT_MS
+  const before = new BeforeStop(handshakesMs)
   for (;;) {
-    const { commands, refusal } = await inTurn(client, () => round(client, target, refuse))
+    const { commands, refusal } = await inTurn(client, () => round(client, target, refuse, before))
     if (commands.length === 0) return
     if (refusal !== null) await sleep(TEARDOWN_PAUSE_MS)
     if (performance.now() <= deadlineMs) continue
@@ -121,20 +124,36 @@ interface Round {
   readonly refusal: VarveError | null
 }
 
-const round = async (client: QmpCaller, target: TeardownTarget, refuse: () => Promise<void>): Promise<Round> => {
+/** The door before the server of one teardown. */
+class BeforeStop {
+  readonly #limitMs: number
+  #door: ClosedDoor | null = null
+
+  constructor(limitMs: number) {
+    this.#limitMs = limitMs
+  }
+
+  /** Whether nobody is shaking hands with the server, or can be from now on: QEMU would wait for them, and its guest with it. */
+  async isClear(socketPath: string): Promise<boolean> {
+    this.#door ??= await ClosedDoor.close(socketPath)
+    return this.#door.isClear(this.#limitMs)
+  }
+}
+
+const round = async (
+  client: QmpCaller,
+  target: TeardownTarget,
+  refuse: () => Promise<void>,
+  before: BeforeStop,
+): Promise<Round> => {
   await refuse()
   const { socketPath } = target
   const serverListens = socketPath !== null && (await nbdServerListens(socketPath))
   const commands = nextTeardown(target, await readInventory(client), serverListens)
   const stops = commands.some(({ command }) => command === SERVER_STOP)
-  if (stops && socketPath !== null && !(await isLeft(socketPath))) return { commands, refusal: notLeft(socketPath) }
+  if (stops && socketPath !== null && !(await before.isClear(socketPath)))
+    return { commands, refusal: notLeft(socketPath) }
   return { commands, refusal: await attempt(client, commands) }
-}
-
-/** Whether nobody is connected to the server, or can be from now on: QEMU would wait for them, and its guest with it. */
-const isLeft = async (socketPath: string): Promise<boolean> => {
-  await closeDoor(socketPath)
-  return !(await hasClients(socketPath))
 }
 
 const notLeft = (socketPath: string): VarveError => {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { rename } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
 import { expect, test } from 'vitest'
-import { behindDoor, clearDoor, closeDoor, hasClients, isListenerSeen } from '../../../agent/drivers/nbd-door.ts'
+import { behindDoor, ClosedDoor, closeDoor, hasClients, isListenerSeen } from '../../../agent/drivers/nbd-door.ts'
 import { nbdServerListens } from '../../../agent/drivers/qmp/nbd-probe.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 
@@ -51,7 +51,7 @@ test('a closed door lets nobody in, keeps who is inside, and may be closed again
   await expect(connected(path)).rejects.toMatchObject({ code: 'ENOENT' })
   expect(await hasClients(path)).toBe(true)
   expect(await nbdServerListens(path)).toBe(true)
-  const clearing = clearDoor(path)
+  const clearing = (await ClosedDoor.close(path)).clear()
   await eventually(() => server.clients.length === 1)
   client.destroy()
   server.clients[0]!.destroy()
@@ -64,9 +64,26 @@ test('whoever stays is waited for only as long as a handshake may take', async (
   const path = folder.join('nbd')
   await using _ = await listening(path)
   const client = await connected(path)
-  await clearDoor(path, 50)
+  const door = await ClosedDoor.close(path)
+  expect(await door.isClear()).toBe(false)
+  await door.clear(50)
+  expect(await door.isClear(50)).toBe(true)
   expect(await hasClients(path)).toBe(true)
   client.destroy()
+})
+
+test('where the list of sockets cannot be read, a handshake’s time is waited for once', async () => {
+  await using folder = await tempFolder()
+  const path = folder.join('nbd')
+  await using _ = await listening(path)
+  let looks = 0
+  const door = await ClosedDoor.close(path, async () => ((looks += 1), null))
+  expect(await door.isClear()).toBe(false)
+  await door.clear(120)
+  expect(looks).toBeGreaterThan(1)
+  const before = looks
+  await door.clear(120)
+  expect(looks).toBe(before)
 })
 
 test('a server is found without being its client; one that is not listed is connected to, behind the door too', async () => {

@@ -1,6 +1,6 @@
 // How a finished file takes its name: alone, in place of another, with the other's owner and rights.
 import { spawn } from 'node:child_process'
-import { chmod, chown, link, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { NewFile, temporaryName } from '../../../agent/restore/new-file.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
@@ -41,11 +41,13 @@ test('what appeared meanwhile is never replaced, or with force only where nobody
   await using shy = await make(final, false)
   await using bold = await make(final, true)
   await writeFile(final, 'precious')
-  expect(await codeOf(shy.publish())).toBe('TARGET_EXISTS')
+  // it is refused without a look too
+  for (const file of [shy, bold]) expect(await codeOf(file.publish())).toBe('TARGET_EXISTS')
+  expect(await codeOf(shy.check())).toBe('TARGET_EXISTS')
   const tail = spawn('tail', ['-f', final], { stdio: ['ignore', 'pipe', 'ignore'] })
   try {
     await new Promise((resolve) => tail.stdout.once('data', resolve))
-    expect(await failureOf(bold.publish())).toMatchObject({
+    expect(await failureOf(bold.check())).toMatchObject({
       code: 'TARGET_IN_USE',
       message: expect.stringContaining(`tail (process ${tail.pid})`),
     })
@@ -53,7 +55,13 @@ test('what appeared meanwhile is never replaced, or with force only where nobody
     tail.kill()
   }
   expect(await readFile(final, 'utf8')).toBe('precious')
-  await eventually(async () => (await codeOf(bold.publish())) === 'none')
+  await eventually(async () => (await codeOf(bold.check())) === 'none')
+  await writeFile(temp.join('other'), 'other')
+  await rename(final, temp.join('kept'))
+  await rename(temp.join('other'), final)
+  expect(await codeOf(bold.publish())).toBe('TARGET_EXISTS')
+  await rename(temp.join('kept'), final)
+  expect(await codeOf(bold.publish())).toBe('none')
   expect(await readFile(final, 'utf8')).toBe('new')
 })
 

@@ -1,9 +1,10 @@
 // Which target a path gets, and what is refused.
-import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { openTarget } from '../../../agent/restore/open-target.ts'
 import { Qcow2Target } from '../../../agent/restore/qcow2-target.ts'
-import { RawFileTarget } from '../../../agent/restore/raw-target.ts'
+import { BlockDeviceTarget, RawFileTarget } from '../../../agent/restore/raw-target.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { codeOf } from './code-of.ts'
 import { loopDevice } from './devices.ts'
@@ -64,9 +65,32 @@ test('writes a block device only when told to, and only raw', async (context) =>
   }
   expect(await codeOf(openTarget({ ...raw, path: loop.path }))).toBe('TARGET_EXISTS')
   expect(await codeOf(openTarget({ ...raw, path: loop.path, format: 'qcow2', force: true }))).toBe('TARGET_INVALID')
+  const was = await stat(loop.path)
+  const other = { path: loop.path, there: Object.assign(await stat(loop.path), { rdev: was.rdev + 1 }) }
+  expect(await codeOf(openTarget({ ...raw, path: loop.path, force: true, place: other }))).toBe('RESTORE_FORBIDDEN')
+  expect(await codeOf(BlockDeviceTarget.open(loop.path, 8, { rdev: was.rdev + 1 }))).toBe('RESTORE_FORBIDDEN')
   const { target } = await openTarget({ ...raw, path: loop.path, force: true })
   await using _open = target
   await target.write(0, Buffer.from('restored'))
   await target.commit()
   expect((await readFile(loop.path)).subarray(0, 9).toString('latin1')).toBe('restored\u0001')
+})
+
+test('a path that ends elsewhere than it did when it was allowed is refused, before anything is opened there', async () => {
+  await using temp = await tempFolder()
+  await mkdir(temp.join('there'))
+  await writeFile(temp.join('there', 'disk'), 'precious')
+  await symlink(temp.join('there'), temp.join('folder'))
+  await symlink(temp.join('there', 'disk'), temp.join('disk'))
+  const opening = async (path: string, there: Stats | null = null) => {
+    await using _target = (await openTarget({ ...raw, path, force: true, place: { path, there } })).target
+  }
+  expect(await codeOf(opening(temp.join('folder', 'new')))).toBe('RESTORE_FORBIDDEN')
+  expect(await codeOf(opening(temp.join('disk')))).toBe('RESTORE_FORBIDDEN')
+  expect(await codeOf(opening(temp.join('there', 'new')))).toBe('none')
+  // the same name, and no device any more
+  expect(await codeOf(opening(temp.join('there', 'disk'), await stat('/dev/null')))).toBe('none')
+  const device = Object.assign(await stat('/dev/null'), { isBlockDevice: () => true })
+  expect(await codeOf(opening(temp.join('there', 'disk'), device))).toBe('RESTORE_FORBIDDEN')
+  expect(await readdir(temp.join('there'))).toEqual(['disk'])
 })

@@ -1,10 +1,14 @@
 // The teardown planner: it ends, in order, and names nothing that is not the lease's own.
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { LeaseOutcome } from '../../../../agent/drivers/driver.ts'
 import type { Inventory } from '../../../../agent/drivers/qmp/inventory.ts'
-import { leaseTarget, nextTeardown, type TeardownCommand } from '../../../../agent/drivers/qmp/teardown.ts'
+import { leaseTarget, nextTeardown, tearDown, type TeardownCommand } from '../../../../agent/drivers/qmp/teardown.ts'
+import type { QmpCaller } from '../../../../agent/qmp/client.ts'
 import { exampleEntry } from '../../../support/journal-entry.ts'
+import { tempFolder } from '../../../support/temp.ts'
 
 const entry = exampleEntry()
 const bitmap = { count: 0, granularity: 65_536, recording: true, busy: false, persistent: true, inconsistent: false }
@@ -125,4 +129,34 @@ test('after a commit the base’s bitmaps go whoever made them, with others of t
   expect(left({ ...moved, baseLease: null }, 'committed')).toEqual([])
   expect(left({ ...moved, baseAgent: null }, 'committed')).toEqual([])
   expect(left(moved, 'failed')).toEqual(fresh)
+})
+
+test('a client that never leaves keeps the server only as long as it may still be shaking hands', async () => {
+  await using folder = await tempFolder()
+  const socketPath = folder.join('nbd')
+  const clients: Socket[] = []
+  const server = createServer((socket) => void clients.push(socket)).listen(socketPath)
+  await once(server, 'listening')
+  const client = connect({ path: socketPath })
+  await once(client, 'connect')
+  let stoppedMs: number | null = null
+  const qemu: QmpCaller = {
+    version: { major: 7, minor: 2, micro: 0 },
+    closed: new Promise(() => {}),
+    subscribe: () => () => {},
+    execute: async (command) => {
+      if (command !== 'nbd-server-stop') return []
+      stoppedMs = performance.now()
+      for (const one of clients) one.destroy()
+      server.close()
+      await once(server, 'close')
+      return {}
+    },
+  }
+  const startMs = performance.now()
+  const none = new Set<string>()
+  const target = { exports: none, jobs: none, nodes: none, socketPath, bitmaps: () => [] }
+  await tearDown(qemu, target, undefined, 200)
+  expect(stoppedMs! - startMs).toBeGreaterThanOrEqual(200)
+  client.destroy()
 })
