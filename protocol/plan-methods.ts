@@ -67,6 +67,8 @@ export const PLAN_METHODS = {
     ...plain,
     roles: PEOPLE,
     params: v.object({
+      /** Only this one, such as to go on where it ended early. */
+      plan: v.optional(v.nullable(planName), null),
       fromMs: s.timeMs,
       /** At most TIMELINE_MS_MAX later. */
       untilMs: s.timeMs,

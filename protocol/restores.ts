@@ -6,6 +6,9 @@ import * as s from './schemas.ts'
 /** Longest path on a host, in characters. */
 const PATH_CHARS_MAX = 4096
 
+/** Longest paths of the disks of one restore together, in characters: a restore with them must fit into a frame. */
+export const RESTORE_PATHS_CHARS_MAX = 256 * 1024
+
 /** Formats that a restore writes. */
 export const TARGET_FORMATS = ['raw', 'qcow2'] as const
 export const targetFormat = v.picklist(TARGET_FORMATS)
@@ -30,12 +33,16 @@ export const wantedDisk = v.object({
   format: v.optional(v.nullable(targetFormat), null),
 })
 
-/** At least one, each once, and no two to one place. */
+/** At least one, each once, no two to one place, and the paths within RESTORE_PATHS_CHARS_MAX. */
 export const wantedDisks = v.pipe(
   s.disks(wantedDisk),
   v.minLength(1),
   v.check((disks) => new Set(disks.map(({ disk }) => disk)).size === disks.length, 'a disk is named twice'),
   v.check((disks) => new Set(disks.map(({ to }) => to)).size === disks.length, 'two disks go to one place'),
+  v.check(
+    (disks) => disks.reduce((sum, { to }) => sum + to.length, 0) <= RESTORE_PATHS_CHARS_MAX,
+    'the paths are longer than 256 KiB together',
+  ),
 )
 
 /** A disk as the agent is told of it. */

@@ -21,6 +21,8 @@ export interface Login {
   readonly ttlMs: number
   /** Who had the code made. */
   readonly issuedBy: string
+  /** Id of the token with which; NO_TOKEN on the local socket. */
+  readonly issuerToken: string
 }
 
 interface Remembered extends Login {
@@ -32,7 +34,8 @@ interface Remembered extends Login {
 
 const hashOf = (code: string): string => createHash('sha256').update(code).digest('hex')
 
-const invalid = (why: string, bearer: TokenRefused['bearer'] = null): TokenRefused =>
+/** LOGIN_CODE_INVALID, as a sentence of the code. */
+export const refusedCode = (why: string, bearer: TokenRefused['bearer'] = null): TokenRefused =>
   new TokenRefused(
     'LOGIN_CODE_INVALID',
     `the code of this link ${why}: take a new one with "varve-gateway login"`,
@@ -70,9 +73,9 @@ export class LoginCodes {
   take(code: string): Login {
     this.#forgetEnded()
     const found = this.#codes.get(hashOf(code))
-    if (found === undefined) throw invalid('has ended, or was never given out')
+    if (found === undefined) throw refusedCode('has ended, or was never given out')
     const { tenantId, subject, role } = found
-    if (found.isUsed) throw invalid('was used before', { tenantId, subject, role })
+    if (found.isUsed) throw refusedCode('was used before', { tenantId, subject, role })
     found.isUsed = true
     return found
   }

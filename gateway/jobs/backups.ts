@@ -93,8 +93,8 @@ export class Backups {
     const job = randomUUID()
     // before the row exists: an inventory of the agent without this job may be under way
     this.#handed.set(job, peer)
-    const { base, compare } = await this.#open(job, request)
     this.#courses.asked(job)
+    const { base, compare } = await this.#open(job, request)
     this.#watchers.notify(job, 'start')
     this.#log.info({ job, machine: machine.name, tenant: tenant.name, base: base?.point ?? null }, 'backup starts')
     try {
@@ -131,6 +131,7 @@ export class Backups {
       })
     } catch (thrown) {
       this.#handed.delete(job)
+      this.#courses.forget(job)
       throw thrown
     }
   }
@@ -186,6 +187,7 @@ export class Backups {
     const { catalog } = this.#datastore
     const upload = await catalog.jobs.upload({ job, agent, disk })
     if (upload.finished) return { root: upload.root }
+    signal.throwIfAborted()
     const hand = this.#courses.uploading(job, disk, upload.position)
     using memory = await UploadMemory.admit({ call, account, hand }, tenant.chunkBytes, signal)
     const store = this.#datastore.tenantStore(tenant)
@@ -209,11 +211,8 @@ export class Backups {
       const error = asVarveError(thrown)
       await store.quarantine.enterError(error)
       if (error.code !== 'DATA_DAMAGED') throw thrown
-      const { message, details } = error
-      throw new VarveError('DATA_DAMAGED', `${message}; the next backup reads it again and heals it`, {
-        details,
-        cause: error,
-      })
+      const sentence = `${error.message}; the next backup reads it again and heals it`
+      throw new VarveError('DATA_DAMAGED', sentence, { details: error.details, cause: error })
     }
   }
 
@@ -280,10 +279,8 @@ export class Backups {
       await this.#agents.agent(job.agent).call('agent.cancel', { job: job.id })
     } catch (thrown) {
       // a disconnected agent learns of it from its next inventory
-      this.#log.info(
-        { job: job.id, code: asVarveError(thrown).code },
-        'the agent could not be notified of the cancellation',
-      )
+      const { code } = asVarveError(thrown)
+      this.#log.info({ job: job.id, code }, 'the agent could not be notified of the cancellation')
     }
   }
 
@@ -321,9 +318,12 @@ export class Backups {
 
   /** Notes what an agent says of its running job; NOT_FOUND, JOB_ENDED. */
   async progress(tenant: Tenant, agent: string, { job, ...told }: Params<'backup.progress'>): Promise<void> {
+    const { forgotten } = this.#courses
     const found = await this.#datastore.catalog.jobs.get({ tenant: tenant.id, job })
     if (found?.job.agent !== agent) throw new VarveError('NOT_FOUND', `this agent has no job ${job}`)
     if (found.job.state !== 'running') throw new VarveError('JOB_ENDED', `job ${job} has ended already`)
+    // of a job that may have ended meanwhile nothing is kept; one of an earlier process tells again soon
+    if (!this.#courses.has(job) && this.#courses.forgotten !== forgotten) return
     this.#courses.told(job, told)
     this.#watchers.notify(job, 'progress')
   }

@@ -42,6 +42,7 @@ interface Course {
 export class Courses {
   readonly #clock: Clock
   readonly #courses = new Map<string, Course>()
+  #forgotten = 0
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -49,6 +50,11 @@ export class Courses {
 
   get count(): number {
     return this.#courses.size
+  }
+
+  /** How many jobs were forgotten: whether one may have ended while something was waited for. */
+  get forgotten(): number {
+    return this.#forgotten
   }
 
   has(job: string): boolean {
@@ -60,8 +66,10 @@ export class Courses {
     this.#of(job).accepted = false
   }
 
+  /** Nothing for a job that has ended meanwhile. */
   accepted(job: string): void {
-    this.#of(job).accepted = true
+    const course = this.#courses.get(job)
+    if (course !== undefined) course.accepted = true
   }
 
   /** What an agent said of a running job. */
@@ -94,6 +102,7 @@ export class Courses {
 
   forget(job: string): void {
     this.#courses.delete(job)
+    this.#forgotten++
   }
 
   #limit(course: Course): JobLimit | null {

@@ -25,6 +25,9 @@ const LOOK_LIMIT_MS = 60_000
 /** Longest message of a failure that is kept, in characters. */
 const MESSAGE_CHARS_MAX = 1024
 
+/** Longest remarks of an agent that are kept of one restore, in characters. */
+const REMARKS_CHARS_MAX = 4096
+
 type Disks = Restore['disks']
 
 interface Running {
@@ -241,11 +244,12 @@ export class Restores implements AsyncDisposable {
     }
     try {
       const { disks } = await call.result
+      const remarksKept = keeper()
       const restored = running.disks.map((one) => {
         const done = disks.find(({ disk }) => disk === one.disk)
         if (done === undefined) throw new VarveError('RESULT_INVALID', `the agent says nothing of disk ${one.disk}`)
-        const { format, bytesReceived, remarks } = done
-        return { ...one, format, doneBytes: one.size, bytesReceived, remarks: [...remarks] }
+        const { format, bytesReceived } = done
+        return { ...one, format, doneBytes: one.size, bytesReceived, remarks: remarksKept(done.remarks) }
       })
       running.disks = restored
       await this.#end(id, running, null)
@@ -302,6 +306,17 @@ export class Restores implements AsyncDisposable {
     const about = { action: 'restores.end', subject: agent, role: 'agent', resource, outcome, details: {} }
     return { timeMs: this.#options.clock.now(), tenant, ...about }
   }
+}
+
+/** Keeps remarks of an agent's disks one after the other, without control characters, REMARKS_CHARS_MAX in all. */
+const keeper = (): ((remarks: readonly string[]) => string[]) => {
+  let left = REMARKS_CHARS_MAX
+  return (remarks) =>
+    remarks.flatMap((remark) => {
+      const kept = remark.replaceAll(/\p{Cc}+/gu, ' ').slice(0, left)
+      left -= kept.length
+      return kept === '' ? [] : [kept]
+    })
 }
 
 const older = (host: string, error: VarveError): VarveError => {

@@ -94,6 +94,12 @@ export const scheduleProblem = (text: string, zone: string): string | null => {
   return typeof made === 'string' ? made : zoneProblem(zone)
 }
 
+/** Whether a schedule comes in steps of real time: finding them takes no look at the clock of a zone. */
+export const isInSteps = (text: string): boolean => {
+  const made = parsedOf(text)
+  return typeof made !== 'string' && made.kind === 'every'
+}
+
 /** The first time of the wall behind one; null for none. */
 const wallAfter = (cron: Cron, wallMs: number): number | null => cron.nextRun(new Date(wallMs))?.getTime() ?? null
 

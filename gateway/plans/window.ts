@@ -132,20 +132,20 @@ export const closesAt = (window: string | null, zone: string, fromMs: number): n
 
 /**
  * The last stretch before `beforeMs`, and not before `fromMs`, in which backups may start, as far as it lies between both; null
- * for none. At most about 50 are looked at, as far back as that goes.
+ * for none. At most about 100 are looked at, as far back as that goes; `looks` says how many were.
  */
 export const lastOpen = (
   window: string | null,
   zone: string,
   { fromMs, beforeMs }: { readonly fromMs: number; readonly beforeMs: number },
-): { readonly opensMs: number; readonly closesMs: number } | null => {
-  let found: { opensMs: number; closesMs: number } | null = null
+): { readonly opensMs: number; readonly closesMs: number; readonly looks: number } | null => {
+  let found: { opensMs: number; closesMs: number; looks: number } | null = null
   let atMs = fromMs
   for (let stretch = 0; stretch < STRETCHES_MAX && atMs < beforeMs; stretch++) {
     const opensMs = nextOpen(window, zone, atMs)
     if (opensMs >= beforeMs) break
     const closesMs = Math.min(closesAt(window, zone, opensMs) ?? beforeMs, beforeMs)
-    found = { opensMs, closesMs }
+    found = { opensMs, closesMs, looks: stretch + 1 }
     atMs = closesMs
   }
   return found

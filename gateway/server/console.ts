@@ -15,6 +15,9 @@ const PIECES = 'console'
 /** Largest console that is taken into memory, in bytes, compressed files included. */
 export const CONSOLE_BYTES_MAX = 32 * 1024 * 1024
 
+/** How long one that could not be read is not read again, in milliseconds: anybody may ask for it. */
+const AGAIN_MS = 5000
+
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
   '.js': 'text/javascript; charset=utf-8',
@@ -87,15 +90,21 @@ export class Console {
   readonly #options: ConsoleOptions
   /** By path; empty as long as there is none. */
   #pieces: ReadonlyMap<string, Piece> = new Map()
+  /** One look at a time, however many ask. */
+  #loading: Promise<void> | null = null
+  /** When it was looked for last, by a clock that nobody sets. */
+  #lookedMs = -Infinity
+  /** What was wrong then. */
+  #problem: string | null = null
 
   private constructor(options: ConsoleOptions) {
     this.#options = options
   }
 
-  /** Takes the built console into memory; one that is not there, or cannot be read, is looked for again at each request. */
+  /** Takes the built console into memory; one that is not there, or cannot be read, is looked for again when it is asked for. */
   static async open(options: ConsoleOptions): Promise<Console> {
     const console = new Console(options)
-    await console.#load()
+    await console.#look()
     return console
   }
 
@@ -103,7 +112,7 @@ export class Console {
   async answer(method: string, pathname: string, request: IncomingMessage, response: ServerResponse): Promise<boolean> {
     if (method !== 'GET' && method !== 'HEAD') return false
     if (pathname !== '/' && !pathname.startsWith(`/${PIECES}/`)) return false
-    if (this.#pieces.size === 0) await this.#load()
+    if (this.#pieces.size === 0) await this.#look()
     const piece = this.#pieces.get(pathname)
     if (piece !== undefined) this.#give(piece, request, response)
     else if (pathname === '/') this.#excuse(response)
@@ -130,15 +139,27 @@ export class Console {
     response.end(NOT_BUILT)
   }
 
+  #look(): Promise<void> {
+    if (this.#loading !== null) return this.#loading
+    if (this.#problem !== null && performance.now() - this.#lookedMs < AGAIN_MS) return Promise.resolve()
+    this.#loading = this.#load().finally(() => {
+      this.#lookedMs = performance.now()
+      this.#loading = null
+    })
+    return this.#loading
+  }
+
+  /** An error is logged once, until another one comes. */
   async #load(): Promise<void> {
     const { folder, log } = this.#options
     try {
       this.#pieces = await readPieces(folder)
+      this.#problem = null
     } catch (thrown) {
-      log.error(
-        { err: storeError(thrown, 'reading the console'), folder },
-        'the console cannot be read: it is not served',
-      )
+      const error = storeError(thrown, 'reading the console')
+      const problem = error instanceof Error ? error.message : String(error)
+      if (problem !== this.#problem) log.error({ err: error, folder }, 'the console cannot be read: it is not served')
+      this.#problem = problem
     }
   }
 }

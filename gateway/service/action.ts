@@ -20,6 +20,8 @@ export interface Actor {
   readonly tenant: Tenant | null
   /** The agent that the role `agent` is confined to; null for people. */
   readonly agent: string | null
+  /** Id of the token that it came with; NO_TOKEN where none was asked for. */
+  readonly tokenId: string
   /** The peer's network address; `local` on the local socket. */
   readonly address: string
 }

@@ -6,7 +6,7 @@ import type { Audit } from '../auth/audit.ts'
 import type { Authority } from '../auth/authority.ts'
 import { verifyBearer } from '../auth/bearer.ts'
 import type { PublicJwk } from '../auth/keys.ts'
-import type { LoginCodes } from '../auth/login-codes.ts'
+import { refusedCode, type Login, type LoginCodes } from '../auth/login-codes.ts'
 import { enrol, issueToken, LOCAL_ADMINISTRATOR, type Enrolled } from '../auth/tokens.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Log } from '../../protocol/host/log.ts'
@@ -16,7 +16,7 @@ import type { Actor } from './action.ts'
 const LOCAL_LIFE_S = 366 * 24 * 60 * 60
 
 interface Uses {
-  readonly catalog: Pick<Catalog, 'agents' | 'settings' | 'tenants'>
+  readonly catalog: Pick<Catalog, 'agents' | 'settings' | 'tenants' | 'tokens'>
   readonly authority: Authority
   readonly audit: Pick<Audit, 'guard' | 'refused'>
   readonly codes: Pick<LoginCodes, 'take'>
@@ -45,7 +45,7 @@ export class Admission {
     const { tenantId, subject, role, ttlMs, issuedBy } = await audit.guard(
       { action: 'connect', address, timeMs },
       // a code that is taken twice at once is good for one of both
-      async () => codes.take(code),
+      async () => this.#stillIssued(codes.take(code), timeMs),
     )
     const tenant = tenantId === null ? null : { id: tenantId }
     const told = { subject, role, ttlMs, issuedBy, address }
@@ -54,6 +54,16 @@ export class Admission {
       return apply({ timeMs, tenant: tenantId, subject, role, ...act })
     })
     return { token, claims: await verifyBearer(authority, token, timeMs) }
+  }
+
+  /** What whoever had the code made may still give out: not with a token that was revoked or has ended since. */
+  async #stillIssued(login: Login, nowMs: number): Promise<Login> {
+    const { issuerToken: id } = login
+    if (id === NO_TOKEN) return login
+    const token = await this.#uses.catalog.tokens.byId({ id })
+    if (token === null || token.revokedMs !== null || token.expiresMs <= nowMs)
+      throw refusedCode('was made with a token that was revoked, or has ended', login)
+    return login
   }
 
   /**
@@ -91,7 +101,7 @@ export class Admission {
       await audit.refused({ ...about, timeMs: clock.now(), tenant: tenant?.id ?? null, details: { address } })
       throw error
     }
-    return { subject, role, tenant, agent: role === 'agent' ? subject : null, address }
+    return { subject, role, tenant, agent: role === 'agent' ? subject : null, tokenId: claims.tokenId, address }
   }
 
   /** Enrols the host that holds an enrolment token; see enrol. */

@@ -108,7 +108,8 @@ const tokenActions = (
       const tenant = await tenantAsked(uses, actor, name)
       // whoever has the link made learns what is wrong with it, and not whoever opens it
       checkTokenIssue({ tenant, subject, role, ttlMs })
-      const login = { tenantId: tenant?.id ?? null, subject, role, ttlMs, issuedBy: actor.subject }
+      const issuer = { issuedBy: actor.subject, issuerToken: actor.tokenId }
+      const login = { tenantId: tenant?.id ?? null, subject, role, ttlMs, ...issuer }
       return { ...uses.codes.issue(login), address: uses.address() }
     },
   },

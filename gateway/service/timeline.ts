@@ -1,4 +1,5 @@
 // The timeline of a tenant's plans: which machines each covers, how long they take, and when they start.
+import { setImmediate } from 'node:timers/promises'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import { isExcluded, type Exclusion, type Plan } from '../../protocol/plans.ts'
@@ -69,18 +70,24 @@ const checkTime = ({ fromMs, untilMs, stepMs }: Params<'plans.timeline'>): void 
     throw new VarveError('PARAMS_INVALID', `stepMs: more than ${TIMELINE_STEPS_MAX} steps; take a longer step`)
 }
 
-/** One page of plans by name. */
+/** One page of plans by name, or only the one that is named; NOT_FOUND. */
 export const timelinePage = async (uses: Uses, params: Params<'plans.timeline'>): Promise<Result<'plans.timeline'>> => {
   checkTime(params)
-  const { fromMs, untilMs, stepMs, after, limit } = params
-  const list = `plans.timeline ${fromMs} ${untilMs} ${stepMs}`
+  const { plan: only, fromMs, untilMs, stepMs, after, limit } = params
+  const list = `plans.timeline ${fromMs} ${untilMs} ${stepMs} ${only ?? ''}`
   const behind = keyBehind(list, after, TEXT_KEY)?.[0] ?? null
-  const plans = await uses.catalog.plans.page({ tenant: uses.tenant, after: behind, limit: limit + 1 })
+  const { tenant } = uses
+  const plans =
+    only === null
+      ? await uses.catalog.plans.page({ tenant, after: behind, limit: limit + 1 })
+      : [await uses.catalog.plans.get({ tenant, name: only })]
   const machines = await machinesOf(uses)
   const rows: PlanTimeline[] = []
   let [work, steps] = [0, 0]
   for (const plan of plans.slice(0, limit)) {
     if (rows.length > 0 && (work > WORK_MAX / 2 || steps + TIMELINE_STEPS_MAX > TIMELINE_ROWS_MAX)) break
+    // others have their turn between plans
+    await setImmediate()
     const of = machines.get(plan.name) ?? []
     const reason = whyNone(plan, null, uses.nowMs)
     const timing = reason === null ? of.flatMap((machine) => timed(uses, plan, machine)) : []

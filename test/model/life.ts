@@ -186,7 +186,14 @@ class Life implements AsyncDisposable {
       expiresAt: Number.MAX_SAFE_INTEGER,
       tokenId: NO_TOKEN,
     }
-    const actor = { subject, role, tenant, agent: role === 'agent' ? subject : null, address: 'model' }
+    const actor = {
+      subject,
+      role,
+      tenant,
+      agent: role === 'agent' ? subject : null,
+      tokenId: NO_TOKEN,
+      address: 'model',
+    }
     const gateway = sessionHandlers(this.#services.door, actor, this.#services.memory.account(tenant.id, subject))
     const link = memoryLink(systemClock, { gateway, agent: handlers })
     this.#resources.defer(() => link.cut())

@@ -503,7 +503,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     result: { plan: 'gold', runs: [{ slotMs: 1, startMs: 2 }], reason: null },
   },
   'plans.timeline': {
-    params: { fromMs: 0, untilMs: 3_600_000, stepMs: 300_000, ...page },
+    params: { plan: 'nightly', fromMs: 0, untilMs: 3_600_000, stepMs: 300_000, ...page },
     result: {
       plans: [
         {
@@ -908,7 +908,7 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'points.prune plan',
   'store.growth days',
   'store.proof limit',
-  ...['stepMs', 'after', 'limit'].map((field) => `plans.timeline ${field}`),
+  ...['plan', 'stepMs', 'after', 'limit'].map((field) => `plans.timeline ${field}`),
   ...['after', 'limit'].map((field) => `store.damage ${field}`),
   'tenants.add firstPlan',
   'notify.outbox state',

@@ -124,15 +124,14 @@ const list = (sql: Sql, { tenant, machine, state, after, limit }: Rowed<Restores
   if (state !== null) only('restore.state = ?', state)
   if (after !== null) only('(restore.started_ms, restore.id) < (?, ?)', after.startedMs, after.id)
   const text = `${RESTORE} WHERE ${where.join(' AND ')} ORDER BY restore.started_ms DESC, restore.id DESC LIMIT ?`
-  const found = sql.all<Found>(text, ...values, limit + 1)
   const restores: RestoreRow[] = []
   let chars = 0
-  for (const row of found.slice(0, limit)) {
+  for (const row of sql.each<Found>(text, ...values, limit + 1)) {
     chars += row.disks.length
-    if (chars > PAGE_CHARS_MAX && restores.length > 0) break
+    if (restores.length === limit || (chars > PAGE_CHARS_MAX && restores.length > 0)) return { restores, more: true }
     restores.push(restoreRow(row))
   }
-  return { restores, more: found.length > restores.length }
+  return { restores, more: false }
 }
 
 export const restoreOperations = {

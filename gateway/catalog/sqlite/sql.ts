@@ -85,6 +85,11 @@ export class Sql implements Disposable {
     for (const row of statement.iterate(...values)) yield row as unknown as R
   }
 
+  /** Rows one after the other: no more are read than are taken. */
+  *each<R extends object>(text: string, ...values: SQLInputValue[]): Generator<R> {
+    for (const row of this.#db.prepare(text).iterate(...values)) yield row as R
+  }
+
   /** Rows changed. */
   run(text: string, ...values: SQLInputValue[]): number {
     return Number(this.#statement(text).run(...values).changes)

@@ -15,6 +15,9 @@ const REFRESH_MS = 60_000
 export const LANE_DAYS = 14
 export const STEP_MS = 900_000
 
+/** How often at most it is gone on with plans that start too often to be told at once. */
+const GO_ON_MAX = 8
+
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
 
@@ -35,6 +38,28 @@ export const plansOf = (link: Link): Resource<readonly Plan[]> =>
       ),
   })
 
+/** A plan whose starts end early, with those of the next answer; the step in which they ended is told anew. */
+const goneOn = async (link: Link, told: PlanTimeline, lanes: Omit<Lanes, 'plans'>, signal: AbortSignal) => {
+  const fromMs = lanes.fromMs + Math.floor((told.untilMs - lanes.fromMs) / STEP_MS) * STEP_MS
+  const asked = { plan: told.plan, fromMs, untilMs: lanes.untilMs, stepMs: STEP_MS }
+  const more = (await link.call('plans.timeline', asked, { signal })).plans[0]
+  if (more === undefined || more.untilMs <= told.untilMs) return null
+  const starts = [...told.starts.filter(({ atMs }) => atMs < fromMs), ...more.starts]
+  return { ...told, starts, untilMs: more.untilMs }
+}
+
+/** Goes on with plans that ended early, GO_ON_MAX times at most in all; the others keep the instant until which they are told. */
+const whole = async (link: Link, lanes: Lanes, signal: AbortSignal): Promise<Lanes> => {
+  const plans = [...lanes.plans]
+  let left = GO_ON_MAX
+  for (const [index, plan] of plans.entries())
+    for (let told: PlanTimeline | null = plan; told !== null && told.untilMs < lanes.untilMs && left > 0; left--) {
+      told = await goneOn(link, told, lanes, signal)
+      if (told !== null) plans[index] = told
+    }
+  return { ...lanes, plans }
+}
+
 /** From this hour on. */
 export const lanesOf = (link: Link): Resource<Lanes> =>
   new Resource({
@@ -47,7 +72,7 @@ export const lanesOf = (link: Link): Resource<Lanes> =>
         (after) => link.call('plans.timeline', { fromMs, untilMs, stepMs: STEP_MS, after }, { signal }),
         (page) => page.plans,
       )
-      return { plans, fromMs, untilMs }
+      return await whole(link, { plans, fromMs, untilMs }, signal)
     },
   })
 

@@ -4,7 +4,14 @@ import { CODES_MAX, LoginCodes, type Login } from '../../../gateway/auth/login-c
 import { LOGIN_CODE_CHARS_MAX, LOGIN_CODE_LIFE_MS } from '../../../protocol/limits.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 
-const anna: Login = { tenantId: 'acme', subject: 'anna', role: 'viewer', ttlMs: 1000, issuedBy: 'an owner' }
+const anna: Login = {
+  tenantId: 'acme',
+  subject: 'anna',
+  role: 'viewer',
+  ttlMs: 1000,
+  issuedBy: 'an owner',
+  issuerToken: '',
+}
 
 const codeOf = (work: () => unknown): string => {
   try {

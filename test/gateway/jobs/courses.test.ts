@@ -52,7 +52,11 @@ test('uploads that go on after a break are counted, also those of a gateway befo
   courses.uploading('b', 'vda', 7)
   expect(courses.look('a')).toMatchObject({ resumes: 1, resumedMs: 1005 })
   expect(courses.look('b')).toMatchObject({ resumes: 1, accepted: true })
+  const { forgotten } = courses
   courses.forget('a')
+  expect(courses.forgotten).toBe(forgotten + 1)
+  // the answer of its agent came too late
+  courses.accepted('a')
   expect(courses.look('a')).toMatchObject({ resumes: 0, accepted: true, step: null })
   expect(courses.count).toBe(1)
 })

@@ -1,7 +1,9 @@
 // The timeline of a plan: the same starts as each machine's own next runs tell, held against them for any schedule and window;
 // what a closed window holds back, exclusions, and the end of what is told.
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import * as runs from '../../../gateway/plans/next-run.ts'
+import * as windows from '../../../gateway/plans/window.ts'
 import { timelineOf, type TimedMachine } from '../../../gateway/plans/timeline.ts'
 import { upcoming } from '../../../gateway/plans/upcoming.ts'
 import { jitterMs } from '../../../gateway/plans/jitter.ts'
@@ -11,6 +13,9 @@ const MINUTE_MS = 60_000
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
 const NOW_MS = Date.parse('2026-11-29T12:00Z')
+
+vi.mock('../../../gateway/plans/next-run.ts', { spy: true })
+vi.mock('../../../gateway/plans/window.ts', { spy: true })
 
 const plan = (rules: Partial<Plan>): Plan => ({ ...PLAN_RULES_DEFAULT, name: 'p', ...rules })
 
@@ -31,7 +36,15 @@ test('it has the starts that each machine’s own next runs have, each opening o
   fc.assert(
     fc.property(
       fc.record({
-        schedule: fc.constantFrom('0 1 * * *', '30 2 * * 1-5', 'every 4h', 'every 30m', '15 */6 * * *', 'every 2d'),
+        schedule: fc.constantFrom(
+          '*/30 * * * *',
+          '0 1 * * *',
+          '30 2 * * 1-5',
+          'every 4h',
+          'every 30m',
+          '15 */6 * * *',
+          'every 2d',
+        ),
         window: fc.constantFrom(null, '22:00-06:00', 'Sat-Sun', 'Mon-Fri 20:15-06:05; Sat-Sun', 'Tue 03:00-03:30'),
         timeZone: fc.constantFrom('UTC', 'Europe/Berlin', 'Asia/Kathmandu', 'America/New_York'),
         jitterMs: fc.constantFrom(0, 10 * MINUTE_MS, 3 * HOUR_MS, DAY_MS),
@@ -99,4 +112,33 @@ test('what is too much work is told up to an instant, whole until there', () => 
   expect(some.starts.every(({ atMs }) => atMs < some.untilMs)).toBe(true)
   const whole = some.starts.filter(({ atMs }) => atMs + HOUR_MS <= some.untilMs)
   expect(whole).toEqual(all.starts.slice(0, whole.length))
+})
+
+test.each([null, '03:00-03:30', 'Tue 03:00-03:30', 'Mon-Fri 20:15-06:05; Sat-Sun'])(
+  'looks at the clock of a zone are few, whatever the schedule: window %s',
+  (window) => {
+    const machines = [0, 5, 20, 55].map((minutes) => ({ jitterMs: minutes * MINUTE_MS, fromMs: 0 }))
+    const rules = { schedule: '* * * * *', timeZone: 'America/New_York', window, jitterMs: HOUR_MS }
+    vi.clearAllMocks()
+    const some = told(rules, machines, 62)
+    expect(vi.mocked(runs.nextRun).mock.calls.length).toBeLessThan(600)
+    expect(vi.mocked(windows.nextOpen).mock.calls.length).toBeLessThan(170)
+    expect(vi.mocked(windows.closesAt).mock.calls.length).toBeLessThan(170)
+    expect(some.work).toBeLessThan(4_100_000)
+    // the step of the end is not whole
+    const until = NOW_MS + Math.floor((some.untilMs - NOW_MS) / HOUR_MS) * HOUR_MS
+    expect(until).toBeGreaterThan(NOW_MS + 2 * HOUR_MS)
+    const all = told(rules, machines, 4, 9e9)
+    const before = (starts: readonly { atMs: number }[]) =>
+      starts.filter(({ atMs }) => atMs < Math.min(until, NOW_MS + 4 * DAY_MS))
+    expect(before(some.starts)).toEqual(before(all.starts))
+  },
+)
+
+test('where all wait for a window to open, slots until then are passed over', () => {
+  vi.clearAllMocks()
+  const rules = { schedule: '* * * * *', timeZone: 'America/New_York', window: 'Tue 03:00-03:01' }
+  const { starts, untilMs } = told(rules, [{ jitterMs: 0, fromMs: 0 }], 62)
+  expect([starts.length, untilMs]).toEqual([9, NOW_MS + 62 * DAY_MS])
+  expect(vi.mocked(runs.nextRun).mock.calls.length).toBeLessThan(60)
 })

@@ -96,7 +96,7 @@ describe('when it opens and closes', () => {
     expect(last('2026-11-05T12:00', '2026-11-07T02:00')).toEqual(['2026-11-06T22:00', '2026-11-07T02:00'])
     expect(last('2026-11-07T01:00', '2026-11-07T12:00')).toEqual(['2026-11-07T01:00', '2026-11-07T06:00'])
     expect(last('2026-11-07T07:00', '2026-11-07T12:00')).toBeNull()
-    expect(lastOpen(null, 'UTC', { fromMs: 5, beforeMs: 9 })).toEqual({ opensMs: 5, closesMs: 9 })
+    expect(lastOpen(null, 'UTC', { fromMs: 5, beforeMs: 9 })).toEqual({ opensMs: 5, closesMs: 9, looks: 1 })
   })
 })
 

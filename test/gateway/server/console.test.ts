@@ -1,11 +1,15 @@
 // The console on the port: its page and pieces from memory, compressed for whom it concerns, and with a policy that lets a
 // page do nothing but what it is for.
-import { mkdir, rm, writeFile } from 'node:fs/promises'
-import { request, type IncomingMessage } from 'node:http'
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { request, type IncomingMessage, type ServerResponse } from 'node:http'
 import { brotliCompressSync, brotliDecompressSync } from 'node:zlib'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import { Console } from '../../../gateway/server/console.ts'
+import type { Log } from '../../../protocol/host/log.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
+
+vi.mock('node:fs/promises', { spy: true })
 
 const PAGE = '<!doctype html><title>Varve</title>'
 const SCRIPT = 'console.info("a script")'
@@ -145,4 +149,34 @@ test('a console too large for the memory is not served and stops nothing', async
   await using gateway = await startGateway({ folder: temp.join('data'), consoleFolder })
   expect((await ask(`${gateway.httpUrl}/`)).status).toBe(503)
   expect((await fetch(`${gateway.httpUrl}/healthz`)).status).toBe(200)
+})
+
+test('one that cannot be read is read once for all who ask, again after a while, and logged once', async () => {
+  await using temp = await tempFolder()
+  const folder = await write(temp)
+  await writeFile(`${folder}/console/large-ABCDEFGH.js`, Buffer.alloc(33 * 1024 * 1024))
+  const error = vi.fn()
+  const log = { error } as unknown as Log
+  const now = vi.spyOn(performance, 'now').mockReturnValue(0)
+  try {
+    const served = await Console.open({ folder, log })
+    const writeHead = vi.fn()
+    const response = { writeHead, end: () => {} } as unknown as ServerResponse
+    const get = (): Promise<boolean> =>
+      served.answer('GET', '/', { headers: {} } as unknown as IncomingMessage, response)
+    const statuses = (): number[] => writeHead.mock.calls.splice(0).map(([status]) => status as number)
+    const reads = vi.mocked(readdir)
+    reads.mockClear()
+    await Promise.all([get(), get()])
+    expect([reads.mock.calls.length, statuses()]).toEqual([0, [503, 503]])
+    now.mockReturnValue(5000)
+    await Promise.all([get(), get(), get()])
+    expect([reads.mock.calls.length, statuses(), error.mock.calls.length]).toEqual([1, [503, 503, 503], 1])
+    await rm(`${folder}/console/large-ABCDEFGH.js`)
+    now.mockReturnValue(10_000)
+    await get()
+    expect(statuses()).toEqual([200])
+  } finally {
+    now.mockRestore()
+  }
 })

@@ -19,6 +19,7 @@ const actorOf = (test: TestServices, role: Role): Actor => ({
   role,
   tenant: role === 'platform' ? null : test.acme,
   agent: role === 'agent' ? 'anna' : null,
+  tokenId: '',
   address: '192.0.2.7',
 })
 

@@ -70,6 +70,28 @@ test('an expired code, a guess and the code of a gateway that was restarted sign
   expect(await trying(fresh.code)).toBe('none')
 })
 
+test('a code whose maker has lost the token since signs nobody in', async () => {
+  await using test = await TestServices.open()
+  const trying = (code: string): Promise<string> => codeOf(test.connect().hello(test.services, { code }))
+  const owner = await test.person('owner')
+  const eve = { subject: 'eve', role: 'owner', ttlMs: LOGIN_CODE_LIFE_MS / 2 } as const
+  const lost = await owner.call('tokens.issue', { ...eve, ttlMs: HOUR_MS })
+  const ended = await owner.call('tokens.issue', eve)
+  const [first, second] = await Promise.all([test.session(lost.token), test.session(ended.token)])
+  const codes = [await first.peer.call('login.issue', anna), await second.peer.call('login.issue', anna)]
+  const good = await owner.call('login.issue', anna)
+  await owner.call('tokens.revoke', { token: lost.id })
+  expect(await trying(codes[0]!.code)).toBe('LOGIN_CODE_INVALID')
+  await test.pass(LOGIN_CODE_LIFE_MS / 2 + 1000)
+  expect(await trying(codes[1]!.code)).toBe('LOGIN_CODE_INVALID')
+  expect(await trying(good.code)).toBe('none')
+  const refused = (await test.audited(test.acme)).filter(({ outcome }) => outcome === 'LOGIN_CODE_INVALID')
+  expect(refused.map(({ action, subject }) => [action, subject])).toEqual([
+    ['connect', 'anna'],
+    ['connect', 'anna'],
+  ])
+})
+
 test('of two who use a code at once one is signed in', async () => {
   await using test = await TestServices.open()
   const owner = await test.person('owner')

@@ -105,7 +105,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'plans.get': { plan: 'nightly' },
   'plans.apply': { plans: [], merge: false, remove: [], replace: false, dryRun: false },
   'plans.next': { plan: null, machine, count: 1 },
-  'plans.timeline': { fromMs: 1, untilMs: 2, stepMs: 900_000, ...PAGE },
+  'plans.timeline': { plan: null, fromMs: 1, untilMs: 2, stepMs: 900_000, ...PAGE },
   'store.growth': { days: 30 },
   'store.proof': { limit: 10 },
   'store.damage': PAGE,

@@ -120,3 +120,17 @@ test('so many run at once, and so many are kept; pages follow one another', asyn
   // what runs is never removed
   expect(seen).toContain(running[0])
 })
+
+test('a page ends before its disks are too much to answer, and one row always goes', async () => {
+  await using at = await made()
+  const to = (index: number): string => `/${String(index).padStart(4, '0')}${'x'.repeat(4090)}`
+  const disks = Array.from({ length: 160 }, (_, index) => ({ ...DISK, disk: `d${index}`, to: to(index) }))
+  for (let index = 0; index < 3; index++) {
+    const id = await at.start({ nowMs: 10_000 + index })
+    await at.catalog.restores.end({ id, error: null, disks, nowMs: 20_000 })
+  }
+  const page = await at.list({ limit: 250 })
+  expect([page.restores.length, page.more]).toEqual([1, true])
+  const all = await at.list({ limit: 1 })
+  expect([all.restores.length, all.more]).toEqual([1, true])
+})
