@@ -19,8 +19,7 @@ export const takeEnd = (storage: PageStorage): VarveError | null => {
   storage.removeItem(KEY)
   if (text === null) return null
   try {
-    const kept: unknown = JSON.parse(text)
-    const [code, message]: readonly unknown[] = Array.isArray(kept) ? kept : []
+    const [code, message] = JSON.parse(text) as readonly unknown[]
     return typeof code === 'string' && isErrorCode(code) && typeof message === 'string'
       ? new VarveError(code, message)
       : null
