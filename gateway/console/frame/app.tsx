@@ -10,6 +10,7 @@ import { frame as texts } from '../texts/frame.ts'
 import { views as names } from '../texts/views.ts'
 import { VIEWS, type View } from '../views/views.ts'
 import { chooseTheme, chooseZone, link, nowMs, theme, zone, type Theme } from './console.ts'
+import { LoginAsk } from './login-ask.tsx'
 import { to } from './route.ts'
 import { route } from './router.ts'
 import { SignIn } from './sign-in.tsx'
@@ -138,6 +139,7 @@ export const App = () => {
     <>
       <Header onSkip={() => main.current?.focus()} />
       <Banner />
+      <LoginAsk />
       <main ref={main} tabIndex={-1}>
         {view === null ? (
           <Empty title={texts.noView}>

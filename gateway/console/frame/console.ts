@@ -1,12 +1,19 @@
 // What every view and store of the page works with: the one link, and how times are shown.
 import { signal } from '@preact/signals'
 import { clock } from '../net/clock.ts'
+import { takeEnd, keepEnd } from '../net/ended.ts'
 import { connectHere, Link } from '../net/link.ts'
 
 export const link = new Link({
   connect: () => connectHere(location.href),
   clock,
   storage: sessionStorage,
+  ended: takeEnd(sessionStorage),
+  // a new page knows nothing of what the person before has seen
+  onPersonLeft: (error) => {
+    keepEnd(sessionStorage, error)
+    location.reload()
+  },
 })
 
 const ZONE = 'varve.zone'

@@ -24,6 +24,9 @@ export const parseRoute = (fragment: string): Route => {
   return { view, path: path.filter((part) => part !== ''), query: Object.fromEntries(new URLSearchParams(queryText)) }
 }
 
+/** The one-time code where the place is that of a sign-in link; null for any other. */
+export const codeOf = ({ view, path }: Route): string | null => (view === 'login' ? (path[0] ?? null) : null)
+
 export const formatRoute = ({ view, path, query }: Route): string => {
   const search = new URLSearchParams(query).toString()
   return `#/${[view, ...path].map(encodeURIComponent).join('/')}${search === '' ? '' : `?${search}`}`

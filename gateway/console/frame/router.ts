@@ -1,10 +1,26 @@
-// The route that is shown, as a signal over the page's fragment.
+// The route that is shown, as a signal over the page's fragment, and the code of a sign-in link that comes in its place.
 import { signal, type ReadonlySignal } from '@preact/signals'
-import { formatRoute, parseRoute, withQuery, type Route } from './route.ts'
+import { codeOf, formatRoute, parseRoute, withQuery, type Route } from './route.ts'
 
-const current = signal<Route>(parseRoute(location.hash))
+const current = signal<Route>({ view: '', path: [], query: {} })
 
-addEventListener('hashchange', () => (current.value = parseRoute(location.hash)))
+/** Code of a sign-in link that was opened here and is not used yet; null where there is none. */
+export const loginCode = signal<string | null>(null)
+
+const arrive = (): void => {
+  const next = parseRoute(location.hash)
+  const code = codeOf(next)
+  if (code === null) {
+    current.value = next
+    return
+  }
+  // the code is good once, and nobody finds it in the address or the history
+  history.replaceState(null, '', formatRoute(current.value))
+  loginCode.value = code
+}
+
+arrive()
+addEventListener('hashchange', arrive)
 
 export const route: ReadonlySignal<Route> = current
 

@@ -1,5 +1,5 @@
 // The page's one WebSocket: opens it, signs in, opens it again when it breaks, and says how it stands.
-import { batch, signal, type ReadonlySignal } from '@preact/signals'
+import { batch, signal, type ReadonlySignal, type Signal } from '@preact/signals'
 import { openSession, type Session, type SocketLike } from '../../../protocol/client.ts'
 import type { CallOptions, OpenCall } from '../../../protocol/call.ts'
 import type { Role } from '../../../protocol/claims.ts'
@@ -40,15 +40,33 @@ export type LinkState =
 export interface LinkOptions {
   readonly connect: () => SocketLike
   readonly clock: Clock
-  readonly storage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>
+  readonly storage: PageStorage
+  /** Why the session before this page ended; null where there was none, or the person ended it. */
+  readonly ended: VarveError | null
+  /** Called with why a person is signed in no more: the page is to be loaded anew, and state is `opening` until then. */
+  readonly onPersonLeft: (error: VarveError | null) => void
 }
+
+export type PageStorage = Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>
 
 /** Whether signing in again is the only way on. */
 const needsPerson = ({ code }: VarveError): boolean => code.startsWith('TOKEN_') || code === 'LOGIN_CODE_INVALID'
 
+const personOf = ({ welcome: { subject, role, tenant, expiresMs, program } }: Session): Person => ({
+  subject,
+  role: role as Role,
+  tenant,
+  expiresMs,
+  gateway: program,
+})
+
+/** Whether both see the same. */
+const isSame = (one: Person, other: Person): boolean =>
+  one.subject === other.subject && one.role === other.role && one.tenant === other.tenant
+
 export class Link {
   readonly #options: LinkOptions
-  readonly #state = signal<LinkState>({ kind: 'out', error: null })
+  readonly #state: Signal<LinkState>
   readonly #person = signal<Person | null>(null)
   readonly #openings = signal(0)
   #session: Session | null = null
@@ -59,6 +77,7 @@ export class Link {
 
   constructor(options: LinkOptions) {
     this.#options = options
+    this.#state = signal<LinkState>({ kind: 'out', error: options.ended })
   }
 
   get state(): ReadonlySignal<LinkState> {
@@ -99,7 +118,12 @@ export class Link {
       if (era !== this.#era) return session.peer.close(new VarveError('CANCELLED', 'signed out'))
       this.#token = 'token' in credential ? credential.token : (session.welcome.token ?? null)
       if (keep && this.#token !== null) this.#options.storage.setItem(KEPT, this.#token)
-      this.#opened(session, era)
+      const before = this.#person.value
+      if (before === null || isSame(before, personOf(session))) this.#opened(session, era)
+      else {
+        session.peer.close(new VarveError('CANCELLED', 'signed in by a new page'))
+        this.#leavePerson(null)
+      }
     } catch (thrown) {
       const error = asVarveError(thrown)
       if (era !== this.#era) throw error
@@ -113,13 +137,12 @@ export class Link {
     }
   }
 
+  /** Forgets the token; `error` says why where the person did not ask for it. */
   signOut(error: VarveError | null = null): void {
-    this.#leave()
     this.#options.storage.removeItem(KEPT)
-    batch(() => {
-      this.#person.value = null
-      this.#state.value = { kind: 'out', error }
-    })
+    if (this.#person.value !== null) return this.#leavePerson(error)
+    this.#leave()
+    this.#state.value = { kind: 'out', error }
   }
 
   /** Tries again now rather than later. */
@@ -153,9 +176,8 @@ export class Link {
 
   #opened(session: Session, era: number): void {
     this.#session = session
-    const { subject, role, tenant, expiresMs, program } = session.welcome
     batch(() => {
-      this.#person.value = { subject, role: role as Role, tenant, expiresMs, gateway: program }
+      this.#person.value = personOf(session)
       this.#openings.value += 1
       this.#state.value = { kind: 'open' }
     })
@@ -189,6 +211,15 @@ export class Link {
       if (needsPerson(error)) this.signOut(error)
       else this.#lost(error, era, Math.min(waitMs * 2, RETRY_LONGEST_MS))
     }
+  }
+
+  #leavePerson(error: VarveError | null): void {
+    this.#leave()
+    batch(() => {
+      this.#person.value = null
+      this.#state.value = { kind: 'opening' }
+    })
+    this.#options.onPersonLeft(error)
   }
 
   #leave(): void {

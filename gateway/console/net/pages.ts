@@ -20,6 +20,8 @@ export interface PagesOptions<Row> {
   readonly read: (after: string | null, signal: AbortSignal) => Promise<Page<Row>>
   /** How often the pages that were read are read again while somebody looks, in milliseconds; null for only when asked. */
   readonly everyMs: number | null
+  /** What a row is of, where the order may change between two pages: none comes twice. */
+  readonly keyOf?: (row: Row) => string
   readonly clock?: Clock
 }
 
@@ -32,6 +34,10 @@ export class Pages<Row> {
   readonly #error = signal<VarveError | null>(null)
   readonly #asOfMs = signal<number | null>(null)
   #reading: AbortController | null = null
+  /** The next page was asked for, and could not be read yet. */
+  #isMoreWanted = false
+  /** Something changed while it was read. */
+  #isOld = false
   #watchers = 0
   #stop: () => void = () => {}
   #stopTimer: () => void = () => {}
@@ -78,33 +84,69 @@ export class Pages<Row> {
       this.#stopTimer()
       this.#reading?.abort()
       this.#reading = null
+      this.#isMoreWanted = false
+      this.#isOld = false
     }
   }
 
-  /** Reads the next page, unless one is being read or none is left. */
+  /** Reads the next page, if one is left: at once, or after what is being read. */
   async more(): Promise<void> {
-    const after = this.#next.value
-    if (after === null || this.#reading !== null) return
+    const first = this.#next.value
+    if (first === null) return
+    // until it was read: an error or a refresh puts it off
+    this.#isMoreWanted = true
+    if (this.#reading !== null) return
     await this.#work(async (signal) => {
-      const page = await this.#options.read(after, signal)
-      return { rows: [...(this.#rows.value ?? []), ...page.rows], next: page.next }
+      const before = this.#rows.value ?? []
+      let [rows, next]: [readonly Row[], string | null] = [before, first]
+      let page: Page<Row>
+      do {
+        page = await this.#options.read(next, signal)
+        rows = this.#distinct([...before, ...page.rows])
+        next = page.next
+        // a page of known rows alone shows nothing that would have the next one asked for
+      } while (next !== null && page.rows.length > 0 && rows.length === before.length)
+      if (!signal.aborted) this.#isMoreWanted = false
+      return { rows, next }
     })
+  }
+
+  /** Reads again what changed: at once, or after what is being read, which is never given up for it. */
+  async renew(): Promise<void> {
+    if (this.#reading === null) await this.refresh()
+    else this.#isOld = true
   }
 
   /** Reads as many rows again as were read before; the old ones stay until then. */
   async refresh(): Promise<void> {
     const wanted = this.#rows.value?.length ?? 0
     this.#reading?.abort()
+    this.#isOld = false
     await this.#work(async (signal) => {
-      const rows: Row[] = []
+      let rows: readonly Row[] = []
       let next: string | null = null
       do {
         const page: Page<Row> = await this.#options.read(next, signal)
-        rows.push(...page.rows)
+        rows = this.#distinct([...rows, ...page.rows])
         next = page.next
       } while (next !== null && rows.length < wanted)
       return { rows, next }
     })
+  }
+
+  #distinct(rows: readonly Row[]): readonly Row[] {
+    const { keyOf } = this.#options
+    if (keyOf === undefined) return rows
+    const known = new Set<string>()
+    return rows.filter((row) => known.size !== known.add(keyOf(row)).size)
+  }
+
+  /** What was wished for meanwhile; an error leaves it to the next round. */
+  #goOn(): boolean {
+    this.#isMoreWanted &&= this.#next.value !== null
+    if (this.#isMoreWanted) void this.more()
+    else if (this.#isOld) void this.refresh()
+    return this.#reading !== null
   }
 
   async #work(read: (signal: AbortSignal) => Promise<Page<Row>>): Promise<void> {
@@ -120,6 +162,8 @@ export class Pages<Row> {
         this.#error.value = null
         this.#asOfMs.value = this.#clock.now()
       })
+      this.#reading = null
+      if (this.#goOn()) return
     } catch (thrown) {
       if (this.#reading !== reading) return
       this.#error.value = asVarveError(thrown)

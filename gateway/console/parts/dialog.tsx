@@ -8,12 +8,14 @@ import { Button, ErrorNote, Field } from './basics.tsx'
 
 interface DialogProps {
   readonly title: string
+  /** Nothing closes it for now. */
+  readonly isHeld?: boolean
   readonly onClose: () => void
   readonly children: ComponentChildren
 }
 
 /** Modal while it is shown; Escape closes it, and the focus goes back to where it was. */
-export const Dialog = ({ title, onClose, children }: DialogProps) => {
+export const Dialog = ({ title, isHeld = false, onClose, children }: DialogProps) => {
   const element = useRef<HTMLDialogElement>(null)
   const id = useId()
   useEffect(() => {
@@ -24,7 +26,18 @@ export const Dialog = ({ title, onClose, children }: DialogProps) => {
     }
   }, [])
   return (
-    <dialog ref={element} aria-labelledby={id} onClose={onClose}>
+    <dialog
+      ref={element}
+      aria-labelledby={id}
+      onCancel={(event) => {
+        if (isHeld) event.preventDefault()
+      }}
+      onClose={() => {
+        // browsers let a second Escape through in any case
+        if (isHeld) element.current?.showModal()
+        else onClose()
+      }}
+    >
       <h2 id={id}>{title}</h2>
       {children}
     </dialog>
@@ -36,20 +49,23 @@ interface AskProps {
   /** What will happen, in sentences. */
   readonly children: ComponentChildren
   readonly action: string
+  /** The way out without it; "Cancel" where nothing else is said. */
+  readonly leave?: string
   readonly kind?: 'main' | 'danger'
   /** Has to be typed where something would be lost. */
   readonly typed?: string
-  /** Does it; the dialog stays with the error where it cannot. */
+  /** Does it; the dialog stays until then, and with the error where it cannot. */
   readonly onYes: () => Promise<unknown>
   readonly onClose: () => void
 }
 
-export const Ask = ({ title, children, action, kind = 'main', typed, onYes, onClose }: AskProps) => {
+export const Ask = ({ title, children, action, leave, kind = 'main', typed, onYes, onClose }: AskProps) => {
   const written = useSignal('')
   const error = useSignal<VarveError | null>(null)
   const isBusy = useSignal(false)
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault()
+    if (isBusy.value) return
     if (typed !== undefined && written.value !== typed) return
     isBusy.value = true
     error.value = null
@@ -62,7 +78,7 @@ export const Ask = ({ title, children, action, kind = 'main', typed, onYes, onCl
     isBusy.value = false
   }
   return (
-    <Dialog title={title} onClose={onClose}>
+    <Dialog title={title} isHeld={isBusy.value} onClose={onClose}>
       <form onSubmit={(event) => void submit(event)}>
         {children}
         {typed === undefined ? null : (
@@ -75,7 +91,9 @@ export const Ask = ({ title, children, action, kind = 'main', typed, onYes, onCl
         )}
         {error.value === null ? null : <ErrorNote error={error.value} />}
         <div class="actions">
-          <Button onClick={onClose}>{common.cancel}</Button>
+          <Button disabled={isBusy.value} onClick={onClose}>
+            {leave ?? common.cancel}
+          </Button>
           <Button type="submit" kind={kind} disabled={isBusy.value || (typed !== undefined && written.value !== typed)}>
             {action}
           </Button>

@@ -81,6 +81,7 @@ export const machinesOf = (link: Link, wanted: Wanted): Pages<Covered> =>
   new Pages({
     link,
     everyMs: REFRESH_MS,
+    keyOf: ({ machine }) => machine,
     read: async (after, signal) => {
       const params = { ...asked(wanted), limit: PAGE_ROWS, after }
       const { machines, next } = await link.call('coverage.list', params, { signal })

@@ -37,6 +37,7 @@ export class Calendar {
     this.rows = new Pages({
       link,
       everyMs: REFRESH_MS,
+      keyOf: ({ machine }) => machine,
       read: async (after, signal) => {
         const params = { days, untilDay, zone, order, states: statesOf(wanted), contains: part === '' ? null : part }
         const page = await link.call('coverage.days', { ...params, after, limit: PAGE_ROWS }, { signal })

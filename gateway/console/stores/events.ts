@@ -8,8 +8,15 @@ import { Pages } from '../net/pages.ts'
 
 const PAGE_ROWS = 100
 
-/** New events are read together after so many milliseconds. */
+/** New events are read together after so many milliseconds, and so far apart at least. */
 const GATHER_MS = 300
+const APART_MS = 1000
+
+/** How long it waits before it follows again what ended by itself, in milliseconds. */
+const PAUSE_MS = 5000
+
+/** The list is read again so often, whatever was told, in milliseconds. */
+const REFRESH_MS = 60_000
 
 export interface EventFilter {
   readonly kind: EventKind | null
@@ -28,7 +35,7 @@ export class EventFeed {
     this.#clock = clock
     this.pages = new Pages({
       link,
-      everyMs: null,
+      everyMs: REFRESH_MS,
       clock,
       read: async (after, signal) => {
         const { events, next } = await link.call('events.list', { ...this.#asked, after, limit: PAGE_ROWS }, { signal })
@@ -62,21 +69,37 @@ export class EventFeed {
   #follow(): () => void {
     const over = new AbortController()
     let stopTimer: (() => void) | null = null
-    const refresh = (): void => {
-      stopTimer ??= this.#clock.after(GATHER_MS, () => {
+    let stopPause: (() => void) | null = null
+    let notBeforeMs = 0
+    const renew = (): void => {
+      stopTimer ??= this.#clock.after(Math.max(GATHER_MS, notBeforeMs - this.#clock.elapsed()), () => {
         stopTimer = null
-        void this.pages.refresh()
+        notBeforeMs = this.#clock.elapsed() + APART_MS
+        void this.pages.renew()
       })
     }
-    const work = async (): Promise<void> => {
+    const watch = async (): Promise<void> => {
       const call = this.#link.open('events.watch', { ...this.#asked, after: null }, { signal: over.signal })
-      for await (const { events } of call.messages) if (events.length > 0) refresh()
+      call.result.catch(() => {})
+      for await (const { events } of call.messages) if (events.length > 0) renew()
     }
-    // the list itself says what is wrong, and a connection that is lost is followed anew
-    work().catch(() => {})
+    const follow = (): void => {
+      const again = (): void => {
+        if (over.signal.aborted) return
+        stopPause = this.#clock.after(PAUSE_MS, () => {
+          follow()
+          // what happened meanwhile
+          renew()
+        })
+      }
+      // the list itself says what is wrong, and a connection that is lost is followed anew
+      watch().then(again, again)
+    }
+    follow()
     return () => {
       over.abort()
       stopTimer?.()
+      stopPause?.()
     }
   }
 }

@@ -7,6 +7,7 @@ export const common = {
   loading: 'Loading',
   tryAgain: 'Try again',
   cancel: 'Cancel',
+  keepRunning: 'Keep it running',
   close: 'Close',
   copy: 'Copy',
   copied: 'Copied',

@@ -1,4 +1,5 @@
 // The texts of the frame around the views and of the sign-in page, in English.
+import { isolate } from './isolate.ts'
 
 export const frame = {
   skip: 'Skip to the content',
@@ -27,6 +28,11 @@ export const frame = {
     submit: 'Sign in',
     opening: 'Signing in…',
     ended: 'You are signed out.',
+  },
+  byLink: {
+    title: 'Sign in with this link?',
+    ends: (subject: string) => `It ends the session of ${isolate(subject)}.`,
+    action: 'Sign in',
   },
   soon: (wait: string) => `This session ends ${wait}.`,
 } as const

@@ -87,7 +87,7 @@ const List = ({ kind, machine }: { kind: EventKind | null; machine: string | nul
     )
   return (
     <>
-      <AsOf asOfMs={error === null ? null : pages.asOfMs.value} error={error} />
+      <AsOf asOfMs={pages.asOfMs.value} error={error} />
       <Table
         caption={texts.caption}
         rows={rows}

@@ -8,6 +8,7 @@ import { Ask } from '../../parts/dialog.tsx'
 import { bytesText } from '../../parts/format.ts'
 import { useMade, useWatched } from '../../parts/hooks.ts'
 import { backUp, cancelJob, lastJobOf } from '../../stores/points.ts'
+import { common } from '../../texts/common.ts'
 import { machine as texts } from '../../texts/machine.ts'
 import { points as words } from '../../texts/points.ts'
 
@@ -113,6 +114,7 @@ export const JobPanel = ({ name, onEnded }: { name: string; onEnded: () => void 
         <Ask
           title={texts.job.cancelTitle(name)}
           action={texts.job.cancel}
+          leave={common.keepRunning}
           kind="danger"
           onClose={close}
           onYes={() => cancelJob(link, job.id)}

@@ -149,6 +149,7 @@ const Search = ({ contains, failed }: { contains: string | null; failed: boolean
 export const Audit = () => {
   const { contains = null, failed } = route.value.query
   const isFailed = failed === 'yes'
+  const isSearch = contains !== null || isFailed
   const chain = useSignal<AuditChain>(null)
   const make = () => auditOf(link, { contains, failed: isFailed }, (told) => (chain.value = told))
   const entries = useWatched(useMade(make, JSON.stringify([contains, isFailed])))
@@ -171,22 +172,25 @@ export const Audit = () => {
         )
       ) : (
         <>
-          <AsOf asOfMs={contains === null && !isFailed ? entries.asOfMs.value : null} error={error} />
+          <AsOf asOfMs={isSearch ? null : entries.asOfMs.value} error={error} />
           {rows.length === 0 ? (
-            <Empty title={contains === null && !isFailed ? texts.noneYet : texts.none}>
+            <Empty title={isSearch ? texts.none : texts.noneYet}>
               {goesOn ? <p>{texts.notAll}</p> : null}
               {goesOn ? further : null}{' '}
               <Button onClick={() => filter({ contains: null, failed: null })}>{texts.showAll}</Button>
             </Empty>
           ) : (
-            <Table
-              caption={texts.caption}
-              rows={rows}
-              columns={COLUMNS}
-              keyOf={({ seq }) => String(seq)}
-              onNearEnd={() => void entries.more()}
-              rowHeight={52}
-            />
+            <>
+              <Table
+                caption={texts.caption}
+                rows={rows}
+                columns={COLUMNS}
+                keyOf={({ seq }) => String(seq)}
+                onNearEnd={() => void entries.more()}
+                rowHeight={52}
+              />
+              {goesOn && isSearch ? <div class="toolbar">{further}</div> : null}
+            </>
           )}
         </>
       )}

@@ -7,6 +7,7 @@ import { Ask } from '../../parts/dialog.tsx'
 import { agoText, bytesText, durationText, rateText, timeText } from '../../parts/format.ts'
 import { useWatched } from '../../parts/hooks.ts'
 import { cancelRestore, doneOf, Rates, restoresOf, sizeOf } from '../../stores/restores.ts'
+import { common } from '../../texts/common.ts'
 import { isolate } from '../../texts/isolate.ts'
 import { restore } from '../../texts/restore.ts'
 
@@ -99,7 +100,8 @@ export const RestoreList = () => {
         <Ask
           title={texts.cancelTitle}
           kind="danger"
-          action={texts.cancel}
+          action={texts.cancelAction}
+          leave={common.keepRunning}
           onYes={() => cancelRestore(link, asked.value!.id)}
           onClose={() => (asked.value = null)}
         >

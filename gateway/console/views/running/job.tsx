@@ -8,6 +8,7 @@ import { bytesText, durationText } from '../../parts/format.ts'
 import { leftOf } from '../../pictures/rate.ts'
 import { cancelJob } from '../../stores/points.ts'
 import type { Agent, Tracked } from '../../stores/running.ts'
+import { common } from '../../texts/common.ts'
 import { running as texts } from '../../texts/running.ts'
 import { Curve } from './curve.tsx'
 
@@ -88,6 +89,7 @@ export const JobCard = ({ tracked, agent }: { tracked: Tracked; agent: Agent | n
         <Ask
           title={texts.cancelLabel(job.machine)}
           action={texts.cancelAction}
+          leave={common.keepRunning}
           kind="danger"
           onClose={() => (asks.value = false)}
           onYes={() => cancelJob(link, job.id)}

@@ -1,7 +1,7 @@
 // Places of the console as fragments. Method: examples, and random places there and back.
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { formatRoute, parseRoute, to, withQuery } from '../../../../gateway/console/frame/route.ts'
+import { codeOf, formatRoute, parseRoute, to, withQuery } from '../../../../gateway/console/frame/route.ts'
 
 test.each([
   ['', { view: '', path: [], query: {} }],
@@ -42,4 +42,14 @@ test('a filter is set and removed, and the others stay', () => {
   const route = parseRoute('#/days?state=late&zone=UTC')
   expect(withQuery(route, { state: null, order: 'worst' }).query).toEqual({ zone: 'UTC', order: 'worst' })
   expect(to('machine', ['db 1'], { at: '1' })).toBe('#/machine/db%201?at=1')
+})
+
+test.each([
+  ['#/login/abc', 'abc'],
+  ['#/login/abc/d?x=1', 'abc'],
+  ['#/login', null],
+  ['#/machine/login', null],
+  ['', null],
+])('code of %s', (fragment, code) => {
+  expect(codeOf(parseRoute(fragment))).toBe(code)
 })

@@ -125,7 +125,7 @@ test('one that runs is shown with how far it is, and ended by who may; hostile n
   }
   const { page } = await stand.open('operator', '#/restore', { size: WIDE })
   await page.getByRole('button', { name: /Cancel the restore/u }).click()
-  await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).last().click()
+  await page.getByRole('dialog').getByRole('button', { name: 'End the restore' }).click()
   await page.locator('.restores').getByText('cancelled').waitFor()
 })
 

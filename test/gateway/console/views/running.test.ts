@@ -116,6 +116,7 @@ test('a backup: its phase, what limits it, a break that it went on after, an age
   await page.keyboard.press('Enter')
   const dialog = page.getByRole('dialog')
   await dialog.getByText('no restore point comes of it').waitFor()
+  await dialog.getByRole('button', { name: 'Keep it running' }).waitFor()
   await dialog.getByRole('button', { name: 'Cancel the backup' }).click()
   await page.getByText('No backup is running.').waitFor()
   await eventually(async () => (await person.call('jobs.list', { machine: null, running: true })).jobs.length === 0)
