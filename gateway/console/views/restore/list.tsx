@@ -6,13 +6,16 @@ import { AsOf, Bar, Button, ErrorNote, Loading, Mark, type Tone } from '../../pa
 import { Ask } from '../../parts/dialog.tsx'
 import { agoText, bytesText, durationText, rateText, timeText } from '../../parts/format.ts'
 import { useWatched } from '../../parts/hooks.ts'
-import { cancelRestore, doneOf, Rates, restoresOf, sizeOf } from '../../stores/restores.ts'
+import { cancelRestore, doneOf, Rates, Restores, sizeOf } from '../../stores/restores.ts'
 import { isolate } from '../../texts/isolate.ts'
 import { restore } from '../../texts/restore.ts'
 
 const texts = restore.list
 const rates = new Rates()
-const restores = restoresOf(link, rates)
+const restores = new Restores(link, rates)
+
+/** What was just ordered is shown at once. */
+export const refreshRestores = (): Promise<void> => restores.refresh()
 
 const stateOf = ({ state, error }: Restore): readonly [Tone, string] => {
   if (state === 'running') return ['busy', texts.running]
@@ -100,7 +103,7 @@ export const RestoreList = () => {
           title={texts.cancelTitle}
           kind="danger"
           action={texts.cancel}
-          onYes={() => cancelRestore(link, asked.value!.id)}
+          onYes={() => cancelRestore(link, asked.value!.id).finally(() => void refreshRestores())}
           onClose={() => (asked.value = null)}
         >
           <p>{texts.cancelSays}</p>

@@ -10,6 +10,7 @@ import { useMade, useWatched } from '../../parts/hooks.ts'
 import { differsOf, startRestore, type Chosen, type Places } from '../../stores/restores.ts'
 import { isolate } from '../../texts/isolate.ts'
 import { restore as texts } from '../../texts/restore.ts'
+import { refreshRestores } from './list.tsx'
 import type { Wish } from './wish.ts'
 
 interface StartProps {
@@ -45,6 +46,7 @@ export const Start = ({ chosen, wish, found }: StartProps) => {
     const wanted = disks.map(({ disk, place: { to, format } }) => ({ disk, to, format }))
     await startRestore(link, { point: point.id, agent: wish.agent!, disks: wanted, overwrite })
     // what was ordered is among the restores now; going back must not order it again
+    void refreshRestores()
     location.hash = address('restore')
   }
   const runNow = async (): Promise<void> => {
