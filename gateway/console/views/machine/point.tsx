@@ -154,7 +154,7 @@ const LockAsk = ({ point, onClose, onChanged }: { point: Point; onClose: () => v
   )
 }
 
-interface PanelProps {
+export interface PanelProps {
   readonly point: Point | null
   readonly machine: string
   /** Null where the person may not ask. */
