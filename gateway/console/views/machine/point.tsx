@@ -173,7 +173,7 @@ const Actions = ({ point, machine, onChanged }: { point: Point; machine: string;
   return (
     <>
       <div class="actions">
-        {link.may('image.download') ? (
+        {link.may('restores.start') ? (
           <a class="button main" href={to('restore', [], { point: point.id })}>
             {texts.point.restore}
           </a>
