@@ -4,7 +4,7 @@ import type { Restore } from '../../../../protocol/restores.ts'
 import { link, nowMs, zone } from '../../frame/console.ts'
 import { AsOf, Bar, Button, ErrorNote, Loading, Mark, type Tone } from '../../parts/basics.tsx'
 import { Ask } from '../../parts/dialog.tsx'
-import { agoText, bytesText, durationText, rateText, timeText } from '../../parts/format.ts'
+import { agoText, bytesText, durationText, rateText, zonedText } from '../../parts/format.ts'
 import { useWatched } from '../../parts/hooks.ts'
 import { cancelRestore, doneOf, Rates, Restores, sizeOf } from '../../stores/restores.ts'
 import { isolate } from '../../texts/isolate.ts'
@@ -44,7 +44,7 @@ const Item = ({ one, onCancel }: { one: Restore; onCancel: () => void }) => {
     <li class="panel">
       <p>
         <Mark tone={tone}>{word}</Mark> <strong>{texts.head(names, machine, host)}</strong> {texts.asOf}{' '}
-        {timeText(timeMs, zone.value)}
+        {zonedText(timeMs, zone.value)}
       </p>
       <p class="paths">
         {disks.map(({ disk, to }) => (
