@@ -62,7 +62,7 @@ test('past midnight all rows are of the new day, whichever page tells of it firs
   const link = linkOf((_, { after }) => ({
     firstDay,
     bounds: [1, 2],
-    machines: [{ machine: after === null ? 'a' : `b${String(after)}`, state: 'late', cells: [] }],
+    machines: [{ machine: after === null ? 'a' : `b${after as string}`, state: 'late', cells: [] }],
     next: after === null ? '1' : after === '1' ? '2' : null,
   }))
   const wanted = { days: 1, untilDay: null, zone: 'UTC', state: null, part: '', order: 'worst' } as const
