@@ -48,6 +48,9 @@ export const agoText = (timeMs: number, nowMs: number): string => {
 export const timeText = (timeMs: number, zone: string): string =>
   new Intl.DateTimeFormat('sv-SE', { dateStyle: 'short', timeStyle: 'short', timeZone: zone }).format(timeMs)
 
+/** The same with the zone's name, for sentences that stand alone. */
+export const zonedText = (timeMs: number, zone: string): string => `${timeText(timeMs, zone)} (${zone})`
+
 /** What turns writing around or hides it: who looks must not be misled by a reason that somebody else wrote. */
 const MISLEADING = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u200b\u2060\ufeff]/gu
 

@@ -19,6 +19,10 @@ type Starts = Pick<PlanTimeline, 'starts' | 'usualMs'>
 
 const barsIn = ({ fromMs, untilMs, barMs }: LanesTime): number => Math.max(1, Math.ceil((untilMs - fromMs) / barMs))
 
+/** The first step that begins from now on; undefined for none. */
+export const nextOf = ({ starts }: Pick<Starts, 'starts'>, nowMs: number): Starts['starts'][number] | undefined =>
+  starts.find(({ atMs }) => atMs >= nowMs)
+
 /** Machines that start within each bar. */
 export const startsOf = ({ starts }: Pick<Starts, 'starts'>, time: LanesTime): number[] => {
   const bars = Array.from({ length: barsIn(time) }, () => 0)

@@ -89,6 +89,22 @@ export const machinesOf = (link: Link, wanted: Wanted): Pages<Covered> =>
     },
   })
 
+/** Those chosen that a whole list still has: what is out of sight is not acted on. The same set where all are there. */
+export const stillThere = (
+  chosen: ReadonlySet<string>,
+  rows: readonly Pick<Covered, 'machine'>[],
+): ReadonlySet<string> => {
+  const there = new Set(rows.map(({ machine }) => machine))
+  const kept = [...chosen].filter((machine) => there.has(machine))
+  return kept.length === chosen.size ? chosen : new Set(kept)
+}
+
+/** Those chosen without some that were worked on. */
+export const without = (chosen: ReadonlySet<string>, machines: readonly string[]): ReadonlySet<string> => {
+  const worked = new Set(machines)
+  return new Set([...chosen].filter((machine) => !worked.has(machine)))
+}
+
 /** Names of all machines that a filter finds. */
 export const namesOf = async (link: Pick<Link, 'call'>, wanted: Wanted): Promise<string[]> => {
   const names: string[] = []

@@ -1,6 +1,6 @@
 // What was on each day of machines, and the restore points of one of those days.
 import type { MachineDays } from '../../../protocol/coverage-days.ts'
-import { signal, type ReadonlySignal } from '@preact/signals'
+import { computed, type ReadonlySignal } from '@preact/signals'
 import type { Result } from '../../../protocol/methods.ts'
 import type { Link } from '../net/link.ts'
 import { Pages } from '../net/pages.ts'
@@ -13,7 +13,7 @@ const REFRESH_MS = 30_000
 const PAGE_ROWS = 60
 
 /** Points of a machine that are looked through for those of a day. */
-const LOOKED_MAX = 5000
+export const LOOKED_MAX = 5000
 
 export interface DaysWanted extends Wanted {
   readonly days: number
@@ -28,35 +28,54 @@ export interface Span {
   readonly bounds: readonly number[]
 }
 
+/** The days of a machine, with which days these are. */
+export interface DaysRow extends MachineDays {
+  readonly span: Span
+}
+
 export class Calendar {
-  readonly #span = signal<Span | null>(null)
-  readonly rows: Pages<MachineDays>
+  readonly rows: Pages<DaysRow>
+  /** Of all rows, which change together with it; null before the first row. */
+  readonly span: ReadonlySignal<Span | null>
 
   constructor(link: Link, wanted: DaysWanted) {
     const { days, untilDay, zone, part, order } = wanted
-    this.rows = new Pages({
+    /** Of the first page of each walk through them. */
+    const begun = new WeakMap<AbortSignal, Span>()
+    const rows: Pages<DaysRow> = new Pages({
       link,
       everyMs: REFRESH_MS,
       keyOf: ({ machine }) => machine,
       read: async (after, signal) => {
         const params = { days, untilDay, zone, order, states: statesOf(wanted), contains: part === '' ? null : part }
         const page = await link.call('coverage.days', { ...params, after, limit: PAGE_ROWS }, { signal })
-        this.#span.value = { firstDay: page.firstDay, bounds: page.bounds }
-        return { rows: page.machines, next: page.next }
+        const span = { firstDay: page.firstDay, bounds: page.bounds }
+        if (after === null) begun.set(signal, span)
+        const firstDay = (begun.get(signal) ?? rows.rows.value?.[0]?.span ?? span).firstDay
+        if (firstDay !== span.firstDay) {
+          // past midnight rows of both days would stand in one table: all of them are read anew, in place of this walk
+          if (!signal.aborted) void rows.refresh()
+          return { rows: [], next: null }
+        }
+        return { rows: page.machines.map((machine) => ({ ...machine, span })), next: page.next }
       },
     })
-  }
-
-  /** Null before the first page. */
-  get span(): ReadonlySignal<Span | null> {
-    return this.#span
+    this.rows = rows
+    this.span = computed(() => rows.rows.value?.[0]?.span ?? null)
   }
 }
 
 export type Point = Result<'points.list'>['points'][number]
 
-/** Restore points of a machine from one instant until another, newest first. */
-export const pointsBetween = (link: Link, machine: string, fromMs: number, untilMs: number): Resource<Point[]> =>
+export interface DayPoints {
+  /** Newest first. */
+  readonly points: readonly Point[]
+  /** Whether there may be more: too many newer ones were looked through. */
+  readonly isCut: boolean
+}
+
+/** Restore points of a machine from one instant until another. */
+export const pointsBetween = (link: Link, machine: string, fromMs: number, untilMs: number): Resource<DayPoints> =>
   new Resource({
     link,
     everyMs: null,
@@ -64,13 +83,15 @@ export const pointsBetween = (link: Link, machine: string, fromMs: number, until
       const found: Point[] = []
       let looked = 0
       let after: string | null = null
+      let isCut = false
       do {
         const page: Result<'points.list'> = await link.call('points.list', { machine, after }, { signal })
         found.push(...page.points.filter(({ timeMs }) => timeMs >= fromMs && timeMs < untilMs))
         looked += page.points.length
         const last = page.points.at(-1)
-        after = last === undefined || last.timeMs < fromMs || looked >= LOOKED_MAX ? null : page.next
-      } while (after !== null)
-      return found
+        after = last === undefined || last.timeMs < fromMs ? null : page.next
+        isCut = after !== null && looked >= LOOKED_MAX
+      } while (after !== null && !isCut)
+      return { points: found, isCut }
     },
   })

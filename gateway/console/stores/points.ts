@@ -1,5 +1,6 @@
 // A machine with its restore points: how it stands, what keeps its points, what each takes, and what is done to them.
 import type { Covered } from '../../../protocol/coverage.ts'
+import { asVarveError } from '../../../protocol/errors.ts'
 import type { PrunedPoint, UsageRow } from '../../../protocol/maintenance.ts'
 import type { Result } from '../../../protocol/methods.ts'
 import type { KeepReason } from '../../../protocol/retention.ts'
@@ -60,6 +61,22 @@ export const pointsOf = (link: Link, machine: string, { all = false } = {}): Pag
       const given = { machine, limit: all ? ALL_PAGE_ROWS : PAGE_ROWS }
       const { points, next } = await link.call('points.list', after === null ? given : { ...given, after }, { signal })
       return { rows: points, next }
+    },
+  })
+
+/** One of its points by its id; null where it is not there (any more). */
+export const pointOf = (link: Link, machine: string, id: string): Resource<{ readonly point: Point | null }> =>
+  new Resource({
+    link,
+    everyMs: REFRESH_MS,
+    read: async (signal) => {
+      try {
+        const { point } = await link.call('points.get', { point: id }, { signal })
+        return { point: point.machine === machine ? point : null }
+      } catch (thrown) {
+        if (asVarveError(thrown).code === 'NOT_FOUND') return { point: null }
+        throw thrown
+      }
     },
   })
 

@@ -1,14 +1,19 @@
 // Restores that agents carry out: what runs and ran, where one may go, and what it would bring back.
+import { computed, effect, untracked, type ReadonlySignal } from '@preact/signals'
 import type { Covered } from '../../../protocol/coverage.ts'
 import type { Asked, Result } from '../../../protocol/methods.ts'
+import type { Clock } from '../../../protocol/peer.ts'
 import type { Restore } from '../../../protocol/restores.ts'
 import type { Point } from '../../../protocol/schemas.ts'
 import type { Link } from '../net/link.ts'
 import { Pages } from '../net/pages.ts'
 import { Resource } from '../net/resource.ts'
 
-/** How often restores are asked for while somebody looks, in milliseconds. */
-const RESTORES_MS = 1000
+/** How often all restores that are shown are asked for while somebody looks, in milliseconds. */
+const RESTORES_MS = 10_000
+
+/** The same for the first page while one runs. */
+const RUNNING_MS = 1000
 
 const PAGE_ROWS = 50
 
@@ -40,13 +45,17 @@ export const rateOf = (samples: readonly Sample[]): number | null => {
 export class Rates {
   readonly #samples = new Map<string, readonly Sample[]>()
 
-  /** Notes how far they are. */
+  /** Notes how far some of them are; the others may be on another page. */
   see(restores: readonly Restore[], atMs: number): void {
-    const running = restores.filter(({ state }) => state === 'running')
-    for (const id of this.#samples.keys()) if (!running.some((one) => one.id === id)) this.#samples.delete(id)
-    for (const one of running) {
-      const recent = (this.#samples.get(one.id) ?? []).filter((sample) => atMs - sample.atMs <= WINDOW_MS)
-      this.#samples.set(one.id, [...recent, { atMs, done: doneOf(one) }])
+    for (const one of restores) {
+      if (one.state !== 'running') {
+        this.#samples.delete(one.id)
+        continue
+      }
+      const before = this.#samples.get(one.id) ?? []
+      const recent = before.filter((sample) => atMs - sample.atMs <= WINDOW_MS)
+      // one that is asked for seldom is measured from the last time
+      this.#samples.set(one.id, [...(recent.length > 0 ? recent : before.slice(-1)), { atMs, done: doneOf(one) }])
     }
   }
 
@@ -55,16 +64,69 @@ export class Rates {
   }
 }
 
-export const restoresOf = (link: Link, rates: Rates): Pages<Restore> =>
-  new Pages({
-    link,
-    everyMs: RESTORES_MS,
-    read: async (after, signal) => {
+/** Whichever of two answers about a restore is the later one: it only goes on, and ends once. */
+const laterOf = (one: Restore, other: Restore | undefined): Restore => {
+  if (other === undefined || one.state !== 'running') return one
+  return other.state !== 'running' || doneOf(other) > doneOf(one) ? other : one
+}
+
+/** The list of restores, of which the first page is read often while one runs. */
+export class Restores {
+  readonly #all: Pages<Restore>
+  readonly #first: Resource<readonly Restore[]>
+  readonly rows: ReadonlySignal<readonly Restore[] | null>
+  readonly asOfMs: ReadonlySignal<number | null>
+
+  constructor(link: Link, rates: Rates, clock?: Clock) {
+    const shared = { link, ...(clock === undefined ? {} : { clock }) }
+    const read = async (after: string | null, signal: AbortSignal) => {
       const { restores, next } = await link.call('restores.list', { after, limit: PAGE_ROWS }, { signal })
-      rates.see(restores, Date.now())
+      rates.see(restores, clock?.now() ?? Date.now())
       return { rows: restores, next }
-    },
-  })
+    }
+    this.#all = new Pages({ ...shared, everyMs: RESTORES_MS, read })
+    this.#first = new Resource({
+      ...shared,
+      everyMs: RUNNING_MS,
+      read: async (signal) => (await read(null, signal)).rows,
+    })
+    this.rows = computed(() => {
+      const first = new Map((this.#first.value.value ?? []).map((one) => [one.id, one]))
+      return this.#all.rows.value?.map((one) => laterOf(one, first.get(one.id))) ?? null
+    })
+    this.asOfMs = computed(() => {
+      const [all, first] = [this.#all.asOfMs.value, this.#first.asOfMs.value]
+      return all === null || first === null ? all : Math.max(all, first)
+    })
+  }
+
+  get next(): ReadonlySignal<string | null> {
+    return this.#all.next
+  }
+
+  get error(): Pages<Restore>['error'] {
+    return this.#all.error
+  }
+
+  /** Somebody looks, until the returned function is called. */
+  watch(): () => void {
+    const leave = this.#all.watch()
+    const isRunning = computed(() => this.rows.value?.some(({ state }) => state === 'running') === true)
+    const stop = effect(() => (isRunning.value ? untracked(() => this.#first.watch()) : undefined))
+    return () => {
+      stop()
+      leave()
+    }
+  }
+
+  more(): Promise<void> {
+    return this.#all.more()
+  }
+
+  refresh(): Promise<void> {
+    return this.#all.refresh()
+  }
+}
 
 export interface Found {
   readonly machines: readonly Covered[]

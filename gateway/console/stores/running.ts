@@ -1,6 +1,6 @@
 // What runs now and what is due: jobs with the course of each, their agents, and runs of plans and upkeep.
 import type { Result } from '../../../protocol/methods.ts'
-import type { Run, RunState } from '../../../protocol/runs.ts'
+import { RUN_KINDS, type Run, type RunState } from '../../../protocol/runs.ts'
 import type { Job } from '../../../protocol/views.ts'
 import type { Link } from '../net/link.ts'
 import { Resource } from '../net/resource.ts'
@@ -61,10 +61,35 @@ export const agentsById = (link: Link): Resource<ReadonlyMap<string, Agent>> =>
     },
   })
 
+export interface RunsFound {
+  readonly runs: readonly Run[]
+  /** Whether there are more than these. */
+  readonly isCut: boolean
+}
+
 /** The newest runs of a state, by when they are or were due. */
-export const runsOf = (link: Link, state: RunState): Resource<readonly Run[]> =>
+export const runsOf = (link: Link, state: RunState): Resource<RunsFound> =>
   new Resource({
     link,
     everyMs: REST_MS,
-    read: async (signal) => (await link.call('runs.list', { state, limit: RUNS_MAX }, { signal })).runs,
+    read: async (signal) => {
+      const { runs, next } = await link.call('runs.list', { state, limit: RUNS_MAX }, { signal })
+      return { runs, isCut: next !== null }
+    },
+  })
+
+const UPKEEP = RUN_KINDS.filter((kind) => kind !== 'backup')
+
+/** Upkeep that runs, newest first: each kind is asked for, as thousands of backups would hide it. */
+export const upkeepOf = (link: Link): Resource<RunsFound> =>
+  new Resource({
+    link,
+    everyMs: REST_MS,
+    read: async (signal) => {
+      const pages = await Promise.all(
+        UPKEEP.map((kind) => link.call('runs.list', { kind, state: 'running', limit: RUNS_MAX }, { signal })),
+      )
+      const runs = pages.flatMap((page) => page.runs).toSorted((a, b) => b.dueMs - a.dueMs)
+      return { runs, isCut: pages.some(({ next }) => next !== null) }
+    },
   })

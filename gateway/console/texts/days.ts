@@ -49,6 +49,8 @@ export const days = {
   } satisfies Record<SkipReason, string>,
   panel: (machine: string, day: string) => `${machine} on ${day}`,
   allPoints: 'All points of this machine',
+  cut: (looked: string) =>
+    `The newest ${looked} points of this machine were looked through; older ones of this day are not listed here.`,
   noPoints: 'No restore point of this day is there (any more).',
   close: 'Close',
   pointColumns: { time: 'Time', kind: 'Kind', reason: 'Reason', read: 'Read', took: 'Took', verified: 'Verified' },

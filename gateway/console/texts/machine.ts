@@ -26,6 +26,7 @@ export const machine = {
   job: {
     title: 'Running backup',
     failed: 'The last backup failed',
+    cancelled: 'The last backup was cancelled',
     done: (age: string) => `The last backup was made ${age}.`,
     cancel: 'Cancel the backup',
     cancelTitle: (name: string) => `Cancel the backup of ${name}`,
@@ -99,6 +100,8 @@ export const machine = {
     lockTitle: 'Lock this restore point',
     lockSays: 'Nobody can remove it before then, whatever their role. A lock cannot be shortened or taken back.',
     lockDays: 'Days from now',
+    lockUntil: (day: string) => `It is locked until ${day}.`,
+    lockWrong: (most: number) => `A whole number of days, 1 to ${most}.`,
     lockAction: 'Lock it',
   },
   figures: {

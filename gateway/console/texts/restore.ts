@@ -31,6 +31,7 @@ export const restore = {
   disk: (name: string, size: string) => `${isolate(name)}, ${size}`,
   to: (name: string) => `Path on the host for ${isolate(name)}`,
   toHint: 'A name that ends in .qcow2 is written as qcow2, others as raw.',
+  unsaid: 'Say where to: one of the places above.',
   absolute: 'A path on the host begins with /.',
   new: 'new file',
   replaces: (size: string) => `replaces a file of ${size}`,

@@ -43,6 +43,7 @@ export const running = {
   cancelLabel: (machine: string) => `Cancel the backup of ${isolate(machine)}`,
   cancelAction: 'Cancel the backup',
   cancelSays: 'What was read is given up, the machine is left as it was, and no restore point comes of it.',
+  cut: (title: string, count: number) => `${title}: the newest ${count}`,
   upkeep: 'Upkeep that runs',
   due: 'Due next',
   dueNothing: 'Nothing is due. Plans that are on make backups due by themselves.',

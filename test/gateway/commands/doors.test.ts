@@ -109,8 +109,20 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['store.checkFolder', 'platform', () => ['repair', '--check']],
 ]
 
-/** Commands of the agent's host that a person runs there as well, or that are no person's. */
-const ELSEWHERE: readonly MethodName[] = ['image.download']
+/** What only the console asks for, or takes an agent that restores; the table of methods has them through both doors. */
+const ELSEWHERE: readonly MethodName[] = [
+  'plans.timeline',
+  'image.download',
+  'restores.places',
+  'restores.start',
+  'restores.list',
+  'restores.watch',
+  'restores.cancel',
+  'store.growth',
+  'store.proof',
+  'store.damage',
+  'coverage.days',
+]
 
 /** Methods that were called by the commands of this process. */
 const called = new Set<string>()

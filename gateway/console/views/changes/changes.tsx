@@ -137,6 +137,12 @@ export const ChangesView = () => {
   }, [next])
   if (rows === null)
     return error === null ? <Loading rows={10} /> : <ErrorNote error={error} onRetry={() => void points.refresh()} />
+  const { query } = route.value
+  const isThere = (id: string | undefined): boolean =>
+    id === undefined || id === BEFORE || id === NOTHING || rows.some((point) => point.id === id)
+  // what a link names may be on a page that is still to come
+  if (next !== null && !(isThere(query['to']) && isThere(query['from'])))
+    return error === null ? <Loading rows={10} /> : <ErrorNote error={error} onRetry={() => void points.refresh()} />
   if (rows.length === 0)
     return (
       <Empty title={texts.empty.title}>

@@ -3,10 +3,10 @@ import { useEffect, useRef } from 'preact/hooks'
 import type { DayCell } from '../../../../protocol/coverage-days.ts'
 import { link } from '../../frame/console.ts'
 import { to } from '../../frame/route.ts'
-import { Ago, Bytes, Button, ErrorNote, Loading, Time } from '../../parts/basics.tsx'
-import { durationText } from '../../parts/format.ts'
+import { Ago, Bytes, Button, ErrorNote, Loading, Mark, Time } from '../../parts/basics.tsx'
+import { countText, durationText } from '../../parts/format.ts'
 import { useMade, useWatched } from '../../parts/hooks.ts'
-import { pointsBetween } from '../../stores/days.ts'
+import { LOOKED_MAX, pointsBetween } from '../../stores/days.ts'
 import { days as texts } from '../../texts/days.ts'
 import { points as pointTexts } from '../../texts/points.ts'
 import { cellText, DayMark } from './matrix.tsx'
@@ -34,10 +34,15 @@ const Points = ({ machine, fromMs, untilMs }: Pick<PanelProps, 'machine' | 'from
     ) : (
       <ErrorNote error={error} onRetry={() => void points.refresh()} />
     )
-  ) : found.length === 0 ? (
-    <p class="quiet">{texts.noPoints}</p>
+  ) : found.points.length === 0 ? (
+    <p class="quiet">{found.isCut ? texts.cut(countText(LOOKED_MAX)) : texts.noPoints}</p>
   ) : (
     <div class="points">
+      {found.isCut ? (
+        <p>
+          <Mark tone="warn">{texts.cut(countText(LOOKED_MAX))}</Mark>
+        </p>
+      ) : null}
       <table>
         <thead>
           <tr>
@@ -49,7 +54,7 @@ const Points = ({ machine, fromMs, untilMs }: Pick<PanelProps, 'machine' | 'from
           </tr>
         </thead>
         <tbody>
-          {found.map(({ id, timeMs, kind, reason, bytesRead, durationMs, verifiedMs }) => (
+          {found.points.map(({ id, timeMs, kind, reason, bytesRead, durationMs, verifiedMs }) => (
             <tr key={id}>
               <td>
                 <a href={to('machine', [machine], { point: id })}>

@@ -111,9 +111,9 @@ const Machines = ({ wanted }: { wanted: DaysWanted }) => {
   const rows = pages.rows.value
   const span = calendar.span.value
   const error = pages.error.value
-  if (rows === null || span === null)
+  if (rows === null)
     return error === null ? <Loading /> : <ErrorNote error={error} onRetry={() => void pages.refresh()} />
-  if (rows.length === 0) {
+  if (rows.length === 0 || span === null) {
     const isNarrowed = wanted.part !== '' || wanted.state !== null
     return (
       <Empty title={isNarrowed ? texts.empty : texts.noMachine}>

@@ -9,7 +9,7 @@ import { windowOf } from '../../parts/window.ts'
 import { cellBehind, DAY_MARKS, dayBehind, dayKind, dayRow } from '../../pictures/days.ts'
 import { days as texts } from '../../texts/days.ts'
 import { points as pointTexts } from '../../texts/points.ts'
-import { protection } from '../../texts/protection.ts'
+import { stateText } from '../../texts/protection.ts'
 import { TONES } from '../protection/tones.ts'
 
 /** Height of a row in pixels; the style sheet's. */
@@ -58,37 +58,43 @@ interface RowProps {
   readonly onOpen: (machine: string, day: string) => void
 }
 
-const Row = memo(({ one: { machine, state, cells }, index, count, firstDay, at, onOpen }: RowProps) => (
-  <tr aria-rowindex={index + 2} style={{ height: `${ROW_HEIGHT}px` }}>
-    <th scope="row">
-      <a class="machine" href={to('machine', [machine])} title={`${machine}: ${protection.states[state]}`}>
-        <Mark tone={TONES[state]}>
-          <span class="name">{machine}</span>
-          <span class="hidden">{protection.states[state]}</span>
-        </Mark>
-      </a>
-    </th>
-    {dayRow(cells, count).map((cell, day) => {
-      const name = dayBehind(firstDay, day)
-      const text = cellText(cell)
-      return (
-        <td key={day} class={DAY_MARKS[dayKind(cell)].tone}>
-          <button
-            type="button"
-            data-row={index}
-            data-day={day}
-            tabIndex={at === day ? 0 : -1}
-            aria-label={`${machine}, ${name}: ${text}`}
-            title={`${name}: ${text}`}
-            onClick={() => onOpen(machine, name)}
-          >
-            <DayMark cell={cell} />
-          </button>
-        </td>
-      )
-    })}
-  </tr>
-))
+const Row = memo(({ one: { machine, state, cells }, index, count, firstDay, at, onOpen }: RowProps) => {
+  const said = stateText(
+    state,
+    cells.some(({ points }) => points > 0),
+  )
+  return (
+    <tr aria-rowindex={index + 2} style={{ height: `${ROW_HEIGHT}px` }}>
+      <th scope="row">
+        <a class="machine" href={to('machine', [machine])} title={`${machine}: ${said}`}>
+          <Mark tone={TONES[state]}>
+            <span class="name">{machine}</span>
+            <span class="hidden">{said}</span>
+          </Mark>
+        </a>
+      </th>
+      {dayRow(cells, count).map((cell, day) => {
+        const name = dayBehind(firstDay, day)
+        const text = cellText(cell)
+        return (
+          <td key={day} class={DAY_MARKS[dayKind(cell)].tone}>
+            <button
+              type="button"
+              data-row={index}
+              data-day={day}
+              tabIndex={at === day ? 0 : -1}
+              aria-label={`${machine}, ${name}: ${text}`}
+              title={`${name}: ${text}`}
+              onClick={() => onOpen(machine, name)}
+            >
+              <DayMark cell={cell} />
+            </button>
+          </td>
+        )
+      })}
+    </tr>
+  )
+})
 
 const Head = ({ firstDay, count }: { firstDay: string; count: number }) => (
   <thead>

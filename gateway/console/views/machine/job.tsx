@@ -36,6 +36,14 @@ const Running = ({ job }: { job: Job }) => (
   </>
 )
 
+const Cancelled = ({ job }: { job: Job }) => (
+  <p role="status">
+    <Mark tone="quiet">
+      {texts.job.cancelled} <Ago timeMs={job.endedMs ?? job.startedMs} />
+    </Mark>
+  </p>
+)
+
 const Failed = ({ job }: { job: Job }) => (
   <div class="note bad" role="status">
     <Mark tone="bad">
@@ -74,7 +82,7 @@ const StartAsk = ({ name, onClose, onStarted }: { name: string; onClose: () => v
 /** `onEnded` is called when a backup that was seen running has ended. */
 export const JobPanel = ({ name, onEnded }: { name: string; onEnded: () => void }) => {
   const last = useWatched(useMade(() => lastJobOf(link, name), name))
-  const asks = useSignal<'start' | 'cancel' | null>(null)
+  const asks = useSignal<'start' | { readonly cancel: string } | null>(null)
   const job = last.value.value?.job ?? null
   const isRunning = job?.state === 'running'
   const isOpen = isRunning || (job?.state === 'committed' && !job.released)
@@ -83,6 +91,7 @@ export const JobPanel = ({ name, onEnded }: { name: string; onEnded: () => void 
     if (wasRunning.current && !isRunning) onEnded()
     wasRunning.current = isRunning
   }, [isRunning, job?.id])
+  const asked = asks.value
   const close = (): void => void (asks.value = null)
   return (
     <section class="job">
@@ -95,13 +104,17 @@ export const JobPanel = ({ name, onEnded }: { name: string; onEnded: () => void 
           </div>
           <Running job={job} />
           {isRunning && link.may('jobs.cancel') ? (
-            <Button kind="danger" onClick={() => (asks.value = 'cancel')}>
+            <Button kind="danger" onClick={() => (asks.value = { cancel: job.id })}>
               {texts.job.cancel}
             </Button>
           ) : null}
         </div>
       ) : null}
-      {job !== null && job.state === 'failed' ? <Failed job={job} /> : null}
+      {job?.state !== 'failed' ? null : job.error?.code === 'CANCELLED' ? (
+        <Cancelled job={job} />
+      ) : (
+        <Failed job={job} />
+      )}
       {!isRunning && link.may('backup.start') ? (
         <p>
           <Button kind="main" onClick={() => (asks.value = 'start')}>
@@ -109,15 +122,15 @@ export const JobPanel = ({ name, onEnded }: { name: string; onEnded: () => void 
           </Button>
         </p>
       ) : null}
-      {asks.value === 'start' ? <StartAsk name={name} onClose={close} onStarted={() => void last.refresh()} /> : null}
-      {asks.value === 'cancel' && job !== null ? (
+      {asked === 'start' ? <StartAsk name={name} onClose={close} onStarted={() => void last.refresh()} /> : null}
+      {asked !== null && asked !== 'start' ? (
         <Ask
           title={texts.job.cancelTitle(name)}
           action={texts.job.cancel}
           leave={common.keepRunning}
           kind="danger"
           onClose={close}
-          onYes={() => cancelJob(link, job.id)}
+          onYes={() => cancelJob(link, asked.cancel)}
         >
           <p>{texts.job.cancelSays}</p>
         </Ask>

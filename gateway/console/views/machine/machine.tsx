@@ -4,14 +4,37 @@ import { to } from '../../frame/route.ts'
 import { route } from '../../frame/router.ts'
 import { AsOf, Empty, ErrorNote, Loading } from '../../parts/basics.tsx'
 import { useMade, useWatched } from '../../parts/hooks.ts'
-import { factsOf, keepsOf, pointsOf } from '../../stores/points.ts'
+import { factsOf, keepsOf, pointOf, pointsOf } from '../../stores/points.ts'
 import { machine as texts } from '../../texts/machine.ts'
 import { Facts } from './facts.tsx'
 import { Figures } from './figures.tsx'
 import { JobPanel } from './job.tsx'
-import { PointPanel } from './point.tsx'
+import { PointPanel, type PanelProps } from './point.tsx'
 import { Strata } from './strata.tsx'
 import { Usages } from './usages.ts'
+
+/** A point that is not among those that are loaded. */
+const Elsewhere = ({ id, ...panel }: Omit<PanelProps, 'point'> & { id: string }) => {
+  const resource = useWatched(useMade(() => pointOf(link, panel.machine, id), `${panel.machine} ${id}`))
+  const found = resource.value.value
+  const error = resource.error.value
+  if (found !== null)
+    return (
+      <PointPanel
+        {...panel}
+        point={found.point}
+        onChanged={() => {
+          panel.onChanged()
+          void resource.refresh()
+        }}
+      />
+    )
+  return (
+    <section class="panel point">
+      {error === null ? <Loading rows={6} /> : <ErrorNote error={error} onRetry={() => void resource.refresh()} />}
+    </section>
+  )
+}
 
 const One = ({ name }: { name: string }) => {
   const facts = useWatched(useMade(() => factsOf(link, name), name))
@@ -28,8 +51,10 @@ const One = ({ name }: { name: string }) => {
       <ErrorNote error={error} onRetry={() => void Promise.all([facts.refresh(), points.refresh()])} />
     )
   const { query } = route.value
-  const chosen = query['point'] === undefined ? rows[0] : rows.find(({ id }) => id === query['point'])
+  const wanted = query['point'] ?? null
+  const chosen = wanted === null ? rows[0] : rows.find(({ id }) => id === wanted)
   const changed = (): void => void Promise.all([points.refresh(), facts.refresh(), keeps?.refresh()])
+  const panel = { machine: name, keeps, usages, onChanged: changed }
   return (
     <div class="machine">
       <AsOf asOfMs={points.asOfMs.value} error={error} />
@@ -48,7 +73,11 @@ const One = ({ name }: { name: string }) => {
               disk={query['disk'] ?? null}
               keeps={keeps?.value.value ?? null}
             />
-            <PointPanel point={chosen ?? null} machine={name} keeps={keeps} usages={usages} onChanged={changed} />
+            {chosen === undefined && wanted !== null ? (
+              <Elsewhere id={wanted} {...panel} />
+            ) : (
+              <PointPanel point={chosen ?? null} {...panel} />
+            )}
           </div>
           <Figures points={points} usages={usages} />
         </>

@@ -1,23 +1,21 @@
 // One restore point: what it is worth, what keeps it, what it took, and what a person may do with it.
 import { useSignal } from '@preact/signals'
-import { asVarveError, type VarveError } from '../../../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../../../protocol/errors.ts'
 import type { Point } from '../../../../protocol/schemas.ts'
 import { link, nowMs, zone } from '../../frame/console.ts'
 import { to } from '../../frame/route.ts'
 import type { Resource } from '../../net/resource.ts'
 import { Ago, Button, Bytes, ErrorNote, Field, Mark, Time } from '../../parts/basics.tsx'
 import { Ask } from '../../parts/dialog.tsx'
-import { bytesText, DAY_MS, durationText, timeText } from '../../parts/format.ts'
+import { bytesText, durationText, timeText } from '../../parts/format.ts'
 import { useWatched } from '../../parts/hooks.ts'
 import { holdPoint, lockPoint, type Keeps } from '../../stores/points.ts'
 import { machine as texts } from '../../texts/machine.ts'
 import { points as words } from '../../texts/points.ts'
 import { isLocked } from './badges.tsx'
 import { Fact } from './facts.tsx'
+import { LOCK_DAYS, LOCK_DAYS_MAX, lockOf } from './lock.ts'
 import type { Usages } from './usages.ts'
-
-/** Days that the dialog of a lock offers. */
-const LOCK_DAYS = 30
 
 const KeptBy = ({ point, keeps }: { point: Point; keeps: Resource<Keeps> }) => {
   const { value, error } = useWatched(keeps)
@@ -130,14 +128,19 @@ const Disks = ({ point }: { point: Point }) => (
 
 const LockAsk = ({ point, onClose, onChanged }: { point: Point; onClose: () => void; onChanged: () => void }) => {
   const days = useSignal(LOCK_DAYS)
+  // what is done is what the dialog said, however long it was open
+  const openedMs = useSignal(Date.now())
+  const lock = lockOf(days.value, openedMs.value, zone.value)
   return (
     <Ask
       title={texts.point.lockTitle}
       action={texts.point.lockAction}
       kind="danger"
       onClose={onClose}
+      {...(lock?.typed === undefined ? {} : { typed: lock.typed })}
       onYes={async () => {
-        await lockPoint(link, point.id, Date.now() + days.value * DAY_MS)
+        if (lock === null) throw new VarveError('PARAMS_INVALID', texts.point.lockWrong(LOCK_DAYS_MAX))
+        await lockPoint(link, point.id, lock.untilMs)
         onChanged()
       }}
     >
@@ -146,15 +149,19 @@ const LockAsk = ({ point, onClose, onChanged }: { point: Point; onClose: () => v
         label={texts.point.lockDays}
         type="number"
         min={1}
+        max={LOCK_DAYS_MAX}
         required
         value={days.value}
         onInput={(event) => (days.value = event.currentTarget.valueAsNumber)}
       />
+      <p role="status">
+        <strong>{lock === null ? texts.point.lockWrong(LOCK_DAYS_MAX) : texts.point.lockUntil(lock.day)}</strong>
+      </p>
     </Ask>
   )
 }
 
-interface PanelProps {
+export interface PanelProps {
   readonly point: Point | null
   readonly machine: string
   /** Null where the person may not ask. */
@@ -173,7 +180,7 @@ const Actions = ({ point, machine, onChanged }: { point: Point; machine: string;
   return (
     <>
       <div class="actions">
-        {link.may('image.download') ? (
+        {link.may('restores.start') ? (
           <a class="button main" href={to('restore', [], { point: point.id })}>
             {texts.point.restore}
           </a>

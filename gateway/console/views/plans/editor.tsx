@@ -87,17 +87,19 @@ interface EditorProps {
   /** Null for a new one. */
   readonly plan: Plan | null
   readonly mayEdit: boolean
+  /** Whether it was new and has just been saved. */
+  readonly isMade: boolean
   readonly onClose: () => void
-  /** Null where it was removed. */
-  readonly onSaved: (name: string | null) => void
+  readonly onRemoved: () => void
+  readonly onSaved: (name: string) => Promise<void>
 }
 
-export const Editor = ({ plan, mayEdit, onClose, onSaved }: EditorProps) => {
+export const Editor = ({ plan, mayEdit, isMade, onClose, onRemoved, onSaved }: EditorProps) => {
   const draft = useSignal<Draft>(draftOf(plan))
   const checked = useSignal<Checked | null>(null)
   const error = useSignal<VarveError | null>(null)
   const isBusy = useSignal(false)
-  const isSaved = useSignal(false)
+  const isSaved = useSignal(isMade)
   const isRemoving = useSignal(false)
   const text = JSON.stringify(draft.value)
   const apply = async (dryRun: boolean): Promise<void> => {
@@ -108,7 +110,7 @@ export const Editor = ({ plan, mayEdit, onClose, onSaved }: EditorProps) => {
       const applied = await applyPlan(link, changeOf(draft.value), dryRun)
       checked.value = dryRun ? { draft: text, applied } : null
       isSaved.value = !dryRun
-      if (!dryRun) onSaved(draft.value.name.trim())
+      if (!dryRun) await onSaved(draft.value.name.trim())
     } catch (thrown) {
       checked.value = null
       error.value =
@@ -166,7 +168,7 @@ export const Editor = ({ plan, mayEdit, onClose, onSaved }: EditorProps) => {
         </div>
       </form>
       {plan === null || !isRemoving.value ? null : (
-        <RemoveAsk name={plan.name} onClose={() => (isRemoving.value = false)} onRemoved={() => onSaved(null)} />
+        <RemoveAsk name={plan.name} onClose={() => (isRemoving.value = false)} onRemoved={onRemoved} />
       )}
     </section>
   )

@@ -1,17 +1,18 @@
 // The next days as lanes, one a plan: how many machines start in each hour, and below how many backups run at once.
 import type { PlanTimeline } from '../../../../protocol/timeline.ts'
-import { zone } from '../../frame/console.ts'
+import { nowMs, zone } from '../../frame/console.ts'
 import { Mark } from '../../parts/basics.tsx'
 import { countText, dayText, HOUR_MS, timeText } from '../../parts/format.ts'
-import { atOnceOf, barsPath, LANE_HEIGHT, midnightsOf, startsOf, type LanesTime } from '../../pictures/lanes.ts'
+import { atOnceOf, barsPath, LANE_HEIGHT, midnightsOf, nextOf, startsOf, type LanesTime } from '../../pictures/lanes.ts'
 import { STEP_MS, type Lanes as LanesFound } from '../../stores/plans.ts'
 import { plans as texts } from '../../texts/plans.ts'
 
 const { lanes: words } = texts
 
-const saysOf = ({ reason, starts, machines, excluded }: PlanTimeline, bars: readonly number[]): string => {
+const saysOf = (plan: PlanTimeline, bars: readonly number[]): string => {
+  const { reason, machines, excluded } = plan
   const covered = [words.machines(machines), ...(excluded === 0 ? [] : [words.excluded(excluded)])].join(', ')
-  const next = starts[0]
+  const next = nextOf(plan, Math.max(nowMs.value, Date.now()))
   if (reason !== null) return `${covered}. ${reason}`
   if (next === undefined) return `${covered}. ${words.none}`
   return `${covered}. ${words.next(timeText(next.atMs, zone.value), words.machines(next.machines), countText(Math.max(...bars)))}`

@@ -1,4 +1,6 @@
 // The view Plans: what is wanted for machines, when that starts them in the next days, and what a change of it would do.
+import { useSignal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
 import type { Plan } from '../../../../protocol/plans.ts'
 import { link } from '../../frame/console.ts'
 import { filter, route } from '../../frame/router.ts'
@@ -64,13 +66,18 @@ const columnsOf = (machines: ReadonlyMap<string, number>): Column<Plan>[] => [
 export const Plans = () => {
   const plans = useWatched(PLANS)
   const lanes = useWatched(LANES)
+  const name = route.value.query['plan']
+  /** The one that was new when it was saved, while it is open. */
+  const made = useSignal<string | null>(null)
+  useEffect(() => {
+    if (made.value !== name) made.value = null
+  }, [name])
   const found = plans.value.value
   const told = lanes.value.value
   const error = plans.error.value ?? lanes.error.value
   const changed = (): void => void Promise.all([plans.refresh(), lanes.refresh()])
   if (found === null || told === null)
     return error === null ? <Loading rows={10} /> : <ErrorNote error={error} onRetry={changed} />
-  const name = route.value.query['plan']
   const mayEdit = link.may('plans.apply')
   const chosen = found.find((plan) => plan.name === name) ?? null
   const isFresh = name === FRESH && mayEdit
@@ -94,8 +101,17 @@ export const Plans = () => {
           plan={chosen}
           mayEdit={mayEdit}
           onClose={() => filter({ plan: null })}
-          onSaved={(saved) => {
+          isMade={made.value === name}
+          onRemoved={() => {
+            filter({ plan: null })
             changed()
+          }}
+          onSaved={async (saved) => {
+            void lanes.refresh()
+            // what the address names has to be there first
+            await plans.refresh()
+            if (saved === name || route.value.query['plan'] !== name) return
+            made.value = saved
             filter({ plan: saved })
           }}
         />

@@ -24,8 +24,8 @@ export const mayAct = (): boolean =>
 interface DialogProps {
   readonly machines: readonly string[]
   readonly onClose: () => void
-  /** Something was done: what is shown is old. */
-  readonly onDone: () => void
+  /** Something was done with these: what is shown is old. */
+  readonly onDone: (machines: readonly string[]) => void
 }
 
 interface AskedProps extends DialogProps {
@@ -39,7 +39,7 @@ const Asked = ({ action, machines, work, onClose, onDone, children }: AskedProps
   const named = machines.slice(0, NAMED_MAX).join(', ')
   const begin = (): Promise<void> => {
     // the dialog closes at once: how far it is stands above the list
-    void MANY.run(words.title(machines.length), machines, work).then(onDone)
+    void MANY.run(words.title(machines.length), machines, work).then(() => onDone(machines))
     return Promise.resolve()
   }
   return (
@@ -104,28 +104,44 @@ interface ActionsProps {
   readonly count: number | null
   readonly onChooseAll: () => void
   readonly onClear: () => void
-  readonly onDone: () => void
+  readonly onDone: (machines: readonly string[]) => void
 }
 
-export const Actions = ({ chosen, count, onChooseAll, onClear, onDone }: ActionsProps) => {
-  const open = useSignal<Action | null>(null)
-  const Shown = open.value === null ? null : DIALOGS[open.value]
+const Bar = ({
+  chosen,
+  count,
+  onChooseAll,
+  onClear,
+  onOpen,
+}: Omit<ActionsProps, 'onDone'> & { onOpen: (action: Action) => void }) => (
+  <div class="chosen" role="group" aria-label={texts.actions}>
+    <strong role="status">{texts.chosen(chosen.length)}</strong>
+    {(['backup', 'exclude', 'include'] as const)
+      .filter((action) => link.may(METHODS[action]))
+      .map((action) => (
+        <Button key={action} kind={action === 'backup' ? 'main' : 'plain'} onClick={() => onOpen(action)}>
+          {texts[action].action}
+        </Button>
+      ))}
+    {count !== null && count <= chosen.length ? null : (
+      <Button onClick={onChooseAll}>{texts.allMatching(count)}</Button>
+    )}
+    <Button onClick={onClear}>{texts.clear}</Button>
+  </div>
+)
+
+/** A dialog keeps the machines that it was opened for, whatever becomes of the choice behind it. */
+export const Actions = ({ onDone, ...bar }: ActionsProps) => {
+  const { chosen } = bar
+  const open = useSignal<{ readonly action: Action; readonly machines: readonly string[] } | null>(null)
+  const Shown = open.value === null ? null : DIALOGS[open.value.action]
   return (
-    <div class="chosen" role="group" aria-label={texts.actions}>
-      <strong role="status">{texts.chosen(chosen.length)}</strong>
-      {(['backup', 'exclude', 'include'] as const)
-        .filter((action) => link.may(METHODS[action]))
-        .map((action) => (
-          <Button key={action} kind={action === 'backup' ? 'main' : 'plain'} onClick={() => (open.value = action)}>
-            {texts[action].action}
-          </Button>
-        ))}
-      {count !== null && count <= chosen.length ? null : (
-        <Button onClick={onChooseAll}>{texts.allMatching(count)}</Button>
+    <>
+      {chosen.length === 0 ? null : <Bar {...bar} onOpen={(action) => (open.value = { action, machines: chosen })} />}
+      {Shown === null ? null : (
+        <Shown machines={open.value!.machines} onClose={() => (open.value = null)} onDone={onDone} />
       )}
-      <Button onClick={onClear}>{texts.clear}</Button>
-      {Shown === null ? null : <Shown machines={chosen} onClose={() => (open.value = null)} onDone={onDone} />}
-    </div>
+    </>
   )
 }
 

@@ -1,7 +1,8 @@
 // The view Protection: whether every machine is protected, and why not where it is not.
 import { useSignal } from '@preact/signals'
-import { useEffect } from 'preact/hooks'
+import { useEffect, useRef } from 'preact/hooks'
 import type { Covered, StateCounts } from '../../../../protocol/coverage.ts'
+import { asVarveError, type VarveError } from '../../../../protocol/errors.ts'
 import { link } from '../../frame/console.ts'
 import { filter, route } from '../../frame/router.ts'
 import { AsOf, Button, Empty, ErrorNote, Field, Loading, Select } from '../../parts/basics.tsx'
@@ -15,7 +16,9 @@ import {
   machinesOf,
   namePartOf,
   namesOf,
+  stillThere,
   tallyOf,
+  without,
   type Wanted,
 } from '../../stores/coverage.ts'
 import { protection as texts } from '../../texts/protection.ts'
@@ -76,35 +79,54 @@ const Machines = ({ wanted, counts, onDone }: { wanted: Wanted; counts: StateCou
   const key = JSON.stringify(wanted)
   const machines = useWatched(useMade(() => machinesOf(link, wanted), key))
   const chosen = useSignal<ReadonlySet<string>>(new Set())
+  const problem = useSignal<VarveError | null>(null)
+  /** Goes up with each choice: names that were asked for before it come too late. */
+  const choices = useRef(0)
   const isNarrow = useNarrow()
-  // who looks at others chooses anew, so that nothing out of sight is acted on
-  useEffect(() => void (chosen.value = new Set()), [key])
+  const set = (next: ReadonlySet<string>): void => {
+    choices.current += 1
+    problem.value = null
+    chosen.value = next
+  }
   const rows = machines.rows.value
+  const isWhole = machines.next.value === null
+  // who looks at others chooses anew, so that nothing out of sight is acted on
+  useEffect(() => set(new Set()), [key])
+  useEffect(() => {
+    if (rows !== null && isWhole) chosen.value = stillThere(chosen.value, rows)
+  }, [rows, isWhole])
   const error = machines.error.value
   if (rows === null)
     return error === null ? <Loading /> : <ErrorNote error={error} onRetry={() => void machines.refresh()} />
-  const isWhole = machines.next.value === null
   const count = isWhole ? rows.length : countOf(counts, wanted)
-  const set = (next: ReadonlySet<string>): void => void (chosen.value = next)
   const columns = wanted.state === 'excluded' ? EXCLUDED_COLUMNS : EXPECTED_COLUMNS
   const choice = mayAct() ? [choiceColumn({ rows, chosen: chosen.value, onChange: set })] : []
-  const done = (): void => {
-    set(new Set())
+  const chooseAll = async (): Promise<void> => {
+    const own = (choices.current += 1)
+    problem.value = null
+    try {
+      const names = await namesOf(link, wanted)
+      if (own === choices.current) set(new Set(names))
+    } catch (thrown) {
+      if (own === choices.current) problem.value = asVarveError(thrown)
+    }
+  }
+  const done = (worked: readonly string[]): void => {
+    chosen.value = without(chosen.value, worked)
     void machines.refresh()
     onDone()
   }
   return (
     <>
       <AsOf asOfMs={machines.asOfMs.value} error={error} />
-      {chosen.value.size === 0 ? null : (
-        <Actions
-          chosen={[...chosen.value]}
-          count={count}
-          onChooseAll={() => void namesOf(link, wanted).then((names) => set(new Set(names)))}
-          onClear={() => set(new Set())}
-          onDone={done}
-        />
-      )}
+      <Actions
+        chosen={[...chosen.value]}
+        count={count}
+        onChooseAll={() => void chooseAll()}
+        onClear={() => set(new Set())}
+        onDone={done}
+      />
+      {problem.value === null ? null : <ErrorNote error={problem.value} onRetry={() => void chooseAll()} />}
       {rows.length === 0 ? (
         <Empty title={texts.noMatch}>
           <Button onClick={() => filter({ state: null, q: null })}>{texts.showAll}</Button>

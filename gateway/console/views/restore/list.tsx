@@ -4,16 +4,19 @@ import type { Restore } from '../../../../protocol/restores.ts'
 import { link, nowMs, zone } from '../../frame/console.ts'
 import { AsOf, Bar, Button, ErrorNote, Loading, Mark, type Tone } from '../../parts/basics.tsx'
 import { Ask } from '../../parts/dialog.tsx'
-import { agoText, bytesText, durationText, rateText, timeText } from '../../parts/format.ts'
+import { agoText, bytesText, durationText, rateText, zonedText } from '../../parts/format.ts'
 import { useWatched } from '../../parts/hooks.ts'
-import { cancelRestore, doneOf, Rates, restoresOf, sizeOf } from '../../stores/restores.ts'
+import { cancelRestore, doneOf, Rates, Restores, sizeOf } from '../../stores/restores.ts'
 import { common } from '../../texts/common.ts'
 import { isolate } from '../../texts/isolate.ts'
 import { restore } from '../../texts/restore.ts'
 
 const texts = restore.list
 const rates = new Rates()
-const restores = restoresOf(link, rates)
+const restores = new Restores(link, rates)
+
+/** What was just ordered is shown at once. */
+export const refreshRestores = (): Promise<void> => restores.refresh()
 
 const stateOf = ({ state, error }: Restore): readonly [Tone, string] => {
   if (state === 'running') return ['busy', texts.running]
@@ -42,7 +45,7 @@ const Item = ({ one, onCancel }: { one: Restore; onCancel: () => void }) => {
     <li class="panel">
       <p>
         <Mark tone={tone}>{word}</Mark> <strong>{texts.head(names, machine, host)}</strong> {texts.asOf}{' '}
-        {timeText(timeMs, zone.value)}
+        {zonedText(timeMs, zone.value)}
       </p>
       <p class="paths">
         {disks.map(({ disk, to }) => (
@@ -102,7 +105,7 @@ export const RestoreList = () => {
           kind="danger"
           action={texts.cancelAction}
           leave={common.keepRunning}
-          onYes={() => cancelRestore(link, asked.value!.id)}
+          onYes={() => cancelRestore(link, asked.value!.id).finally(() => void refreshRestores())}
           onClose={() => (asked.value = null)}
         >
           <p>{texts.cancelSays}</p>

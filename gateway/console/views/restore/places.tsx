@@ -1,7 +1,7 @@
 // The third step: which disks go where on which host, and what the agent says of these places.
 import type { FoundPlace } from '../../../../protocol/restores.ts'
 import type { Point } from '../../../../protocol/schemas.ts'
-import { link } from '../../frame/console.ts'
+import { link, zone } from '../../frame/console.ts'
 import { filter } from '../../frame/router.ts'
 import { ErrorNote, Field, Loading, Mark, Select } from '../../parts/basics.tsx'
 import { bytesText } from '../../parts/format.ts'
@@ -11,7 +11,7 @@ import { agentsOf } from '../../stores/people.ts'
 import type { Places } from '../../stores/restores.ts'
 import { isolate } from '../../texts/isolate.ts'
 import { restore as texts } from '../../texts/restore.ts'
-import { offered, placed, type Wish } from './wish.ts'
+import { NOWHERE, offered, placed, type Wish } from './wish.ts'
 
 const agents = agentsOf(link)
 
@@ -69,7 +69,7 @@ interface DiskProps {
 
 const Disk = ({ point, disk: { name, size }, wish, found }: DiskProps) => {
   const to = wish.to.get(name)
-  const folder = found?.folders[0]?.path ?? ''
+  const folder = found?.folders[0]?.path ?? null
   const place = found?.places.find((one) => one.to === to)
   return (
     <div class="disk">
@@ -77,7 +77,9 @@ const Disk = ({ point, disk: { name, size }, wish, found }: DiskProps) => {
         <input
           type="checkbox"
           checked={to !== undefined}
-          onChange={(event) => filter(placed(name, event.currentTarget.checked ? offered(folder, point, name) : null))}
+          onChange={(event) =>
+            filter(placed(name, event.currentTarget.checked ? offered(folder, point, name, zone.value) : null))
+          }
         />
         <span>{texts.disk(name, bytesText(size))}</span>
       </label>
@@ -85,15 +87,15 @@ const Disk = ({ point, disk: { name, size }, wish, found }: DiskProps) => {
         <>
           <Field
             label={texts.to(name)}
-            value={to}
+            value={to === NOWHERE ? '' : to}
             hint={texts.toHint}
             spellcheck={false}
             autocomplete="off"
-            onChange={(event) => filter(placed(name, event.currentTarget.value.trim() || '/'))}
+            onChange={(event) => filter(placed(name, event.currentTarget.value.trim() || NOWHERE))}
           />
           {place === undefined ? (
             <p role="status" class="quiet">
-              {to.startsWith('/') ? texts.looking : texts.absolute}
+              {to === NOWHERE ? texts.unsaid : to.startsWith('/') ? texts.looking : texts.absolute}
             </p>
           ) : (
             <Said place={place} size={size} />

@@ -13,7 +13,7 @@ import { ChooseMachine, ChoosePoint } from './choose.tsx'
 import { RestoreList } from './list.tsx'
 import { ChooseAgent, ChoosePlaces } from './places.tsx'
 import { Start } from './start.tsx'
-import { atHost, offered, unplaced, wishOf, type Wish } from './wish.ts'
+import { atHost, NOWHERE, offered, unplaced, wishOf, type Wish } from './wish.ts'
 
 interface StepProps {
   readonly title: string
@@ -44,7 +44,7 @@ const Placing = ({ chosen, agent, wish }: { chosen: Chosen; agent: string; wish:
   const { point } = chosen
   const asked = point.disks.flatMap(({ name, size }) => {
     const to = wish.to.get(name)
-    return to === undefined || !to.startsWith('/') ? [] : [{ to, size }]
+    return to === undefined || to === NOWHERE || !to.startsWith('/') ? [] : [{ to, size }]
   })
   const key = JSON.stringify([agent, asked])
   const places = useWatched(useMade(() => placesOf(link, { agent, places: asked }), key))
@@ -65,7 +65,10 @@ const Placing = ({ chosen, agent, wish }: { chosen: Chosen; agent: string; wish:
 const AtHost = ({ chosen: { point }, wish }: { chosen: Chosen; wish: Wish }) => {
   const disks = point.disks
     .filter(({ name }) => wish.to.size === 0 || wish.to.has(name))
-    .map(({ name }) => ({ disk: name, to: wish.to.get(name) ?? offered('/var/tmp', point, name) }))
+    .map(({ name }) => {
+      const to = wish.to.get(name) ?? NOWHERE
+      return { disk: name, to: to === NOWHERE ? offered('/var/tmp', point, name, zone.value) : to }
+    })
   return (
     <details class="panel">
       <summary>{texts.atHost}</summary>

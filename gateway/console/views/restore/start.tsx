@@ -5,11 +5,12 @@ import { link, zone } from '../../frame/console.ts'
 import { to as address } from '../../frame/route.ts'
 import { Button, ErrorNote, Mark } from '../../parts/basics.tsx'
 import { Ask } from '../../parts/dialog.tsx'
-import { bytesText, timeText } from '../../parts/format.ts'
+import { bytesText, zonedText } from '../../parts/format.ts'
 import { useMade, useWatched } from '../../parts/hooks.ts'
 import { differsOf, startRestore, type Chosen, type Places } from '../../stores/restores.ts'
 import { isolate } from '../../texts/isolate.ts'
 import { restore as texts } from '../../texts/restore.ts'
+import { refreshRestores } from './list.tsx'
 import type { Wish } from './wish.ts'
 
 interface StartProps {
@@ -45,6 +46,7 @@ export const Start = ({ chosen, wish, found }: StartProps) => {
     const wanted = disks.map(({ disk, place: { to, format } }) => ({ disk, to, format }))
     await startRestore(link, { point: point.id, agent: wish.agent!, disks: wanted, overwrite })
     // what was ordered is among the restores now; going back must not order it again
+    void refreshRestores()
     location.hash = address('restore')
   }
   const runNow = async (): Promise<void> => {
@@ -60,7 +62,7 @@ export const Start = ({ chosen, wish, found }: StartProps) => {
   const names = listed(disks.map(({ disk }) => isolate(disk)))
   const paths = listed(disks.map(({ place }) => isolate(place.path ?? place.to)))
   const bytes = bytesText(disks.reduce((sum, { size }) => sum + size, 0))
-  const time = timeText(point.timeMs, zone.value)
+  const time = zonedText(point.timeMs, zone.value)
   return (
     <>
       <p class="sentence">

@@ -1,8 +1,12 @@
 // What a person wants restored, as the address has it: a point, disks with their places, and who writes them. Pure.
 import type { Point } from '../../../../protocol/schemas.ts'
+import { dayText } from '../../parts/format.ts'
 
 /** Before a disk's name, in the address. */
 const TO = 'to:'
+
+/** The place of a disk that is to be restored, while nobody has said where to. */
+export const NOWHERE = '/'
 
 export interface Wish {
   readonly machine: string | null
@@ -30,9 +34,9 @@ export const unplaced = ({ to }: Wish): Record<string, null> =>
 
 const safe = (text: string): string => text.replaceAll(/[^A-Za-z0-9._-]/gu, '_')
 
-/** A path that is offered for a disk: its machine's name, the disk's and the day. */
-export const offered = (folder: string, { machine, timeMs }: Point, disk: string): string =>
-  `${folder.replace(/\/$/u, '')}/${machine}-${safe(disk)}-${new Date(timeMs).toISOString().slice(0, 10)}.qcow2`
+/** A path that is offered for a disk: its machine's name, the disk's and the day in a zone; none without a folder for it. */
+export const offered = (folder: string | null, { machine, timeMs }: Point, disk: string, zone: string): string =>
+  folder === null ? NOWHERE : `${folder.replace(/\/$/u, '')}/${machine}-${safe(disk)}-${dayText(timeMs, zone)}.qcow2`
 
 const quoted = (text: string): string => (/^[\w./:=-]+$/u.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`)
 

@@ -2,14 +2,14 @@
 import { link } from '../../frame/console.ts'
 import { AsOf, Empty, ErrorNote, Loading } from '../../parts/basics.tsx'
 import { useWatched } from '../../parts/hooks.ts'
-import { agentsById, runningJobs, runsOf } from '../../stores/running.ts'
+import { agentsById, runningJobs, runsOf, upkeepOf } from '../../stores/running.ts'
 import { running as texts } from '../../texts/running.ts'
 import { JobCard } from './job.tsx'
 import { Runs } from './runs.tsx'
 
 const JOBS = runningJobs(link)
 const AGENTS = agentsById(link)
-const RUNNING = runsOf(link, 'running')
+const RUNNING = upkeepOf(link)
 const DUE = runsOf(link, 'due')
 const SKIPPED = runsOf(link, 'skipped')
 
@@ -48,7 +48,7 @@ export const Running = () => (
     <Jobs />
     {link.may('runs.list') ? (
       <>
-        <Runs title={texts.upkeep} runs={RUNNING} takes={({ kind }) => kind !== 'backup'} />
+        <Runs title={texts.upkeep} runs={RUNNING} />
         <Runs title={texts.due} empty={texts.dueNothing} runs={DUE} />
         <Runs title={texts.skipped} empty={texts.skippedNothing} runs={SKIPPED} />
       </>

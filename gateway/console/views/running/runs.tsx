@@ -4,6 +4,7 @@ import { to } from '../../frame/route.ts'
 import { Ago, AsOf, ErrorNote, Loading, Mark } from '../../parts/basics.tsx'
 import { useWatched } from '../../parts/hooks.ts'
 import type { Resource } from '../../net/resource.ts'
+import type { RunsFound } from '../../stores/running.ts'
 import { running as texts } from '../../texts/running.ts'
 
 const Why = ({ run }: { run: Run }) => {
@@ -22,18 +23,17 @@ interface RunsProps {
   readonly title: string
   /** What stands where there are none; nothing is shown then where it is absent. */
   readonly empty?: string
-  readonly runs: Resource<readonly Run[]>
-  readonly takes?: (run: Run) => boolean
+  readonly runs: Resource<RunsFound>
 }
 
-export const Runs = ({ title, empty, runs, takes = () => true }: RunsProps) => {
+export const Runs = ({ title, empty, runs }: RunsProps) => {
   const watched = useWatched(runs)
   const [all, error] = [watched.value.value, watched.error.value]
-  const found = all?.filter(takes) ?? null
+  const found = all?.runs ?? null
   if (found !== null && found.length === 0 && empty === undefined) return null
   return (
     <section>
-      <h2>{title}</h2>
+      <h2>{all?.isCut === true ? texts.cut(title, all.runs.length) : title}</h2>
       {found === null && error !== null ? <ErrorNote error={error} onRetry={() => void watched.refresh()} /> : null}
       {found === null && error === null ? <Loading rows={2} /> : null}
       {found === null ? null : <AsOf asOfMs={watched.asOfMs.value} error={error} />}

@@ -8,6 +8,7 @@ import {
   percentText,
   plainText,
   timeText,
+  zonedText,
 } from '../../../../gateway/console/parts/format.ts'
 
 test.each([
@@ -47,6 +48,7 @@ test('an instant has the date of its zone', () => {
   const timeMs = Date.UTC(2026, 10, 29, 23, 30)
   expect(timeText(timeMs, 'UTC')).toBe('2026-11-29 23:30')
   expect(timeText(timeMs, 'Asia/Kathmandu')).toBe('2026-11-30 05:15')
+  expect(zonedText(timeMs, 'UTC')).toBe('2026-11-29 23:30 (UTC)')
   expect(dayText(timeMs, 'Asia/Kathmandu')).toBe('2026-11-30')
 })
 

@@ -1,6 +1,13 @@
 // Lanes: starts are summed up by bars, and backups run at once for as long as they usually take.
 import { expect, test } from 'vitest'
-import { atOnceOf, barsPath, LANE_HEIGHT, midnightsOf, startsOf } from '../../../../gateway/console/pictures/lanes.ts'
+import {
+  atOnceOf,
+  barsPath,
+  LANE_HEIGHT,
+  midnightsOf,
+  nextOf,
+  startsOf,
+} from '../../../../gateway/console/pictures/lanes.ts'
 
 const HOUR_MS = 3_600_000
 const STEP_MS = HOUR_MS / 4
@@ -12,6 +19,13 @@ const at = (steps: number, machines: number) => ({ atMs: FROM_MS + steps * STEP_
 
 test('starts of an hour are one bar', () => {
   expect(startsOf({ starts: [at(0, 1), at(3, 2), at(4, 5), at(16, 9)] }, time)).toEqual([3, 5, 0, 0])
+})
+
+test('what starts next is not over', () => {
+  const starts = [at(0, 1), at(2, 2), at(9, 3)]
+  expect(nextOf({ starts }, FROM_MS)).toBe(starts[0])
+  expect(nextOf({ starts }, FROM_MS + 1)).toBe(starts[1])
+  expect(nextOf({ starts }, FROM_MS + 10 * STEP_MS)).toBeUndefined()
 })
 
 test('backups of all plans overlap as long as they take', () => {

@@ -6,7 +6,9 @@ import {
   namePartOf,
   namesOf,
   statesOf,
+  stillThere,
   tallyOf,
+  without,
 } from '../../../../gateway/console/stores/coverage.ts'
 import type { StateCounts } from '../../../../protocol/coverage.ts'
 
@@ -54,4 +56,11 @@ test('names of all pages are gathered in their order', async () => {
   const link = { call } as unknown as Parameters<typeof namesOf>[0]
   expect(await namesOf(link, { state: null, part: '', order: 'worst' })).toEqual(['a', 'b', 'c'])
   expect(asked).toEqual([null, '1'])
+})
+
+test('of those chosen only what a list still has stays, and only what was worked on goes', () => {
+  const chosen = new Set(['a', 'b', 'c'])
+  expect([...stillThere(chosen, [{ machine: 'c' }, { machine: 'a' }, { machine: 'd' }])]).toEqual(['a', 'c'])
+  expect(stillThere(chosen, [{ machine: 'c' }, { machine: 'a' }, { machine: 'b' }])).toBe(chosen)
+  expect([...without(chosen, ['a', 'x'])]).toEqual(['b', 'c'])
 })

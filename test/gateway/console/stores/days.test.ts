@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals'
 import { expect, test } from 'vitest'
 import type { Link } from '../../../../gateway/console/net/link.ts'
-import { Calendar, pointsBetween } from '../../../../gateway/console/stores/days.ts'
+import { Calendar, LOOKED_MAX, pointsBetween } from '../../../../gateway/console/stores/days.ts'
 
 /** A link whose calls a test answers. */
 const linkOf = (answer: (name: string, params: Record<string, unknown>) => unknown): Link =>
@@ -44,6 +44,36 @@ test('points of one day are looked for until older ones come', async () => {
   })
   const points = pointsBetween(link, 'db1', 40, 81)
   await points.refresh()
-  expect(points.value.value?.map(({ timeMs }) => timeMs)).toEqual([80, 50, 45, 40])
+  expect(points.value.value?.points.map(({ timeMs }) => timeMs)).toEqual([80, 50, 45, 40])
   expect(asked).toEqual([null, '1', '2'])
+  expect(points.value.value?.isCut).toBe(false)
+})
+
+test('who looks for a day before very many points is told that the list is cut', async () => {
+  const page = Array.from({ length: LOOKED_MAX / 2 }, () => ({ timeMs: 50 }))
+  const link = linkOf((_, { after }) => ({ points: page, next: String(Number(after ?? 0) + 1) }))
+  const points = pointsBetween(link, 'db1', 40, 50)
+  await points.refresh()
+  expect(points.value.value).toEqual({ points: [], isCut: true })
+})
+
+test('past midnight all rows are of the new day, whichever page tells of it first', async () => {
+  let firstDay = '2026-11-29'
+  const link = linkOf((_, { after }) => ({
+    firstDay,
+    bounds: [1, 2],
+    machines: [{ machine: after === null ? 'a' : `b${after as string}`, state: 'late', cells: [] }],
+    next: after === null ? '1' : after === '1' ? '2' : null,
+  }))
+  const wanted = { days: 1, untilDay: null, zone: 'UTC', state: null, part: '', order: 'worst' } as const
+  const calendar = new Calendar(link, wanted)
+  await calendar.rows.refresh()
+  await calendar.rows.more()
+  const seen = () => calendar.rows.rows.value?.map(({ machine, span }) => `${machine} ${span.firstDay}`)
+  expect(seen()).toEqual(['a 2026-11-29', 'b1 2026-11-29'])
+  firstDay = '2026-11-30'
+  await calendar.rows.more()
+  for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+  expect(seen()).toEqual(['a 2026-11-30', 'b1 2026-11-30'])
+  expect(calendar.span.value?.firstDay).toBe('2026-11-30')
 })

@@ -1,7 +1,10 @@
 // How fast restores go and what they would bring back, from answers that are played.
+import { signal } from '@preact/signals'
 import { expect, test } from 'vitest'
-import { Rates, rateOf } from '../../../../gateway/console/stores/restores.ts'
+import type { Link } from '../../../../gateway/console/net/link.ts'
+import { Rates, rateOf, Restores } from '../../../../gateway/console/stores/restores.ts'
 import type { Restore } from '../../../../protocol/restores.ts'
+import { HandClock } from '../../../support/hand-clock.ts'
 
 const restore = (id: string, doneBytes: number, state: Restore['state'] = 'running'): Restore => ({
   id,
@@ -45,4 +48,62 @@ test('rates are of the last seconds, and of what runs', () => {
   expect(rates.of('b')).toBeNull()
   rates.see([restore('a', 510, 'done')], 16_000)
   expect(rates.of('a')).toBeNull()
+})
+
+test('what is on another page keeps its samples, and one that is asked for seldom is measured from the last time', () => {
+  const rates = new Rates()
+  rates.see([restore('a', 0)], 0)
+  rates.see([restore('b', 0)], 500)
+  rates.see([restore('a', 2000)], 20_000)
+  expect(rates.of('a')).toBe(100)
+})
+
+const settled = async (): Promise<void> => {
+  for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+}
+
+test('only the first page is asked for each second, and only while a restore runs', async () => {
+  const asked: (string | null)[] = []
+  const now = { first: [restore('a', 0)], second: [restore('b', 1000, 'done')] }
+  const link = {
+    state: signal({ kind: 'open' }),
+    openings: signal(1),
+    call: (_: string, { after }: { after: string | null }) => {
+      asked.push(after)
+      return Promise.resolve({ restores: after === null ? now.first : now.second, next: after === null ? '1' : null })
+    },
+  } as unknown as Link
+  const clock = new HandClock()
+  const rates = new Rates()
+  const restores = new Restores(link, rates, clock)
+  const leave = restores.watch()
+  await settled()
+  await restores.more()
+  asked.length = 0
+  for (let second = 1; second <= 3; second += 1) {
+    now.first = [restore('a', second * 100)]
+    clock.advance(1000)
+    await settled()
+  }
+  expect(asked).toEqual([null, null, null])
+  expect(restores.rows.value?.map(({ id, disks }) => [id, disks[0]!.doneBytes])).toEqual([
+    ['a', 300],
+    ['b', 1000],
+  ])
+  expect(rates.of('a')).toBe(100)
+  now.first = [restore('a', 1000, 'done')]
+  clock.advance(1000)
+  await settled()
+  expect(restores.rows.value?.map(({ state }) => state)).toEqual(['done', 'done'])
+  asked.length = 0
+  clock.advance(3000)
+  await settled()
+  expect(asked).toEqual([])
+  clock.advance(10_000)
+  await settled()
+  expect(asked).toEqual([null, '1'])
+  leave()
+  clock.advance(20_000)
+  await settled()
+  expect(asked).toHaveLength(2)
 })

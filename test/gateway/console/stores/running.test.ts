@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals'
 import { expect, test } from 'vitest'
 import type { Link } from '../../../../gateway/console/net/link.ts'
-import { agentsById, runningJobs, runsOf, tracked } from '../../../../gateway/console/stores/running.ts'
+import { agentsById, runningJobs, runsOf, tracked, upkeepOf } from '../../../../gateway/console/stores/running.ts'
 import type { Job } from '../../../../protocol/views.ts'
 
 const jobOf = (id: string, doneBytes: number): Job => ({
@@ -32,6 +32,24 @@ test('each job keeps its samples while it runs', () => {
     ['b', [5, 9]],
     ['c', [1]],
   ])
+})
+
+test('running upkeep is asked for by kind, and a list that is cut is known', async () => {
+  const asked: { kind: string; state: string }[] = []
+  const link = {
+    state: signal({ kind: 'open' }),
+    openings: signal(1),
+    call: (_: string, params: { kind: string; state: string }) => {
+      asked.push(params)
+      const runs = { verify: [{ id: 'v', dueMs: 5 }], prune: [{ id: 'p', dueMs: 9 }] }[params.kind] ?? []
+      return Promise.resolve({ runs, next: params.kind === 'verify' ? 'more' : null })
+    },
+  } as unknown as Link
+  const upkeep = upkeepOf(link)
+  await upkeep.refresh()
+  expect(upkeep.value.value).toMatchObject({ runs: [{ id: 'p' }, { id: 'v' }], isCut: true })
+  expect(asked.map(({ kind }) => kind)).toEqual(['prune', 'collect', 'verify', 'audit', 'state', 'drill'])
+  expect(new Set(asked.map(({ state }) => state))).toEqual(new Set(['running']))
 })
 
 test('the stores ask for what runs, once for all; agents only where the person may', async () => {

@@ -108,6 +108,8 @@ test('an error of the gateway is told and nothing is saved; a plan is made and r
   await page.getByRole('button', { name: 'Save this' }).click()
   await page.waitForURL(/plan=extra/u)
   await page.getByRole('heading', { name: 'Plan extra' }).waitFor()
+  await page.getByText('Saved.').waitFor()
+  expect(await page.getByText('There is no such plan any more').count()).toBe(0)
   expect(await axeFindings(page)).toEqual([])
   expect(await isTooWide(page)).toBe(false)
   await shot(page, 'plans-edit-390-dark')

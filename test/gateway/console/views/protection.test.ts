@@ -126,7 +126,7 @@ describe('machines in every state', () => {
     await page.getByRole('checkbox', { name: 'Choose new1' }).click()
     await page.getByRole('button', { name: 'Include', exact: true }).click()
     await dialog.getByRole('button', { name: 'Include', exact: true }).click()
-    await rowOf(page, 'new1').getByText('Never').waitFor()
+    await rowOf(page, 'new1').getByText('No plan or point').waitFor()
   })
 
   test('further pages come as somebody scrolls, and what is shown stays while the gateway is away', async () => {
