@@ -186,8 +186,8 @@ test('what differs is what differs byte by byte, in whole cells, in pages of any
 /** Ids of the nodes on the way to a chunk, with the bytes below each, from the top down. */
 const pathOf = ({ root, nodes, chunks }: Tree, chunk: number): Map<number, string> => {
   const path = new Map<number, string>()
-  // behind the end of a shorter disk there is no node of it
-  let ref: Ref = chunk < chunks ? root : null
+  // behind what the root of a smaller tree spans there is no node of it
+  let ref: Ref = chunk < childSpan(rootLevel(chunks)) * 64 ? root : null
   for (let level = rootLevel(chunks); level >= 0 && ref !== null; level--) {
     path.set(level, hex(ref))
     ref = nodes.get(hex(ref))!.children[Math.floor(chunk / childSpan(level)) % 64]!
