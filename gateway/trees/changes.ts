@@ -209,11 +209,15 @@ class Walk {
 
   /**
    * Whether two subtrees below a node of `level`, whose ids differ, differ before the end of the second image: a first one that
-   * was larger has more in them. Null where a node that tells it cannot be read.
+   * was larger has more in them, and trees of two heights have other ids above the lower one. Null where a node that tells it
+   * cannot be read.
    */
   async #differs(pair: Pair, level: number): Promise<boolean | null> {
     const { from, to } = this.#request
-    if (level === 0 || from.chunks <= to.chunks || pair.position + childSpan(level) <= to.chunks) return true
+    const [low, high] = [this.#from.level, this.#to.level].toSorted((one, other) => one - other) as [number, number]
+    const isUneven = low < high && pair.position === 0 && level - 1 > low
+    const isCut = from.chunks > to.chunks && pair.position + childSpan(level) > to.chunks
+    if (level === 0 || !(isUneven || isCut)) return true
     const [nodes] = await this.#nodes([pair], level - 1)
     if (nodes === null || nodes === undefined) return null
     const span = childSpan(level - 1)

@@ -217,6 +217,19 @@ test('below a node that cannot be read all is said to be damaged, unless both ha
   )
 })
 
+test('a disk that only grew has not changed, whatever the heights of its trees and the size of a cell', async () => {
+  const from = new Uint8Array(40 * 64).fill(1, 0, 1142)
+  for (const chunks of [65, 4097]) {
+    const to = new Uint8Array(chunks * 64)
+    to.set(from)
+    for (const cell of [1, 64, 4096, 1 << 20]) {
+      const [one, other] = [treeOf(from, 64), treeOf(to, 64)]
+      const { read } = source([one, other])
+      expect(await everyRange(read, one, other, { cell, limit: 7 })).toEqual([])
+    }
+  }
+})
+
 test('what is told to be damaged is told by its id, and content that is known to be lost is damaged too', async () => {
   const refs = (): Ref[] => Array.from({ length: 200 }, (_, index) => idOf(index))
   const [from, to] = [build(refs()), build(refs().with(3, idOf(96)).with(4, idOf(95)).with(150, idOf(94)))]
