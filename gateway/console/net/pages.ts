@@ -1,9 +1,9 @@
 // A list that the gateway gives page by page: the first page at once, further ones as somebody comes near their place.
-import { batch, effect, signal, untracked, type ReadonlySignal } from '@preact/signals'
+import { batch, signal, type ReadonlySignal } from '@preact/signals'
 import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import type { Clock } from '../../../protocol/peer.ts'
 import { clock } from './clock.ts'
-import type { Linked } from './resource.ts'
+import { Watchers, type Linked } from './watchers.ts'
 
 export interface Page<Row> {
   readonly rows: readonly Row[]
@@ -29,6 +29,7 @@ export interface PagesOptions<Row> {
 export class Pages<Row> {
   readonly #options: PagesOptions<Row>
   readonly #clock: Clock
+  readonly #watchers: Watchers
   readonly #rows = signal<readonly Row[] | null>(null)
   readonly #next = signal<string | null>(null)
   readonly #error = signal<VarveError | null>(null)
@@ -38,13 +39,16 @@ export class Pages<Row> {
   #isMoreWanted = false
   /** Something changed while it was read. */
   #isOld = false
-  #watchers = 0
-  #stop: () => void = () => {}
   #stopTimer: () => void = () => {}
 
   constructor(options: PagesOptions<Row>) {
     this.#options = options
     this.#clock = options.clock ?? clock
+    this.#watchers = new Watchers(
+      options.link,
+      () => void this.refresh(),
+      () => this.#rest(),
+    )
   }
 
   /** Those that were read; null before the first page. */
@@ -67,26 +71,7 @@ export class Pages<Row> {
 
   /** Somebody looks, until the returned function is called. */
   watch(): () => void {
-    this.#watchers += 1
-    if (this.#watchers === 1) {
-      this.#stop = effect(() => {
-        void this.#options.link.openings.value
-        if (this.#options.link.state.value.kind === 'open') untracked(() => void this.refresh())
-      })
-    }
-    let isOver = false
-    return () => {
-      if (isOver) return
-      isOver = true
-      this.#watchers -= 1
-      if (this.#watchers > 0) return
-      this.#stop()
-      this.#stopTimer()
-      this.#reading?.abort()
-      this.#reading = null
-      this.#isMoreWanted = false
-      this.#isOld = false
-    }
+    return this.#watchers.watch()
   }
 
   /** Reads the next page, if one is left: at once, or after what is being read. */
@@ -170,12 +155,20 @@ export class Pages<Row> {
     }
     this.#reading = null
     const { everyMs, link } = this.#options
-    if (everyMs === null || this.#watchers === 0) return
+    if (everyMs === null || !this.#watchers.isAny) return
     // many rows less often, so that a long list costs no more than a short one
     const rounds = Math.max(1, Math.ceil((this.#rows.value?.length ?? 0) / ROUND_ROWS))
     this.#stopTimer = this.#clock.after(
       everyMs * rounds,
       () => void (link.state.value.kind === 'open' ? this.refresh() : null),
     )
+  }
+
+  #rest(): void {
+    this.#stopTimer()
+    this.#reading?.abort()
+    this.#reading = null
+    this.#isMoreWanted = false
+    this.#isOld = false
   }
 }

@@ -1,12 +1,9 @@
 // What a view shows of the gateway's: read when somebody looks, read again while they do, and dated.
-import { batch, effect, signal, untracked, type ReadonlySignal } from '@preact/signals'
+import { batch, signal, type ReadonlySignal } from '@preact/signals'
 import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import type { Clock } from '../../../protocol/peer.ts'
 import { clock } from './clock.ts'
-import type { Link } from './link.ts'
-
-/** The part of a link that a resource needs. */
-export type Linked = Pick<Link, 'state' | 'openings'>
+import { Watchers, type Linked } from './watchers.ts'
 
 export interface ResourceOptions<T> {
   readonly link: Linked
@@ -20,18 +17,22 @@ export interface ResourceOptions<T> {
 export class Resource<T> {
   readonly #options: ResourceOptions<T>
   readonly #clock: Clock
+  readonly #watchers: Watchers
   readonly #value = signal<T | null>(null)
   readonly #error = signal<VarveError | null>(null)
   readonly #asOfMs = signal<number | null>(null)
   readonly #isReading = signal(false)
-  #watchers = 0
   #reading: AbortController | null = null
-  #stop: () => void = () => {}
   #stopTimer: () => void = () => {}
 
   constructor(options: ResourceOptions<T>) {
     this.#options = options
     this.#clock = options.clock ?? clock
+    this.#watchers = new Watchers(
+      options.link,
+      () => void this.refresh(),
+      () => this.#rest(),
+    )
   }
 
   get value(): ReadonlySignal<T | null> {
@@ -54,21 +55,7 @@ export class Resource<T> {
 
   /** Somebody looks, until the returned function is called. */
   watch(): () => void {
-    this.#watchers += 1
-    if (this.#watchers === 1) {
-      this.#stop = effect(() => {
-        // at once, and each time the connection opens
-        void this.#options.link.openings.value
-        if (this.#options.link.state.value.kind === 'open') untracked(() => void this.refresh())
-      })
-    }
-    let isOver = false
-    return () => {
-      if (isOver) return
-      isOver = true
-      this.#watchers -= 1
-      if (this.#watchers === 0) this.#rest()
-    }
+    return this.#watchers.watch()
   }
 
   /** Reads it again now; resolves once it was read or could not be. */
@@ -93,7 +80,7 @@ export class Resource<T> {
     this.#reading = null
     this.#isReading.value = false
     const { everyMs } = this.#options
-    if (everyMs !== null && this.#watchers > 0) this.#stopTimer = this.#clock.after(everyMs, () => void this.#again())
+    if (everyMs !== null && this.#watchers.isAny) this.#stopTimer = this.#clock.after(everyMs, () => void this.#again())
   }
 
   #again(): Promise<void> {
@@ -101,7 +88,6 @@ export class Resource<T> {
   }
 
   #rest(): void {
-    this.#stop()
     this.#stopTimer()
     this.#reading?.abort()
     this.#reading = null
