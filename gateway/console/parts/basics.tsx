@@ -115,6 +115,24 @@ export const Field = ({ label, hint, ...input }: FieldProps) => (
   </label>
 )
 
+interface SearchProps {
+  readonly label: string
+  readonly value: string
+  readonly onInput: (text: string) => void
+}
+
+/** A field for what is looked for, which no browser corrects or remembers. */
+export const Search = ({ label, value, onInput }: SearchProps) => (
+  <Field
+    label={label}
+    type="search"
+    autocomplete="off"
+    spellcheck={false}
+    value={value}
+    onInput={(event) => onInput(event.currentTarget.value)}
+  />
+)
+
 export interface Choice {
   readonly value: string
   readonly text: string

@@ -4,7 +4,7 @@ import { COVERAGE_DAYS_MAX } from '../../../../protocol/coverage-days.ts'
 import { link, zone } from '../../frame/console.ts'
 import { to } from '../../frame/route.ts'
 import { filter, route } from '../../frame/router.ts'
-import { AsOf, Button, Empty, ErrorNote, Field, Loading, Select } from '../../parts/basics.tsx'
+import { AsOf, Button, Empty, ErrorNote, Field, Loading, Search, Select } from '../../parts/basics.tsx'
 import { useMade, useWatched } from '../../parts/hooks.ts'
 import { DAY_KINDS, DAY_MARKS, dayBehind, dayRow, isDay } from '../../pictures/days.ts'
 import { isStateFilter, namePartOf } from '../../stores/coverage.ts'
@@ -39,14 +39,7 @@ const STATE_CHOICES = [
 
 const Filters = ({ wanted }: { wanted: DaysWanted }) => (
   <div class="toolbar">
-    <Field
-      label={texts.search}
-      type="search"
-      autocomplete="off"
-      spellcheck={false}
-      value={wanted.part}
-      onInput={(event) => filter({ q: namePartOf(event.currentTarget.value) })}
-    />
+    <Search label={texts.search} value={wanted.part} onInput={(text) => filter({ q: namePartOf(text) })} />
     <Select
       label={texts.state}
       value={wanted.state ?? ''}

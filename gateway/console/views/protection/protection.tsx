@@ -5,7 +5,7 @@ import type { Covered, StateCounts } from '../../../../protocol/coverage.ts'
 import { asVarveError, type VarveError } from '../../../../protocol/errors.ts'
 import { link } from '../../frame/console.ts'
 import { filter, route } from '../../frame/router.ts'
-import { AsOf, Button, Empty, ErrorNote, Field, Loading, Select } from '../../parts/basics.tsx'
+import { AsOf, Button, Empty, ErrorNote, Loading, Search, Select } from '../../parts/basics.tsx'
 import { Copy } from '../../parts/copy.tsx'
 import { useMade, useNarrow, useWatched } from '../../parts/hooks.ts'
 import { Table, type Column } from '../../parts/table.tsx'
@@ -149,14 +149,7 @@ const Machines = ({ wanted, counts, onDone }: { wanted: Wanted; counts: StateCou
 
 const Filters = ({ wanted }: { wanted: Wanted }) => (
   <div class="toolbar">
-    <Field
-      label={texts.search}
-      type="search"
-      autocomplete="off"
-      spellcheck={false}
-      value={wanted.part}
-      onInput={(event) => filter({ q: namePartOf(event.currentTarget.value) })}
-    />
+    <Search label={texts.search} value={wanted.part} onInput={(text) => filter({ q: namePartOf(text) })} />
     <Select
       label={texts.order}
       value={wanted.order}

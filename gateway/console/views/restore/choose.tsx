@@ -1,7 +1,7 @@
 // The first two steps: which machine, and as of when.
 import { link, zone } from '../../frame/console.ts'
 import { filter, route } from '../../frame/router.ts'
-import { Ago, Bytes, Button, ErrorNote, Field, Loading, Mark } from '../../parts/basics.tsx'
+import { Ago, Bytes, Button, ErrorNote, Search, Loading, Mark } from '../../parts/basics.tsx'
 import { bytesText, timeText } from '../../parts/format.ts'
 import { useMade, useWatched } from '../../parts/hooks.ts'
 import { Table } from '../../parts/table.tsx'
@@ -16,14 +16,7 @@ export const ChooseMachine = () => {
   const { value, error } = { value: found.value.value, error: found.error.value }
   return (
     <>
-      <Field
-        label={texts.search}
-        type="search"
-        value={text}
-        autocomplete="off"
-        spellcheck={false}
-        onInput={(event) => filter({ find: event.currentTarget.value })}
-      />
+      <Search label={texts.search} value={text} onInput={(find) => filter({ find })} />
       {error === null ? null : <ErrorNote error={error} onRetry={() => void found.refresh()} />}
       {value === null ? (
         error === null && <Loading rows={3} />
