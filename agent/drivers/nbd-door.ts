@@ -39,12 +39,15 @@ export const isListenerSeen = (socketPath: string): Promise<boolean> =>
 export const hasClients = (socketPath: string): Promise<boolean | null> =>
   listed(({ path, isConnected }) => isConnected && path === socketPath).catch(() => null)
 
+/** No server listens there any more, or the folder is another user's: a lease has to end all the same. */
+const LEFT_OPEN: ReadonlySet<string | undefined> = new Set(['ENOENT', 'EACCES', 'EPERM', 'EROFS'])
+
 /** Lets nobody connect any more, whether or not the server still listens. */
 export const closeDoor = async (socketPath: string): Promise<void> => {
   try {
     await rename(socketPath, behindDoor(socketPath))
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    if (!LEFT_OPEN.has((error as NodeJS.ErrnoException).code)) throw error
   }
 }
 

@@ -1,6 +1,6 @@
 // The door before an NBD server: who is seen behind it, and that nobody comes in once it is closed.
 import { once } from 'node:events'
-import { rename } from 'node:fs/promises'
+import { chmod, rename } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
 import { expect, test } from 'vitest'
 import { behindDoor, ClosedDoor, closeDoor, hasClients, isListenerSeen } from '../../../agent/drivers/nbd-door.ts'
@@ -106,4 +106,23 @@ test('a server is found without being its client; one that is not listed is conn
   expect(await behind).toBe(true)
   await using empty = await tempFolder()
   expect(await nbdServerListens(empty.join('nbd'))).toBe(false)
+})
+
+test('a door in a folder of another user stays open, and its server may be ended once nobody is seen', async () => {
+  await using folder = await tempFolder()
+  const path = folder.join('nbd')
+  await using server = await listening(path)
+  await chmod(folder.path, 0o555)
+  const user = process.geteuid!()
+  // a folder that root may not write to is another user's
+  if (user === 0) process.seteuid!(65_534)
+  try {
+    await (await ClosedDoor.close(path)).clear()
+  } finally {
+    if (user === 0) process.seteuid!(user)
+    await chmod(folder.path, 0o700)
+  }
+  const client = await connected(path)
+  await eventually(() => server.clients.length === 1)
+  client.destroy()
 })
