@@ -131,31 +131,49 @@ export class Sockets {
       onKnown: () => this.#onKnown(request),
     })
     this.#connections.add(connection)
-    const intake = new Intake({ announced: (bytes) => connection.announced(bytes), whole: () => connection.whole() })
     let stopPause: (() => void) | null = null
     const pause = (ms: number): void => {
       stopPause?.()
       socket.pause()
       stopPause = this.#parts.clock.after(ms, () => socket.resume())
     }
-    const watch = (bytes: Buffer): void => {
+    const receive = (bytes: Buffer): void => {
+      connection.receive(bytes)
+      const pauseMs = connection.pauseMs(bytes)
+      if (pauseMs > 0) pause(pauseMs)
+    }
+    const raw = request.socket
+    // the WebSocket's own, which buffers what comes
+    const library = raw.listeners('data')
+    const intake = new Intake({
+      announced: (bytes) => connection.announced(bytes),
+      whole: () => connection.whole(),
+      gathered: receive,
+      rest: (bytes) => {
+        for (const listener of library) listener.call(raw, bytes)
+      },
+      get open() {
+        return socket.readyState === WebSocket.OPEN
+      },
+    })
+    const take = (bytes: Buffer<ArrayBuffer>): void => {
       const error = intake.feed(bytes)
       if (error === null) return
       // nothing more is buffered while the connection ends
-      request.socket.off('data', watch)
+      raw.off('data', take)
       stopPause?.()
       connection.end(error)
       socket.pause()
     }
-    // before the WebSocket's own listener, which buffers incoming data
-    request.socket.prependListener('data', watch)
+    raw.removeAllListeners('data')
+    raw.on('data', take)
+    // before the WebSocket's own listener, which would take what was not read yet past the intake
+    raw.prependListener('close', () => void raw.read())
     socket.on('ping', (data) => transport.pong(data))
     socket.on('message', (data, isBinary) => {
       if (!isBinary) return connection.end(new VarveError('FRAME_INVALID', 'a text message came; frames are binary'))
       // `nodebuffer` is the default binary type
-      connection.receive(data as Buffer)
-      const pauseMs = connection.pauseMs(data as Buffer)
-      if (pauseMs > 0) pause(pauseMs)
+      receive(data as Buffer)
     })
     // a payload past the limit is reported here, after ws has sent close code 1009
     socket.on('error', (error) => this.#parts.log.info({ err: error, address: addressOf(request) }, 'a socket failed'))
