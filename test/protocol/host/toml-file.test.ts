@@ -19,7 +19,7 @@ test.each([
   ['[[machine]\n', /^\/etc\/it\.toml: line 1 is not TOML: [^\n]+$/u],
   ['a = 1\na = 2\n', /^\/etc\/it\.toml: line 2 is not TOML: [^\n]+$/u],
   ['a = "one"\n', /^\/etc\/it\.toml: a: must be a number, not [^\n]+$/u],
-  ['[[machine]]\nname = "a"\n[[machine]]\n', /^\/etc\/it\.toml: \"name\" is missing in \[\[machine\]\] 2$/u],
+  ['[[machine]]\nname = "a"\n[[machine]]\n', /^\/etc\/it\.toml: "name" is missing in \[\[machine\]\] 2$/u],
 ])('%j', (text, words) => {
   expect(() => read(text)).toThrow(
     expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringMatching(words) }),
