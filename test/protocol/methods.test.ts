@@ -127,6 +127,7 @@ const point = {
   bytesSent: 1,
   bytesStored: 1,
   durationMs: 1,
+  took: { frozenMs: 1, scratch: { usedBytes: 1, limitBytes: null }, steps: [{ step: 'lease', tookMs: 1 }] },
   held: false,
   lockedUntilMs: 1,
   verifiedMs: 1,
@@ -765,7 +766,10 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       [3, 7],
     ],
   },
-  'backup.commit': { params: { job: UUID, bytesRead: 1, steps: [] }, result: { point: UUID } },
+  'backup.commit': {
+    params: { job: UUID, bytesRead: 1, steps: [], frozenMs: 1, scratch: { usedBytes: 1, limitBytes: 2 } },
+    result: { point: UUID },
+  },
   'backup.fail': { params: { job: UUID, code: 'QMP_ERROR', message: 'm', steps: [] }, result: {} },
   'backup.released': { params: ofJob, result: {} },
   'agent.backup': {
@@ -862,6 +866,8 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'jobs.list running',
   'backup.begin attachments',
   'backup.commit steps',
+  'backup.commit frozenMs',
+  'backup.commit scratch',
   'backup.fail steps',
   'agent.backup missed',
   'backup.begin missing',
