@@ -121,10 +121,7 @@ export const took = v.object({
   /** Nil where the agent did not tell. */
   scratch: v.nullable(scratchUse),
   /** How long each kind of step took, in milliseconds, all disks together; a freeze is within the lease. */
-  steps: v.pipe(
-    v.array(v.object({ step: v.picklist(BACKUP_STEPS), tookMs: count })),
-    v.maxLength(BACKUP_STEPS.length),
-  ),
+  steps: v.pipe(v.array(v.object({ step: v.picklist(BACKUP_STEPS), tookMs: count })), v.maxLength(BACKUP_STEPS.length)),
 })
 export type Took = v.InferOutput<typeof took>
 

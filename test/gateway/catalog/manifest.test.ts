@@ -52,7 +52,11 @@ describe('round trip', () => {
       { ...upload, disk: 'vda' },
       { ...upload, disk: 'vdb', kind: 'full', reason: 'disk-added', evidence: null, comparedChunks: 0 },
     ]
-    const took = { frozenMs: 3, scratch: { usedBytes: 1, limitBytes: null }, steps: [{ step: 'lease', tookMs: 4 } as const] }
+    const took = {
+      frozenMs: 3,
+      scratch: { usedBytes: 1, limitBytes: null },
+      steps: [{ step: 'lease', tookMs: 4 } as const],
+    }
     const content = manifestOf(
       { job: { ...job, begun } as unknown as JobRow, uploads: uploads as unknown as UploadRow[] },
       { bytesRead: 7, took, nowMs: 25, lockedUntilMs: null },

@@ -12,7 +12,13 @@ const JOB = '3f2a91c0-0000-4000-8000-000000000000'
 const told = (more: object): Params<'backup.commit'> =>
   v.parse(METHODS['backup.commit'].params, { job: JOB, bytesRead: 1, ...more })
 
-const step = (name: string, tookMs: number, disk: string | null = null) => ({ step: name, disk, agoMs: 9, tookMs, bytes: 0 })
+const step = (name: string, tookMs: number, disk: string | null = null) => ({
+  step: name,
+  disk,
+  agoMs: 9,
+  tookMs,
+  bytes: 0,
+})
 
 test('steps are summed by kind, in their order, beside the freeze and the scratch space', () => {
   const scratch = { usedBytes: 65_536, limitBytes: 1 << 30 }
@@ -30,7 +36,10 @@ test('steps are summed by kind, in their order, beside the freeze and the scratc
 })
 
 test('of an older agent a freeze is known by its step, and without one nothing is said; of one that tells nothing, nothing', () => {
-  expect(tookOf(told({ steps: [step('lease', 30), step('freeze', 20)] }))).toMatchObject({ frozenMs: 20, scratch: null })
+  expect(tookOf(told({ steps: [step('lease', 30), step('freeze', 20)] }))).toMatchObject({
+    frozenMs: 20,
+    scratch: null,
+  })
   expect(tookOf(told({ steps: [step('lease', 30)] }))).toMatchObject({ frozenMs: null })
   expect(tookOf(told({}))).toBe(null)
 })
@@ -50,8 +59,7 @@ test('whatever an agent claims is refused or fits what is kept', () => {
     { scratch: { usedBytes: 1, limitBytes: Number.NaN } },
     { steps: [step('sleep', 1)] },
   ])
-    expect([wrong, v.safeParse(METHODS['backup.commit'].params, { job: JOB, bytesRead: 1, ...wrong }).success]).toEqual([
-      wrong,
-      false,
-    ])
+    expect([wrong, v.safeParse(METHODS['backup.commit'].params, { job: JOB, bytesRead: 1, ...wrong }).success]).toEqual(
+      [wrong, false],
+    )
 })

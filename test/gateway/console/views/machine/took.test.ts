@@ -13,7 +13,9 @@ test('a freeze has its length, none is said to be none, and what was not told is
 })
 
 test('scratch space has its limit where there is one, and none is needed by a machine that is off', () => {
-  expect(scratchText({ ...took, scratch: { usedBytes: 196_608, limitBytes: 5 * 1024 ** 3 } })).toBe('192 KiB of 5.00 GiB')
+  expect(scratchText({ ...took, scratch: { usedBytes: 196_608, limitBytes: 5 * 1024 ** 3 } })).toBe(
+    '192 KiB of 5.00 GiB',
+  )
   expect(scratchText({ ...took, scratch: { usedBytes: 0, limitBytes: 1024 } })).toBe('0 B of 1.00 KiB')
   expect(scratchText({ ...took, scratch: { usedBytes: 0, limitBytes: null } })).toBe('none needed')
   expect(scratchText({ ...took, scratch: { usedBytes: 512, limitBytes: null } })).toBe('512 B')
