@@ -886,6 +886,7 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'backup.commit frozenMs',
   'backup.commit scratch',
   'backup.fail steps',
+  ...['list', 'get', 'hold', 'lock'].map((what) => `points.${what} took`),
   'agent.backup missed',
   'backup.begin missing',
   'machines.list refuseLeftOut',
