@@ -91,7 +91,7 @@ export const BACKUP_METHODS = {
       bytesRead: s.count,
       /** What took how long; older agents do not say. */
       steps: v.optional(steps, []),
-      /** How long the guest was frozen, in milliseconds: 0 where it was not, nil where the agent does not know or does not say. */
+      /** How long the guest was frozen, in milliseconds: 0 where it was not, nil where the agent does not know or say it. */
       frozenMs: v.optional(v.nullable(s.count), null),
       /** What the scratch images took; nil where the agent could not look or does not say. */
       scratch: v.optional(v.nullable(s.scratchUse), null),

@@ -1,6 +1,7 @@
 // The folders of a lease's scratch space and sockets, whatever its driver.
 
 import { readdir, rm, stat, statfs } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { makeFolder } from '../make-folder.ts'
@@ -12,6 +13,9 @@ export interface LeaseFolders {
   /** Holds a folder with a short name for each lease's sockets. */
   readonly runtime: string
 }
+
+/** A folder with a short path for the sockets: /run for root, else that of temporary files. */
+export const runtimeFolder = (): string => (process.getuid?.() === 0 ? '/run' : tmpdir())
 
 /** Bytes that a file system has left for this process. */
 export const freeBytes = async (folder: string): Promise<number> => {
