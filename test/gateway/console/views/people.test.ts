@@ -1,7 +1,7 @@
 // The view People and things in a real browser: agents, enrolment, tenants, tokens, notifications and the audit log, by role.
 import { generateKeyPairSync } from 'node:crypto'
 import type { Page } from 'playwright-core'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { enrol } from '../../../../gateway/auth/tokens.ts'
 import { enrolHost } from '../../../../agent/enrol.ts'
 import { Identity } from '../../../../agent/identity.ts'
@@ -40,6 +40,7 @@ beforeAll(async () => {
   const enrolling = { publicKey: publicKey.export({ format: 'jwk' }).x!, nowMs: Date.now(), address: 'test' }
   await enrol(gateway.authority, { ...enrolling, token: await gateway.enrolmentToken(), host: HOSTILE })
 })
+afterEach(() => stand.closePages())
 afterAll(async () => await stand?.[Symbol.asyncDispose]())
 
 test('agents: what each is, its commands by the keyboard, a site, and a revocation that has to be typed', async () => {
