@@ -90,6 +90,7 @@ test('a host is enrolled by one command that is shown once, and the page sees it
   await stand.gateway.connectAgent(await Identity.load(state), ['web1'])
   await page.getByText('Its agent is connected. Machines it serves: 1.').waitFor()
   await page.getByRole('link', { name: 'Show the agents' }).click()
+  await page.waitForURL(/people\/agents/u)
   await page.goBack()
   await page.getByRole('button', { name: 'Make the command' }).waitFor()
   expect(await page.content()).not.toContain(token)
