@@ -122,7 +122,8 @@ export const isTooWide = (page: Page): Promise<boolean> =>
 
 /**
  * What is wrong with the page at a desk and in a hand, in light and dark, one line each: all rules of axe at each width, those
- * of colours in each theme; the page is wide and light after it. `onLook` sees each look, named as `1440-dark`, before it is checked.
+ * of colours in each theme. `onLook` sees each look before it is checked, named as `1440-dark`; the page is wide and light
+ * after it.
  */
 export const findingsOfLooks = async (
   page: Page,
