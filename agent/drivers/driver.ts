@@ -11,6 +11,7 @@ import type {
 } from '../../protocol/backup.ts'
 import type { VarveError } from '../../protocol/errors.ts'
 import type { CheckpointList, Forgotten, MachineStatus, Reread } from '../../protocol/methods.ts'
+import type { ScratchUse } from '../../protocol/schemas.ts'
 import type { Reader } from '../attachments/reader.ts'
 import type { Thawer } from '../guest/thawer.ts'
 import type { JsonValue } from '../json-value.ts'
@@ -145,6 +146,8 @@ export interface Lease {
    * answers, with newer bytes, so this must pass after the last read and before anything read is committed.
    */
   check(): Promise<void>
+  /** What its scratch images take by now, which never shrink; null where that cannot be seen in time. Never rejects. */
+  scratch(): Promise<ScratchUse | null>
   /**
    * Takes the result of comparing unchanged chunks of each disk. One whose bitmap had missed a change is read in full from
    * now on (`changes-missed`), also after a restart of the agent; FULL_REFUSED where the policy refuses that. Later leases are

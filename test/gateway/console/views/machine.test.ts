@@ -45,6 +45,15 @@ test('points are layers with what they changed, a key goes through them, and eac
   await page.keyboard.press('End')
   await page.waitForURL(new RegExp(`point=${points[0]}`, 'u'))
   await page.getByText('the first backup of it').first().waitFor()
+  await page.locator('.point dl').getByText('not frozen').waitFor()
+  await page
+    .locator('.point dl')
+    .getByText(/^\d.* of \d.* GiB$/u)
+    .waitFor()
+  await page
+    .locator('.point dl')
+    .getByText(/^instant \d.*reading and sending \d/u)
+    .waitFor()
   await page.getByRole('button', { name: 'Hold' }).click()
   await page.locator('.layer').last().getByText('held').waitFor()
   await page.getByRole('button', { name: 'Lock …' }).click()

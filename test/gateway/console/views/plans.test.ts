@@ -81,6 +81,31 @@ test('a change is shown with what it removes before it can be saved, by keys', a
   await page.getByText(/removes 12 restore points/u).waitFor()
   await page.getByRole('button', { name: 'Save this' }).click()
   await page.getByText('Last 4').waitFor()
+  // how machines are read: what is chosen is what is saved, and it stands so when the plan is opened again
+  const missing = page.getByRole('checkbox', { name: 'the record of changes was gone' })
+  await page.getByLabel('The guest’s file systems').selectOption('freeze-required')
+  await missing.focus()
+  await page.keyboard.press('Space')
+  await page.getByRole('checkbox', { name: 'read-only' }).check()
+  await page.getByLabel(/^Compare all again/u).fill('30')
+  await page.getByRole('button', { name: 'Show what changes' }).click()
+  await page.getByRole('row', { name: /freeze freeze-required/u }).waitFor()
+  await page.getByRole('row', { name: /bitmap-missing/u }).waitFor()
+  await page.getByRole('button', { name: 'Save this' }).click()
+  await page.getByText('Saved.').waitFor()
+  const { catalog } = stand.gateway
+  const tenant = (await catalog.tenants.byName({ name: 'acme' }))!
+  expect(await catalog.plans.get({ tenant: tenant.id, name: 'databases' })).toMatchObject({
+    consistency: 'freeze-required',
+    compareDays: 30,
+    refuseFull: ['bitmap-missing'],
+    refuseLeftOut: ['read-only'],
+    keep: { last: 4 },
+  })
+  await page.reload()
+  await missing.waitFor()
+  expect(await missing.isChecked()).toBe(true)
+  expect(await page.getByLabel('The guest’s file systems').inputValue()).toBe('freeze-required')
   expect(complaints).toEqual([])
 })
 
@@ -112,6 +137,7 @@ test('a viewer may not change a plan; a plan that is gone is told; the gateway g
   const { page } = await stand.open('viewer', '#/plans?plan=nightly')
   await page.getByText('Only an owner changes plans.').waitFor()
   expect(await page.getByRole('textbox', { name: /^Schedule/u }).isDisabled()).toBe(true)
+  expect(await page.getByRole('checkbox', { name: 'the machine had moved' }).isDisabled()).toBe(true)
   expect(await page.getByRole('button', { name: 'What would these rules keep?' }).count()).toBe(0)
   await page.goto(`${stand.gateway.httpUrl}/#/plans?plan=%3Cimg%20src%3Dx%3E`)
   await page.getByText('There is no such plan any more').waitFor()
