@@ -144,6 +144,7 @@ const point = {
   bytesSent: 1,
   bytesStored: 1,
   durationMs: 1,
+  took: { frozenMs: 1, scratch: { usedBytes: 1, limitBytes: null }, steps: [{ step: 'lease', tookMs: 1 }] },
   held: false,
   lockedUntilMs: 1,
   verifiedMs: 1,
@@ -319,7 +320,17 @@ const dayCell = {
   damaged: 0,
   verified: 1,
 }
-const counts = { fresh: 1, unverified: 0, late: 0, failing: 0, never: 0, orphaned: 0, archived: 0, excluded: 0 }
+const counts = {
+  fresh: 1,
+  unverified: 0,
+  late: 0,
+  failing: 0,
+  never: 0,
+  uncovered: 0,
+  orphaned: 0,
+  archived: 0,
+  excluded: 0,
+}
 const told = { daysLeft: 5, bytesPerDay: 1.5, reason: null }
 const quota = { usedBytes: 1, softBytes: null, hardBytes: 2, soft: told, hard: told }
 const proof = { verifiedMs: 1, oldestMs: null, unverified: 3, drilledMs: null }
@@ -782,7 +793,10 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       [3, 7],
     ],
   },
-  'backup.commit': { params: { job: UUID, bytesRead: 1, steps: [] }, result: { point: UUID } },
+  'backup.commit': {
+    params: { job: UUID, bytesRead: 1, steps: [], frozenMs: 1, scratch: { usedBytes: 1, limitBytes: 2 } },
+    result: { point: UUID },
+  },
   'backup.fail': { params: { job: UUID, code: 'QMP_ERROR', message: 'm', steps: [] }, result: {} },
   'backup.released': { params: ofJob, result: {} },
   'agent.backup': {
@@ -879,7 +893,10 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'jobs.list running',
   'backup.begin attachments',
   'backup.commit steps',
+  'backup.commit frozenMs',
+  'backup.commit scratch',
   'backup.fail steps',
+  ...['list', 'get', 'hold', 'lock'].map((what) => `points.${what} took`),
   'agent.backup missed',
   'backup.begin missing',
   'machines.list refuseLeftOut',

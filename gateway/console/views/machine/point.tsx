@@ -15,6 +15,7 @@ import { points as words } from '../../texts/points.ts'
 import { isLocked } from './badges.tsx'
 import { Fact } from './facts.tsx'
 import { LOCK_DAYS, LOCK_DAYS_MAX, lockOf } from './lock.ts'
+import { frozenText, scratchText, stepsText } from './took.ts'
 import type { Usages } from './usages.ts'
 
 const KeptBy = ({ point, keeps }: { point: Point; keeps: Resource<Keeps> }) => {
@@ -46,6 +47,11 @@ const Frees = ({ point, usages }: { point: Point; usages: Usages }) => {
       {asked.kind === 'failed' ? <ErrorNote error={asked.error} /> : null}
     </Fact>
   )
+}
+
+const Steps = ({ point: { took } }: { point: Point }) => {
+  const text = stepsText(took)
+  return text === null ? null : <Fact name={texts.point.steps}>{text}</Fact>
 }
 
 const PointFacts = ({
@@ -90,6 +96,9 @@ const PointFacts = ({
       <Bytes bytes={point.bytesStored} />
     </Fact>
     <Fact name={texts.point.duration}>{durationText(point.durationMs)}</Fact>
+    <Fact name={texts.point.frozen}>{frozenText(point.took)}</Fact>
+    <Fact name={texts.point.scratch}>{scratchText(point.took)}</Fact>
+    <Steps point={point} />
     <Frees point={point} usages={usages} />
     {point.note === null ? null : (
       <Fact name={texts.point.note}>
