@@ -93,7 +93,8 @@ const expectContent = async (host: SuiteHost, lease: Lease, expected: ReadonlyMa
 /** Scratch space has grown by what the guest has written of each disk since `before`; what copies nothing needs none. */
 const expectCopied = async (host: SuiteHost, lease: Lease, before: ScratchUse | null, bytes: number): Promise<void> => {
   const now = await lease.scratch()
-  if (host.holds !== 'copies') return expect([before, now]).toEqual(Array(2).fill({ usedBytes: 0, limitBytes: null }))
+  const none = { usedBytes: 0, limitBytes: null }
+  if (host.holds !== 'copies') return expect([before, now]).toEqual([none, none])
   expect(now!.usedBytes - before!.usedBytes).toBeGreaterThanOrEqual(host.disks.length * bytes)
   expect(now!.limitBytes).toBeGreaterThan(now!.usedBytes)
 }
