@@ -136,6 +136,7 @@ test('end with what they were asked still open, and answer nothing afterwards', 
 test('end without ever reaching the export', async () => {
   await using temp = await tempFolder()
   const nowhere = {
+    pid: 0,
     socketPath: temp.join('nobody'),
     kill: async () => undefined,
     [Symbol.asyncDispose]: async () => undefined,
