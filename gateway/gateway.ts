@@ -166,7 +166,7 @@ export class Gateway implements AsyncDisposable {
       log,
     })
     const parts: SessionParts = { ...service, registry, memory, clock, log }
-    resources.defer(() => backups.settled())
+    resources.defer(() => backups.uploads.settled())
     const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(parts, folder)))
     const readiness = new Readiness({ datastore, lost, clock })
     const monitoring = new Monitoring({ metrics: observation.metrics, readiness, token: options.metricsToken ?? null })

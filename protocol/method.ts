@@ -15,8 +15,8 @@ export interface Method {
   readonly roles: readonly Role[]
   /** An agent calls it only on the connection on which it serves its machines; NOT_SERVING on another one. */
   readonly serving?: boolean
-  /** Leaves one entry in the audit log, whatever it ends with. */
-  readonly audited: boolean
+  /** Whether a call leaves one entry in the audit log, whatever it ends with; a look leaves none, nor does a dry run. */
+  readonly audited: boolean | 'unless dryRun'
   readonly params: v.GenericSchema
   readonly result: v.GenericSchema
   /** Messages from the caller. */
@@ -37,6 +37,13 @@ export const plain = { servedBy: 'gateway', up: null, down: null, audited: false
 
 /** A method of the gateway that leaves an entry in the audit log. */
 export const audited = { ...plain, audited: true } as const
+
+/** A method of the gateway of which a dry run only looks; its parameters have `dryRun`. */
+export const dryable = { ...plain, audited: 'unless dryRun' } as const
+
+/** Whether a call with these parameters is an act, which leaves an entry in the audit log; otherwise it only looks. */
+export const isAct = ({ audited }: Pick<Method, 'audited'>, params: object): boolean =>
+  audited === 'unless dryRun' ? Reflect.get(params, 'dryRun') !== true : audited
 
 export const PEOPLE = ['owner', 'operator', 'viewer', 'auditor'] as const
 export const READERS = ['owner', 'operator', 'viewer', 'auditor', 'agent'] as const

@@ -88,6 +88,11 @@ export class Peer {
     return this.#lagMs
   }
 
+  /** When something was received last, by the clock's elapsed time in milliseconds. */
+  get heardMs(): number {
+    return this.#heardMs
+  }
+
   /** Takes one received WebSocket message; anything wrong with it ends the connection with a typed error. */
   receive(bytes: Uint8Array): void {
     if (this.#failure !== null) return

@@ -1,6 +1,6 @@
 // The methods about plans: which there are, what changes of them, and when they run next.
 import * as v from 'valibot'
-import { audited, OWNER, PEOPLE, plain } from './method.ts'
+import { dryable, OWNER, PEOPLE, plain } from './method.ts'
 import { plan, planChange, planDifference, planName, PLANS_MAX } from './plans.ts'
 import { planTimeline, TIMELINE_STEP_MS_MAX, TIMELINE_STEP_MS_MIN } from './timeline.ts'
 import * as s from './schemas.ts'
@@ -23,7 +23,7 @@ export const PLAN_METHODS = {
     result: v.object({ plan }),
   },
   'plans.apply': {
-    ...audited,
+    ...dryable,
     roles: OWNER,
     params: v.object({
       plans: v.pipe(v.array(planChange), v.maxLength(PLANS_MAX)),

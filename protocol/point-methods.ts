@@ -4,7 +4,7 @@ import { missingAttachments } from './attachments.ts'
 import { changedRange, CHANGES_MAX, granularity } from './changes.ts'
 import { CHUNK_WINDOW_BYTES, PAGE_ROWS_MAX } from './limits.ts'
 import { lostRange, PRUNE_POINTS_MAX, prunedPoint } from './maintenance.ts'
-import { audited, none, OPERATORS, OWNER, PEOPLE, plain, READERS, STARTERS, streamOf } from './method.ts'
+import { audited, dryable, none, OPERATORS, OWNER, PEOPLE, plain, READERS, STARTERS, streamOf } from './method.ts'
 import { planName, pruneRules } from './plans.ts'
 import { groupName } from './retention.ts'
 import * as s from './schemas.ts'
@@ -52,7 +52,7 @@ export const POINT_METHODS = {
     result: v.object({ point: s.point }),
   },
   'points.prune': {
-    ...audited,
+    ...dryable,
     roles: OPERATORS,
     params: v.object({
       machine: v.nullable(s.name),

@@ -5,7 +5,10 @@ import { run, RUN_KINDS, RUN_STATES } from './runs.ts'
 import * as s from './schemas.ts'
 
 export const RUN_METHODS = {
-  /** Newest first by when they were due; the platform's are those of no tenant. */
+  /**
+   * By when they were due, newest first; with the state `due` the one that was due first comes first. The platform's are those of
+   * no tenant.
+   */
   'runs.list': {
     ...plain,
     roles: [...PEOPLE, 'platform'],

@@ -12,7 +12,7 @@ import {
   verifyReport,
 } from './maintenance.ts'
 import { GROWTH_DAYS_MAX, storeForecast, storeGrowth, storeProof } from './forecast.ts'
-import { audited, none, OPERATORS, PEOPLE, plain, PLATFORM, streamOf } from './method.ts'
+import { audited, dryable, none, OPERATORS, PEOPLE, plain, PLATFORM, streamOf } from './method.ts'
 import { DAYS_MAX } from './retention.ts'
 import * as s from './schemas.ts'
 
@@ -20,7 +20,7 @@ const ratePerSecond = v.nullable(v.pipe(s.count, v.minValue(1024 * 1024)))
 
 export const UPKEEP_METHODS = {
   'store.collect': {
-    ...audited,
+    ...dryable,
     roles: OPERATORS,
     params: v.object({
       dryRun: v.boolean(),
@@ -54,7 +54,7 @@ export const UPKEEP_METHODS = {
     down: streamOf(progress),
   },
   'store.usage': {
-    ...audited,
+    ...plain,
     roles: PEOPLE,
     params: v.object({ machine: v.nullable(s.name), points: v.boolean() }),
     result: usageReport,

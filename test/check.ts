@@ -1,11 +1,13 @@
 // Runs every check of the repository in order (types, lint, format, tests) and ends with the counts.
 //
-// Usage: node test/check.ts [VITEST FILTER...]   Exit codes: 0 all passed, 1 something failed.
+// Usage: node test/check.ts [--long | VITEST FILTER...]   Exit codes: 0 all passed, 1 something failed.
+// Without a filter the tests that take long are left out; with --long they alone run.
 import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
 import path from 'node:path'
 import * as v from 'valibot'
+import { LONG_TESTS } from './long.ts'
 import { LIFELINE_VARIABLE } from './support/run-setup.ts'
 
 interface Step {
@@ -95,6 +97,12 @@ const finish = (counts: Counts): number => {
   return counts.failed === 0 ? 0 : 1
 }
 
+/** What vitest is to run. */
+const filters = (args: readonly string[]): readonly string[] => {
+  if (args.length === 0) return LONG_TESTS.map((file) => `--exclude=${file}`)
+  return args[0] === '--long' ? LONG_TESTS : args
+}
+
 const main = async (): Promise<number> => {
   for (const step of STATIC_STEPS) {
     if ((await timed(step)) !== 0) return finish({ passed: 0, failed: 1 })
@@ -103,7 +111,7 @@ const main = async (): Promise<number> => {
   try {
     const reportPath = path.join(folder, 'report.json')
     const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`]
-    const code = await timed({ name: 'tests', command: 'vitest', args: [...args, ...process.argv.slice(2)] })
+    const code = await timed({ name: 'tests', command: 'vitest', args: [...args, ...filters(process.argv.slice(2))] })
     return finish(await readCounts(reportPath, code))
   } finally {
     await rm(folder, { recursive: true, force: true })

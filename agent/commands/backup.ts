@@ -27,9 +27,6 @@ export interface BackupCommand {
   readonly json: boolean
 }
 
-/** How long a job may report nothing before its agent is looked for, in milliseconds. */
-const SILENCE_MS = 5000
-
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 const agentOf = (machine: string): string => `the agent of ${machine}`
@@ -90,30 +87,12 @@ const follow = (
 const followShown = async (context: CommandContext, machine: string, job: string): Promise<Job> => {
   const { link, signal, progress, waiting } = context
   const meter = new Meter()
-  let heardMs = performance.now()
-  let known = ''
-  const look = async (): Promise<void> => {
-    if (performance.now() - heardMs < SILENCE_MS) return
-    const { machines } = await link.call('machines.list', { machine }, signal)
-    if (machines[0]?.online !== false) waiting.end(agentOf(machine))
+  return await follow(link, job, signal, (state) => {
+    if (state.online) waiting.end(agentOf(machine))
     else waiting.begin(agentOf(machine), 'AGENT_OFFLINE', 'it is not connected; the backup continues when it is back')
-  }
-  const timer = setInterval(() => void look().catch(() => undefined), SILENCE_MS)
-  try {
-    return await follow(link, job, signal, (state) => {
-      const told = JSON.stringify(state)
-      // the gateway repeats a state on its own: only changes come from the agent
-      if (told !== known) {
-        heardMs = performance.now()
-        waiting.end(agentOf(machine))
-      }
-      known = told
-      meter.add(performance.now(), doneBytes(state))
-      progress.show(() => jobText(state, meter))
-    })
-  } finally {
-    clearInterval(timer)
-  }
+    meter.add(performance.now(), doneBytes(state))
+    progress.show(() => jobText(state, meter))
+  })
 }
 
 /**

@@ -7,6 +7,7 @@ import type { TargetFormat } from '../restore/format.ts'
 import { openTarget } from '../restore/open-target.ts'
 import { restoreDisk, type Restored } from '../restore/restore.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
+import { commitTarget } from '../restore/target.ts'
 import type { CommandContext } from './context.ts'
 
 /** What is restored; `size` is bytes. */
@@ -20,7 +21,7 @@ export interface ImageTarget {
   readonly skipDamaged: boolean
 }
 
-export interface RestoredImage extends Omit<Restored, 'remarks'> {
+export interface RestoredImage extends Restored {
   readonly format: TargetFormat
   readonly bytesReceived: number
   readonly durationMs: number
@@ -46,7 +47,7 @@ export const restoreImage = async (
   await using target = opened.target
   if (opened.remark !== null) remark(opened.remark)
   let bytesReceived = 0
-  const { remarks, ...restored } = await restoreDisk({
+  const restored = await restoreDisk({
     repeat: (work) => link.repeat(work, signal),
     point,
     disk: name,
@@ -61,6 +62,7 @@ export const restoreImage = async (
       progress.show(() => `${name}: ${meter.text(doneBytes, size)}`)
     },
   })
+  const remarks = await commitTarget(target)
   progress.clear()
   remarks.forEach(remark)
   return { ...restored, format: opened.format, bytesReceived, durationMs: Math.round(performance.now() - startedMs) }

@@ -5,11 +5,11 @@ import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { AllowedPlace } from './allowed.ts'
 import { chooseFormat, type ChosenFormat, type TargetFormat } from './format.ts'
-import { Qcow2Target } from './qcow2-target.ts'
-import { BlockDeviceTarget, RawFileTarget } from './raw-target.ts'
+import { makeQcow2File } from './qcow2-target.ts'
+import { BlockDeviceTarget, makeRawFile } from './raw-target.ts'
 import type { RestoreNotes } from './restore-notes.ts'
 import type { KnownMachine } from './target-guard.ts'
-import type { SteppedTarget } from './target.ts'
+import type { Target } from './target.ts'
 import { targetError } from './target-error.ts'
 
 /** What is there, null for nothing; a dangling link counts too. */
@@ -40,7 +40,7 @@ const checkName = (named: string): void => {
 }
 
 export interface OpenedTarget extends ChosenFormat {
-  readonly target: SteppedTarget
+  readonly target: Target
 }
 
 /** RESTORE_FORBIDDEN where a path no longer ends in the place that was allowed, as somebody has moved a folder or a link. */
@@ -108,8 +108,6 @@ export const openTarget = async (options: {
     if (chosen.format !== 'raw') throw new VarveError('TARGET_INVALID', 'a block device takes the raw format only')
     return { ...chosen, target: await BlockDeviceTarget.open(final, size, { ...options, rdev: place?.there?.rdev }) }
   }
-  const { format } = chosen
-  const making =
-    format === 'raw' ? RawFileTarget.create(final, size, options) : Qcow2Target.create(final, size, options)
-  return { ...chosen, target: await making }
+  const make = chosen.format === 'raw' ? makeRawFile : makeQcow2File
+  return { ...chosen, target: await make(final, size, options) }
 }

@@ -9,7 +9,6 @@ import { inOrder, Places } from './places.ts'
 import { restoreDisk } from './restore.ts'
 import type { RestoreNotes } from './restore-notes.ts'
 import type { KnownMachine } from './target-guard.ts'
-import type { Target } from './target.ts'
 
 /** Shortest time between two reports of progress of one restore, in milliseconds. */
 const PROGRESS_INTERVAL_MS = 200
@@ -163,20 +162,13 @@ export class OrderedRestores implements AsyncDisposable {
     let received = 0
     let toldMs = 0
     let telling = false
-    // it has its name when all disks are complete
-    const held: Target = {
-      write: (offset, bytes) => target.write(offset, bytes),
-      zero: (offset, length) => target.zero(offset, length),
-      commit: async () => [],
-      [Symbol.asyncDispose]: async () => {},
-    }
     await restoreDisk({
       repeat: (work) => this.#options.repeat(work, signal),
       point,
       disk,
       size,
       root,
-      target: held,
+      target,
       skipDamaged: false,
       signal,
       onProgress: (doneBytes, bytesReceived) => {

@@ -6,9 +6,8 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { NbdClient } from '../nbd/client.ts'
-import { NewFile, type Naming } from './new-file.ts'
-import type { SteppedTarget } from './target.ts'
-import { targetError } from './target-error.ts'
+import { FileTarget, type FileContent } from './file-target.ts'
+import type { Naming } from './new-file.ts'
 
 const START_TIMEOUT_MS = 10_000
 const START_POLL_MS = 20
@@ -51,24 +50,28 @@ const makeSocketFolder = async (): Promise<string> => {
   }
 }
 
-export class Qcow2Target implements SteppedTarget {
-  readonly #place: NewFile
+/** The image in a file that exists, served by a program of its own. */
+class Qcow2File implements FileContent {
+  readonly #temporary: string
+  readonly #final: string
   readonly #resources = new AsyncDisposableStack()
   #nbd!: NbdClient
   #server!: ChildProcess
 
-  private constructor(place: NewFile) {
-    this.#place = place
+  private constructor(temporary: string, final: string) {
+    this.#temporary = temporary
+    this.#final = final
   }
 
-  static async create(final: string, size: number, naming: Naming): Promise<Qcow2Target> {
-    const target = new Qcow2Target(await NewFile.make(final, naming))
+  /** `final` names it in errors. */
+  static async open(temporary: string, final: string, size: number): Promise<Qcow2File> {
+    const file = new Qcow2File(temporary, final)
     try {
-      await target.#open(size)
-      return target
+      await file.#open(size)
+      return file
     } catch (error) {
-      await target[Symbol.asyncDispose]()
-      throw targetError(`cannot write ${final}`, error)
+      await file[Symbol.asyncDispose]()
+      throw error
     }
   }
 
@@ -76,49 +79,29 @@ export class Qcow2Target implements SteppedTarget {
     try {
       await this.#nbd.write(offset, bytes)
     } catch (error) {
-      throw writeError(this.#place.final, error)
+      throw writeError(this.#final, error)
     }
   }
-
-  /** The image is new and empty: its clusters read as zeroes already. */
-  async zero(): Promise<void> {}
 
   async seal(): Promise<void> {
     try {
       await this.#nbd.flush()
     } catch (error) {
-      throw writeError(this.#place.final, error)
+      throw writeError(this.#final, error)
     }
     await this.#stop()
     const { exitCode } = this.#server
     if (exitCode !== 0) throw toolError('qemu-nbd', new Error(`it ended with ${exitCode ?? 'a signal'}`))
-    {
-      await using file = await open(this.#place.temporary, 'r')
-      await file.sync()
-    }
-  }
-
-  check(): Promise<void> {
-    return this.#place.check()
-  }
-
-  publish(): Promise<readonly string[]> {
-    return this.#place.publish()
-  }
-
-  async commit(): Promise<readonly string[]> {
-    await this.seal()
-    await this.check()
-    return await this.publish()
+    await using file = await open(this.#temporary, 'r')
+    await file.sync()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources.disposeAsync()
-    await this.#place[Symbol.asyncDispose]()
   }
 
   async #open(size: number): Promise<void> {
-    const { temporary } = this.#place
+    const temporary = this.#temporary
     try {
       // the file exists already, as qemu-img would make it readable by everyone
       await run('qemu-img', ['create', '-q', '-f', 'qcow2', temporary, String(size)])
@@ -162,3 +145,7 @@ export class Qcow2Target implements SteppedTarget {
     await exited
   }
 }
+
+/** A new qcow2 file, whose clusters read as zeroes until they are written; TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING. */
+export const makeQcow2File = (final: string, size: number, naming: Naming): Promise<FileTarget> =>
+  FileTarget.make(final, naming, (temporary) => Qcow2File.open(temporary, final, size))

@@ -8,7 +8,7 @@ import { LOAD, type Down } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { Decoder } from './decoder.ts'
-import type { Target } from './target.ts'
+import type { DiskWriter } from './target.ts'
 
 /** Messages decoded ahead of the one being written. */
 const DECODING_MAX = 6
@@ -27,7 +27,7 @@ export interface RestoreRequest {
   readonly size: number
   /** The image's root according to the catalog. */
   readonly root: Ref
-  readonly target: Target
+  readonly target: DiskWriter
   /** Continues past what the gateway has lost, which stays zero, instead of failing. */
   readonly skipDamaged: boolean
   readonly signal: AbortSignal
@@ -47,8 +47,6 @@ export interface Restored {
   /** Count of all lost ranges, and their bytes. */
   readonly lostCount: number
   readonly lostBytes: number
-  /** What could not be kept of a replaced file, in sentences. */
-  readonly remarks: readonly string[]
 }
 
 /** Lost ranges that are listed one by one; further ones are counted. */
@@ -86,8 +84,7 @@ class Restore {
     // a disk with lost ranges has another root; every received chunk was checked
     if (this.#lostBytes === 0 && !sameRef(root, this.#request.root))
       throw new VarveError('DATA_DAMAGED', 'the disk that was received is not the one the restore point names')
-    const remarks = await this.#request.target.commit()
-    return { lost: this.#lost, lostCount: this.#lostCount, lostBytes: this.#lostBytes, remarks }
+    return { lost: this.#lost, lostCount: this.#lostCount, lostBytes: this.#lostBytes }
   }
 
   async #stream(peer: Peer): Promise<void> {
@@ -210,7 +207,7 @@ class Restore {
   }
 }
 
-/** Writes the disk to the target, or with `skipDamaged` what is left, and commits; DATA_DAMAGED, CANCELLED, target errors. */
+/** Writes the disk to the target, or with `skipDamaged` what is left, and checks it; DATA_DAMAGED, CANCELLED, target errors. */
 export const restoreDisk = async (request: RestoreRequest): Promise<Restored> => {
   await using decoder = new Decoder()
   return await new Restore(request, decoder).run()

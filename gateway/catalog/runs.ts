@@ -155,7 +155,7 @@ export interface Runs {
   /** Ends a run, or makes it due again; false, without a change, where it is not as it was thought to be. */
   readonly end: Transaction<RunEnd, boolean>
 
-  /** Newest first, by when they were due. */
+  /** By when they were due: of the state `due` the one that was due first comes first, all others newest first. */
   readonly list: Question<RunsAsked, RunRow[]>
 
   /** Removes at most `limit` that ended before `beforeMs`; how many that were. */

@@ -1,12 +1,12 @@
 // The gateway's side of one image upload: answers ids, takes chunks and proofs, builds the tree in order, commits, acknowledges.
 import type { UploadRow } from '../catalog/jobs.ts'
 import { HAVE } from '../catalog/records.ts'
-import { chunkCount, equalBytes, ID_BYTES, type KeyedHash } from '../../protocol/chunk.ts'
+import { equalBytes, ID_BYTES, type KeyedHash } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Ref } from '../../protocol/image-tree.ts'
 import { UPLOAD_STORED_BYTES_MAX } from '../../protocol/limits.ts'
-import { ANSWER, DOWN, RUN, UP, type Down, type Up } from '../../protocol/methods.ts'
+import { ANSWER, DOWN, UP, type Down, type Up } from '../../protocol/methods.ts'
 import type { Clock, Received } from '../../protocol/peer.ts'
 import type { ChunkBatch, UploadWriter } from '../datastore/upload-writer.ts'
 import { Queue } from '../../protocol/host/limiter.ts'
@@ -14,9 +14,9 @@ import type { TenantStore } from '../datastore/tenant-store.ts'
 import { idName, ownBytes } from '../../protocol/host/bytes.ts'
 import { announcedIn } from './announced.ts'
 import { AskedIds, wrongLength, type Asked } from './asked-ids.ts'
-import { Backlog, batchOfRuns, runsOf, type RunBatch } from './backlog.ts'
+import { Backlog, batchOfRuns, type RunBatch } from './backlog.ts'
 import { BaseImage } from './base-image.ts'
-import { ImageBuilder } from './image-builder.ts'
+import { GrowingImage } from './growing-image.ts'
 import type { UploadMemory } from './upload-memory.ts'
 import { Wakes } from './wakes.ts'
 
@@ -55,21 +55,18 @@ export interface UploadOptions {
 
 export class ImageUpload {
   readonly #options: UploadOptions
-  readonly #tree: ImageBuilder
+  readonly #image: GrowingImage
   readonly #base: BaseImage | null
   readonly #asked = new AskedIds()
   readonly #backlog: Backlog
-  /** Position the next answered message begins at; ahead of the tree's by what is still missing. */
+  /** Position the next answered message begins at; ahead of the image's by what is still missing. */
   #announced: number
   #answering = false
   /** Received messages and waiting runs are worked on one at a time. */
   readonly #turns = new Queue()
   #appended: string[] = []
   #verifyingBytes = 0
-  #uncommittedBytes = 0
   #bytesSent: number
-  #changedBytes: number
-  #committedPosition: number
   #committing: Promise<unknown> = Promise.resolve()
   #inputEnded = false
   #failure: VarveError | null = null
@@ -90,21 +87,9 @@ export class ImageUpload {
         })
       : null
     this.#base = base
-    this.#tree = new ImageBuilder({
-      chunks: chunkCount(upload.size, chunkBytes),
-      idKey: options.idKey,
-      hash: options.hash,
-      state: upload.state,
-      base: base !== null && upload.kind === 'incremental' ? (level, at) => base.childAt(level, at) : null,
-      onNode: (node) => {
-        options.writer.addNodes([node])
-        this.#uncommittedBytes += node.bytes.length
-      },
-    })
-    this.#announced = this.#tree.position
-    this.#committedPosition = this.#tree.position
+    this.#image = new GrowingImage({ ...options, base })
+    this.#announced = this.#image.position
     this.#bytesSent = upload.bytesSent
-    this.#changedBytes = upload.changedBytes
   }
 
   /**
@@ -118,7 +103,7 @@ export class ImageUpload {
     signal.addEventListener('abort', onAbort)
     using _held = this.#options.store.references.hold({ ids: () => this.#backlog.ids() })
     try {
-      await send([DOWN.start, { position: this.#tree.position, proofKey }])
+      await send([DOWN.start, { position: this.#image.position, proofKey }])
       this.#options.memory.open()
       const [root] = await Promise.all([this.#pump(send), this.#read(messages, send)])
       return { root }
@@ -249,7 +234,7 @@ export class ImageUpload {
         this.#appended.push(name)
         asked.batch.missing--
       }
-      this.#uncommittedBytes += bytes
+      this.#image.stored(bytes)
     } catch (thrown) {
       this.#fail(thrown)
     } finally {
@@ -277,7 +262,7 @@ export class ImageUpload {
     })
   }
 
-  /** Places finished batches in the tree and commits now and then; the only place that touches the tree. */
+  /** Places finished batches in the image and commits now and then; the only place that lets it grow. */
   async #pump(send: Send): Promise<Ref> {
     const { clock } = this.#options
     let committedMs = clock.elapsed()
@@ -286,62 +271,42 @@ export class ImageUpload {
       await this.#placeHead(send)
       if (this.#inputEnded && this.#backlog.ahead === 0) break
       const waitedMs = clock.elapsed() - committedMs
-      const progressed = this.#tree.position > this.#committedPosition
+      const { progressed } = this.#image
       if (this.#mustCommit || (progressed && waitedMs >= COMMIT_INTERVAL_MS)) {
         await this.#commit(null)
         committedMs = clock.elapsed()
-        await send([DOWN.durable, this.#tree.position])
+        await send([DOWN.durable, this.#image.position])
       } else if (this.#backlog.placeable === null)
         await this.#pumpWakes.next(clock, progressed ? COMMIT_INTERVAL_MS - waitedMs : null)
     }
-    const root = this.#tree.finish()
+    const root = this.#image.finish()
     await this.#commit({ root })
     return root
   }
 
   get #mustCommit(): boolean {
-    return this.#uncommittedBytes >= COMMIT_BYTES || this.#backlog.placedItems >= COMMIT_ITEMS
+    return this.#image.uncommittedBytes >= COMMIT_BYTES || this.#backlog.placedItems >= COMMIT_ITEMS
   }
 
   async #placeHead(send: Send): Promise<void> {
     const head = this.#backlog.placeable
     if (head === null) return
-    await this.#place(head)
+    await this.#image.place(head)
     this.#backlog.placed()
     this.#answerLater(send)
-  }
-
-  async #place(batch: RunBatch): Promise<void> {
-    for (const { kind, count, ids } of runsOf(batch)) {
-      const before = this.#tree.position
-      if (kind === RUN.zero) this.#tree.zeroes(count)
-      else if (ids === null) await this.#tree.keep(count)
-      else for (let at = 0; at < ids.length; at += ID_BYTES) this.#tree.chunk(ids.subarray(at, at + ID_BYTES))
-      if (kind !== RUN.keep) this.#changedBytes += (this.#tree.position - before) * this.#options.chunkBytes
-    }
   }
 
   async #commit(finished: { root: Ref } | null): Promise<void> {
     this.#check()
     const [names, batches] = [this.#appended, this.#backlog.uncommitted]
     this.#appended = []
-    this.#uncommittedBytes = 0
-    const { position } = this.#tree
-    const { memory, writer } = this.#options
-    const commit = writer.commit({
-      position,
-      state: this.#tree.state,
-      bytesSent: this.#bytesSent,
-      changedBytes: Math.min(this.#changedBytes, this.#options.upload.size),
-      finished: finished !== null,
-      root: finished?.root ?? null,
-    })
+    const { memory, onProgress } = this.#options
+    const commit = this.#image.commit(this.#bytesSent, finished)
     this.#committing = finished === null && this.#backlog.waiting === 0 ? commit : memory.during(commit)
     await this.#committing
     this.#backlog.committed(batches)
     this.#asked.indexed(names)
-    this.#committedPosition = position
-    this.#options.onProgress()
+    onProgress()
   }
 
   #until(condition: () => boolean): Promise<void> {

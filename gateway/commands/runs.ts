@@ -50,7 +50,7 @@ export const addRunsCommand = (program: Command): void => {
   const command = program
     .command('runs')
     .description(
-      'list what plans and upkeep have done and what is due, newest first, with the reason of what was not done',
+      'list what plans and upkeep have done and what is due, newest first, with the reason of what was not done; with --state due, what was due first comes first',
     )
     .addOption(tenantOption())
     .addOption(machineOption('only those of this machine'))

@@ -1,19 +1,15 @@
-// Runs backups: opens a job, hands it to the agent, takes the images, commits the restore point.
+// Runs backups: opens a job, hands it to the agent, follows it, commits the restore point.
 import type { Tenant } from '../catalog/tenants.ts'
 import type { ShownBackup, ShownJob } from '../catalog/jobs.ts'
 import type { BasePoint } from '../catalog/reads.ts'
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { PROOF_BYTES } from '../../protocol/limits.ts'
 import type { Job, Params, Result } from '../../protocol/methods.ts'
 import type { Clock, Peer, ServedCall } from '../../protocol/peer.ts'
 import { EMPTY_STATE, encodeState } from '../chains/image-builder.ts'
-import { ImageUpload } from '../chains/upload.ts'
-import { UploadMemory, type UploadCall } from '../chains/upload-memory.ts'
 import { unaudited, type Change } from '../catalog/change.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { manifestOf } from '../catalog/manifest.ts'
-import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { Teller } from '../events/events.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import { answerOf } from './agent-error.ts'
@@ -25,6 +21,7 @@ import { Moves, type Whereabouts } from './moves.ts'
 import { Skews } from './skews.ts'
 import type { StartRequest } from './start-request.ts'
 import { ToldCodes } from './told-codes.ts'
+import { Uploads } from './uploads.ts'
 import { jobView } from './views.ts'
 import { watchJob } from './watch.ts'
 import { Watchers } from './watchers.ts'
@@ -47,12 +44,6 @@ type Begin = Omit<Params<'backup.begin'>, MayLack> & Partial<Pick<Params<'backup
 type Commit = Omit<Params<'backup.commit'>, 'steps'>
 type Failure = Omit<Params<'backup.fail'>, 'steps'> & { readonly agent: string }
 
-interface RunningUpload {
-  readonly job: string
-  readonly ended: Promise<unknown>
-  readonly abort: AbortController
-}
-
 export class Backups {
   readonly #datastore: Datastore
   readonly #agents: AgentLinks
@@ -61,9 +52,8 @@ export class Backups {
   readonly #watchers: Watchers
   /** Jobs that this process handed to agents, with the connection on which it did. */
   readonly #handed = new Map<string, Peer>()
-  /** Uploads under way by agent, job and disk: a resumed one begins only when the interrupted one has ended. */
-  readonly #uploads = new Map<string, RunningUpload>()
   readonly #courses: Courses
+  readonly uploads: Uploads
   readonly comparisons: Comparisons
   readonly toldCodes = new ToldCodes()
   readonly skews: Skews
@@ -78,7 +68,9 @@ export class Backups {
     this.#courses = new Courses(options.clock)
     this.skews = new Skews(options.log)
     this.moves = new Moves({ ...options, catalog: options.datastore.catalog })
-    this.comparisons = new Comparisons({ ...options, onProgress: (job) => this.#watchers.notify(job, 'progress') })
+    const onProgress = (job: string): void => this.#watchers.notify(job, 'progress')
+    this.uploads = new Uploads({ ...options, courses: this.#courses, onProgress })
+    this.comparisons = new Comparisons({ ...options, onProgress })
   }
 
   /**
@@ -155,67 +147,6 @@ export class Backups {
     this.#watchers.notify(job, 'progress')
   }
 
-  /** Receives one disk's image; another call for the same disk waits until the ones before it have ended. */
-  async upload(
-    tenant: Tenant,
-    agent: string,
-    { job, disk }: Params<'image.upload'>,
-    { call, account }: UploadCall,
-  ): Promise<Result<'image.upload'>> {
-    // another agent's upload is never waited for, whatever its name
-    const key = `${agent}/${job}/${disk}`
-    for (let before = this.#uploads.get(key); before !== undefined; before = this.#uploads.get(key)) {
-      await before.ended.catch(() => {})
-      call.signal.throwIfAborted()
-    }
-    const abort = new AbortController()
-    const ended = this.#upload(tenant, agent, { job, disk }, { call, account, signal: abort.signal })
-    this.#uploads.set(key, { job, ended, abort })
-    try {
-      return await ended
-    } finally {
-      this.#uploads.delete(key)
-    }
-  }
-
-  async #upload(
-    tenant: Tenant,
-    agent: string,
-    { job, disk }: Params<'image.upload'>,
-    { call, account, signal }: UploadCall & { readonly signal: AbortSignal },
-  ): Promise<Result<'image.upload'>> {
-    const { catalog } = this.#datastore
-    const upload = await catalog.jobs.upload({ job, agent, disk })
-    if (upload.finished) return { root: upload.root }
-    signal.throwIfAborted()
-    const hand = this.#courses.uploading(job, disk, upload.position)
-    using memory = await UploadMemory.admit({ call, account, hand }, tenant.chunkBytes, signal)
-    const store = this.#datastore.tenantStore(tenant)
-    await using writer = await store.openWriter({ job, disk, machine: upload.machine })
-    const image = new ImageUpload({
-      store,
-      writer,
-      upload,
-      idKey: tenant.idKey,
-      chunkBytes: tenant.chunkBytes,
-      hash: keyedHash,
-      proofKey: randomBytes(PROOF_BYTES),
-      clock: this.#clock,
-      memory,
-      signal,
-      onProgress: () => this.#watchers.notify(job, 'progress'),
-    })
-    try {
-      return await image.run(call.received, (message) => call.sendHeld(message))
-    } catch (thrown) {
-      const error = asVarveError(thrown)
-      await store.quarantine.enterError(error)
-      if (error.code !== 'DATA_DAMAGED') throw thrown
-      const sentence = `${error.message}; the next backup reads it again and heals it`
-      throw new VarveError('DATA_DAMAGED', sentence, { details: error.details, cause: error })
-    }
-  }
-
   /** Makes the restore point durable and ends the job; the same call again gives the same answer. */
   async commit(
     tenant: Tenant,
@@ -260,8 +191,7 @@ export class Backups {
   }
 
   #failed(job: string): void {
-    const error = new VarveError('JOB_ENDED', `job ${job} has failed already`)
-    for (const upload of this.#uploads.values()) if (upload.job === job) upload.abort.abort(error)
+    this.uploads.end(job, new VarveError('JOB_ENDED', `job ${job} has failed already`))
     this.#ended(job)
   }
 
@@ -282,11 +212,6 @@ export class Backups {
       const { code } = asVarveError(thrown)
       this.#log.info({ job: job.id, code }, 'the agent could not be notified of the cancellation')
     }
-  }
-
-  /** Resolves when no upload is under way; to be awaited after their sessions were ended. */
-  async settled(): Promise<void> {
-    await Promise.allSettled([...this.#uploads.values()].map(({ ended }) => ended))
   }
 
   /**

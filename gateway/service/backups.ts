@@ -77,7 +77,8 @@ export const backupActions = ({
   },
 
   'image.upload': {
-    run: (params, { actor, tenant, call, account }) => backups.upload(tenant, actor.subject, params, { call, account }),
+    run: (params, { actor, tenant, call, account }) =>
+      backups.uploads.receive(tenant, actor.subject, params, { call, account }),
   },
 
   'backup.commit': {

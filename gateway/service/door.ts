@@ -1,6 +1,7 @@
-// The one door: decides each call, runs it in its turn, and puts it in the audit log exactly once, done or refused.
+// The one door: decides each call, runs it in its turn, and puts each act in the audit log exactly once, done or refused.
 import type { AuditRecord } from '../catalog/audit-record.ts'
 import { asVarveError, VarveError, type ErrorCode, type ErrorDetails } from '../../protocol/errors.ts'
+import { isAct } from '../../protocol/method.ts'
 import { methodOf, type Params, type Result } from '../../protocol/methods.ts'
 import type { Clock, ServedCall } from '../../protocol/peer.ts'
 import type { Audit } from '../auth/audit.ts'
@@ -173,16 +174,16 @@ export class Door {
   /** Runs one action for an actor; errors are turned into ones that a peer may see. */
   async run<N extends Served>(name: N, params: Params<N>, caller: Caller<N>): Promise<Result<N>> {
     const { actions, audit, sessions } = this.#options
-    const { audited, serving = false } = methodOf(name)
+    const method = methodOf(name)
     const action: Action<N> = actions[name]
     const passage = new Passage(this.#options, name, params, caller)
     try {
       // the role is checked before anything else
       passage.allow({})
-      if (serving && !sessions.serves(caller.actor)) throw notServing()
+      if (method.serving === true && !sessions.serves(caller.actor)) throw notServing()
       const run = (): Promise<Result<N>> => action.run(params, passage)
       const result = await (action.turn === undefined ? run() : passage.inTurn(run, action.turn))
-      if (audited && !passage.entered) await audit.record(passage.entry('ok', result))
+      if (isAct(method, params) && !passage.entered) await audit.record(passage.entry('ok', result))
       return result
     } catch (thrown) {
       throw await this.#failed(name, params, passage, thrown)
@@ -197,16 +198,16 @@ export class Door {
     thrown: unknown,
   ): Promise<VarveError> {
     const { audit, backups, log } = this.#options
-    const { audited, serving = false } = methodOf(name)
+    const method = methodOf(name)
     const error = outward(asVarveError(thrown))
     if (error.code === 'INTERNAL') log.error({ err: thrown, method: name }, 'a method failed')
     const job: unknown = Reflect.get(params, 'job')
-    if (serving && typeof job === 'string') backups.toldCodes.note(job, error)
+    if (method.serving === true && typeof job === 'string') backups.toldCodes.note(job, error)
     // a change already has its entry
     if (passage.entered) return error
     const entry = passage.entry(error.code, null)
     if (REFUSALS.has(error.code)) await audit.refused(entry)
-    else if (audited) await audit.record(entry)
+    else if (isAct(method, params)) await audit.record(entry)
     return error
   }
 }

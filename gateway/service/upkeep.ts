@@ -74,7 +74,6 @@ export const upkeepActions = ({
   },
 
   'store.usage': {
-    details: ({ points }) => ({ points }),
     run: (params, { tenant, call }) => maintenance.run('store.usage', tenant, params, call),
   },
 

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { format, resolveConfig } from 'prettier'
 import type * as v from 'valibot'
 import * as maintenance from '../../protocol/maintenance.ts'
-import type { Stream } from '../../protocol/method.ts'
+import type { Method, Stream } from '../../protocol/method.ts'
 import { METHODS, methodOf, type MethodName } from '../../protocol/methods.ts'
 import * as tenants from '../../protocol/tenant-methods.ts'
 import * as notify from '../../protocol/notify.ts'
@@ -83,9 +83,23 @@ const streamOf = (label: 'up' | 'down', stream: Stream | null): string[] => {
   return [`# a stream with a window of ${window}`, labelled(label, schemaShape(stream.message, '', naming))]
 }
 
+/** What a call leaves in the audit log. */
+const AUDITED: Readonly<Record<string, string>> = {
+  true: '# each call leaves an entry in the audit log',
+  'unless dryRun': '# a call that may change something leaves an entry in the audit log, a dry run none',
+}
+
+const auditOf = ({ audited }: Method): string[] => [AUDITED[String(audited)] ?? []].flat()
+
 const methodText = (name: MethodName): string => {
   const { up, down } = methodOf(name)
-  const parts = [sectionOf(name, 'params'), sectionOf(name, 'result'), ...streamOf('up', up), ...streamOf('down', down)]
+  const parts = [
+    ...auditOf(methodOf(name)),
+    sectionOf(name, 'params'),
+    sectionOf(name, 'result'),
+    ...streamOf('up', up),
+    ...streamOf('down', down),
+  ]
   return `### ${name}\n\n\`\`\`text\n${parts.join('\n')}\n\`\`\``
 }
 

@@ -159,7 +159,7 @@ export class TestServices implements AsyncDisposable {
     const states = new MachineStates({ catalog, online: (agent) => registry.online(agent), clock })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock })
-    resources.defer(() => backups.settled())
+    resources.defer(() => backups.uploads.settled())
     resources.use(restores)
     resources.defer(() => registry.endWhere(new VarveError('GOING_AWAY', 'the test is over')))
     const parts = {

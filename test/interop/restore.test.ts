@@ -3,6 +3,7 @@ import { chmod, chown, readdir, readFile, stat, writeFile } from 'node:fs/promis
 import path from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { BlockDeviceTarget } from '../../agent/restore/raw-target.ts'
+import { commitTarget } from '../../agent/restore/target.ts'
 import { hex } from '../../protocol/chunk.ts'
 import { RECORD } from '../../gateway/packs/format.ts'
 import { indexedRecords } from '../support/catalog-damage.ts'
@@ -162,7 +163,7 @@ test('a block device is written only with --force, whole, zeroes included', asyn
     await target.write(0, CONTENT.subarray(0, 9 * MIB))
     await target.zero(9 * MIB, 6 * MIB)
     await target.write(15 * MIB, CONTENT.subarray(15 * MIB))
-    await target.commit()
+    await commitTarget(target)
   } else
     try {
       const refused = await host.run(...restoreTo(loop.device))

@@ -110,7 +110,7 @@ class Life implements AsyncDisposable {
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
     const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock })
-    resources.defer(() => backups.settled())
+    resources.defer(() => backups.uploads.settled())
     resources.use(restores)
     const parts = {
       folder,

@@ -2,8 +2,7 @@
 // one; npm run model runs many more.
 import { expect, test } from 'vitest'
 import { wantedSeed } from '../support/seed.ts'
-import type { HistoryOptions } from './history.ts'
-import { runSeeds, runUnmet, runUntried } from './seeds.ts'
+import { mostlyShort, runSeeds, runUnmet, runUntried } from './seeds.ts'
 import { Tally } from './tally.ts'
 
 /** Histories of this test: all of them where the time is enough for them, and on a slow machine no fewer than so many. */
@@ -19,13 +18,6 @@ const LIMIT_MS = 3_600_000
 /** Histories that look for a failpoint at which nothing failed, or for a mishap that did not happen. */
 const TRIES = 12
 
-/** Most are short; every tenth goes on for a while. */
-const optionsOf = (seed: number): HistoryOptions => ({
-  lives: seed % 10 === 0 ? 3 : 1,
-  thorough: seed % 10 === 0,
-  at: null,
-})
-
 test(
   'whatever fails, dies or is damaged, what was acknowledged is there and right',
   { timeout: LIMIT_MS },
@@ -35,7 +27,7 @@ test(
     const begunMs = performance.now()
     const enough = (begun: number): boolean => begun >= SEEDS_MIN && performance.now() - begunMs > BUDGET_MS
     const [from, count] = wanted === null ? [1, SEEDS_MAX] : [wanted, 1]
-    const failures = await runSeeds({ from, count, options: optionsOf, enough }, tally)
+    const failures = await runSeeds({ from, count, options: mostlyShort, enough }, tally)
     if (wanted === null) failures.push(...(await runUntried(TRIES, tally)), ...(await runUnmet(TRIES, tally)))
     const seconds = Math.round((performance.now() - begunMs) / 1000)
     console.log(`${tally.toString()}\nseeds from ${from}, at most ${count}, in ${seconds} s`)

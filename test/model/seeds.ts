@@ -15,6 +15,13 @@ export interface SeedsOptions {
   readonly enough?: (begun: number) => boolean
 }
 
+/** Most are short; every tenth goes on for a while. */
+export const mostlyShort = (seed: number): HistoryOptions => ({
+  lives: seed % 10 === 0 ? 3 : 1,
+  thorough: seed % 10 === 0,
+  at: null,
+})
+
 /** The broken promises, each with its story; none when all were kept. */
 export const runSeeds = async (
   { from, count, options, onFailure = () => {}, enough = () => false }: SeedsOptions,

@@ -4,6 +4,7 @@ import * as v from 'valibot'
 import { describe, expect, test } from 'vitest'
 import { ROLES } from '../../protocol/claims.ts'
 import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
+import { isAct } from '../../protocol/method.ts'
 import { isMethod, METHODS, methodOf, type MethodName } from '../../protocol/methods.ts'
 import { chunksMessage, rawChunk, zstdChunk } from './wire-chunks.ts'
 
@@ -26,6 +27,22 @@ test('every method of the gateway has roles, methods of agents have none', () =>
 test('names are unique whatever their case, and safe to write anywhere', () => {
   expect(new Set(names.map((name) => name.toLowerCase())).size).toBe(names.length)
   for (const name of names) expect(name).toMatch(/^[a-z]+\.[a-zA-Z]+$/u)
+})
+
+test('an act leaves an entry in the audit log: where a dry run only looks, the parameters decide', () => {
+  expect(isAct({ audited: true }, { dryRun: true })).toBe(true)
+  expect(isAct({ audited: false }, { dryRun: false })).toBe(false)
+  for (const [params, act] of [
+    [{ dryRun: true }, false],
+    [{ dryRun: false }, true],
+    [{}, true],
+  ] as const)
+    expect(isAct({ audited: 'unless dryRun' }, params)).toBe(act)
+  const dry = names.filter((name) => 'dryRun' in (Reflect.get(methodOf(name).params, 'entries') as object))
+  expect(names.filter((name) => methodOf(name).audited === 'unless dryRun')).toEqual(dry)
+  // a viewer only looks
+  const looking = names.filter((name) => methodOf(name).audited !== false && methodOf(name).roles.includes('viewer'))
+  expect(looking).toEqual([])
 })
 
 test('only own names of the table are methods', () => {

@@ -1,4 +1,4 @@
-// A TCP link between an agent and its gateway that a test can cut, stall and throttle.
+// A TCP link to a gateway, from an agent or a browser, that a test can cut, refuse, stall and throttle.
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 
@@ -62,6 +62,22 @@ export class LinkProxy implements AsyncDisposable {
       near.resume()
       far.resume()
     }
+  }
+
+  /** Nobody listens any more; connections that are there stay. */
+  refuse(): void {
+    this.#server.close()
+  }
+
+  /** Listens again at the same port. */
+  async accept(): Promise<void> {
+    this.#server.listen(this.port, '127.0.0.1')
+    await once(this.#server, 'listening')
+  }
+
+  /** Keeps from the agent all that the gateway sends from now on, until `hear`. */
+  deafen(): void {
+    this.#deaf = true
   }
 
   /** Keeps from the agent what the gateway answers to the next frame with these words, and all after it, until `hear`. */

@@ -5,7 +5,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { rename, writeFile } from 'node:fs/promises'
 import { enrolHost } from '../../agent/enrol.ts'
 import { restoreDisk } from '../../agent/restore/restore.ts'
-import type { Target } from '../../agent/restore/target.ts'
+import type { DiskWriter } from '../../agent/restore/target.ts'
 import { dial } from '../../protocol/host/dial.ts'
 import { openAuthority } from '../../gateway/auth/authority.ts'
 import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
@@ -33,9 +33,8 @@ const DONE = new VarveError('CANCELLED', 'done')
 
 type PersonRole = Exclude<Role, 'agent'>
 
-class MemoryTarget implements Target {
+class MemoryDisk implements DiskWriter {
   readonly bytes: Buffer
-  committed = false
 
   constructor(size: number) {
     // what is not written shows
@@ -49,13 +48,6 @@ class MemoryTarget implements Target {
   async zero(offset: number, length: number): Promise<void> {
     this.bytes.fill(0, offset, offset + length)
   }
-
-  async commit(): Promise<readonly string[]> {
-    this.committed = true
-    return []
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {}
 }
 
 export class Stand implements AsyncDisposable {
@@ -266,7 +258,7 @@ export class Stand implements AsyncDisposable {
     const peer = await this.peer('owner', tenant)
     const restored = new Map<string, Buffer>()
     for (const { name, size, root } of disks) {
-      const target = new MemoryTarget(size)
+      const target = new MemoryDisk(size)
       await restoreDisk({
         repeat: (work) => work(peer),
         point: id,
@@ -278,7 +270,6 @@ export class Stand implements AsyncDisposable {
         signal: new AbortController().signal,
         onProgress: () => {},
       })
-      if (!target.committed) throw new Error('the restore ended without its commit')
       restored.set(name, target.bytes)
     }
     return restored

@@ -1,7 +1,7 @@
 // Runs: the slots of plans and of upkeep, what became of each, and what a round of the scheduler looks at.
 import type { Plan } from '../../../protocol/plans.ts'
 import type { JobFailure } from '../jobs.ts'
-import type { NewRun, PlannedMachine, RunFrom, RunRow } from '../runs.ts'
+import type { NewRun, PlannedMachine, RunFrom, RunRow, RunsAsked } from '../runs.ts'
 import { RUNS_KEPT_MAX } from '../runs.ts'
 import { findMachineRow, machineRow } from './machine-row.ts'
 import { aside, read, write, type Operations } from './operation.ts'
@@ -182,6 +182,39 @@ const fromCondition = (from: RunFrom): [string, ...SqlValue[]] => {
 const openRuns = (sql: Sql): RunRow[] =>
   sql.all<FoundRun>(`${RUN} WHERE run.state IN ('due', 'running') ORDER BY run.due_ms, run.rowid`).map(runRow)
 
+/** The statement of a list, with its values: of the state `due` the first come first, of all others the newest. */
+export const runsStatement = ({
+  tenant,
+  machine,
+  kind,
+  state,
+  after,
+  limit,
+}: Omit<RunsAsked, 'tenant' | 'machine'> & Readonly<Record<'tenant' | 'machine', number | null>>): [
+  string,
+  ...SqlValue[],
+] => {
+  const values: SqlValue[] = []
+  const where: string[] = []
+  const only = (condition: string, ...of: SqlValue[]): void => {
+    where.push(condition)
+    values.push(...of)
+  }
+  // what is not over are few, of all tenants: run_open has them, and no other index is to be taken
+  const isOpen = state === 'due' || state === 'running'
+  if (isOpen) where.push("run.state IN ('due', 'running')")
+  const place = isOpen ? '+run' : 'run'
+  if (tenant === null) where.push(`${place}.tenant IS NULL`)
+  else if (machine === null) only(`${place}.tenant = ?`, tenant)
+  else only(`${place}.machine = ?`, machine)
+  if (kind !== null) only('run.kind = ?', kind)
+  if (state !== null) only('run.state = ?', state)
+  const [order, behind] = state === 'due' ? ['ASC', '>'] : ['DESC', '<']
+  if (after !== null) only(`(run.due_ms, run.id) ${behind} (?, ?)`, after.dueMs, after.id)
+  const text = `${RUN} WHERE ${where.join(' AND ')} ORDER BY run.due_ms ${order}, run.id ${order} LIMIT ?`
+  return [text, ...values, limit]
+}
+
 export const runOperations = {
   'runs.plan': write((sql, { runs, paces = [] }) => {
     const added = runs.filter((run) => addRun(sql, run)).map(({ id }) => id)
@@ -284,21 +317,10 @@ export const runOperations = {
     return ended > 0
   }),
 
-  'runs.list': aside((sql, { tenant, machine, kind, state, after, limit }) => {
-    const values: SqlValue[] = []
-    const where: string[] = []
-    const only = (condition: string, ...of: SqlValue[]): void => {
-      where.push(condition)
-      values.push(...of)
-    }
-    if (tenant === null) where.push('run.tenant IS NULL')
-    else if (machine === null) only('run.tenant = ?', tenant)
-    else only('run.machine = ?', machineRow(sql, tenant, machine))
-    if (kind !== null) only('run.kind = ?', kind)
-    if (state !== null) only('run.state = ?', state)
-    if (after !== null) only('(run.due_ms, run.id) < (?, ?)', after.dueMs, after.id)
-    const text = `${RUN} WHERE ${where.join(' AND ')} ORDER BY run.due_ms DESC, run.id DESC LIMIT ?`
-    return sql.all<FoundRun>(text, ...values, limit).map(runRow)
+  'runs.list': aside((sql, { machine, tenant, ...asked }) => {
+    const row = tenant === null || machine === null ? null : machineRow(sql, tenant, machine)
+    const [text, ...values] = runsStatement({ ...asked, tenant, machine: row })
+    return sql.all<FoundRun>(text, ...values).map(runRow)
   }),
 
   'runs.trim': write((sql, { beforeMs, limit }) =>

@@ -4,19 +4,16 @@ import type { ComponentType } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import { Button, Empty, ErrorNote, Loading, Select } from '../parts/basics.tsx'
-import { agoText, MINUTE_MS } from '../parts/format.ts'
 import { common } from '../texts/common.ts'
 import { frame as texts } from '../texts/frame.ts'
 import { views as names } from '../texts/views.ts'
 import { VIEWS, type View } from '../views/views.ts'
-import { chooseTheme, chooseZone, link, nowMs, theme, zone, type Theme } from './console.ts'
+import { chooseTheme, chooseZone, link, theme, zone, type Theme } from './console.ts'
+import { Banner } from './banner.tsx'
 import { LoginAsk } from './login-ask.tsx'
 import { to } from './route.ts'
 import { route } from './router.ts'
 import { SignIn } from './sign-in.tsx'
-
-/** How long before its end a session says so, in milliseconds. */
-const SOON_MS = 15 * MINUTE_MS
 
 const allowed = (): View[] => VIEWS.filter(({ needs }) => link.may(needs))
 
@@ -77,28 +74,6 @@ const Header = ({ onSkip }: { onSkip: () => void }) => {
       <Settings />
     </header>
   )
-}
-
-/** How the connection stands, where that is worth a word. */
-const Banner = () => {
-  const state = link.state.value
-  const person = link.person.value
-  if (state.kind === 'lost') {
-    const wait = state.retryMs === null ? texts.retrying : texts.retryIn(agoText(state.retryMs, nowMs.value))
-    return (
-      <div class="banner bad" role="status">
-        {texts.lost(state.error.message)} {wait}{' '}
-        {state.retryMs === null ? null : <Button onClick={() => link.retry()}>{texts.retryNow}</Button>}
-      </div>
-    )
-  }
-  if (person !== null && person.expiresMs - nowMs.value < SOON_MS)
-    return (
-      <div class="banner warn" role="status">
-        {texts.soon(agoText(person.expiresMs, nowMs.value))}
-      </div>
-    )
-  return null
 }
 
 const Shown = ({ view }: { view: View }) => {

@@ -29,13 +29,18 @@ export interface Person {
 
 /**
  * `out`: nobody is signed in; `error` says why not any more. `opening`: for the first time. `open`. `lost`: it broke and is tried
- * again at `retryMs`, or right now where that is null.
+ * again at `retryMs`, or right now where that is null; the gateway was heard last at `heardMs`, null for not by this page.
  */
 export type LinkState =
   | { readonly kind: 'out'; readonly error: VarveError | null }
   | { readonly kind: 'opening' }
   | { readonly kind: 'open' }
-  | { readonly kind: 'lost'; readonly error: VarveError; readonly retryMs: number | null }
+  | {
+      readonly kind: 'lost'
+      readonly error: VarveError
+      readonly retryMs: number | null
+      readonly heardMs: number | null
+    }
 
 export interface LinkOptions {
   readonly connect: () => SocketLike
@@ -72,6 +77,7 @@ export class Link {
   #session: Session | null = null
   #token: string | null = null
   #stopRetry: () => void = () => {}
+  #heardMs: number | null = null
   /** Goes up with each sign-in and sign-out: what belongs to an earlier one is let go. */
   #era = 0
 
@@ -184,6 +190,8 @@ export class Link {
     void session.peer.closed.then((reason) => {
       if (era !== this.#era) return
       this.#session = null
+      const { clock } = this.#options
+      this.#heardMs = clock.now() - (clock.elapsed() - session.peer.heardMs)
       if (needsPerson(reason)) this.signOut(reason)
       else this.#lost(reason, era, RETRY_FIRST_MS)
     })
@@ -193,7 +201,7 @@ export class Link {
     const { clock } = this.#options
     // not all pages at once after a restart
     const ms = waitMs * (0.75 + Math.random() / 2)
-    this.#state.value = { kind: 'lost', error, retryMs: clock.now() + ms }
+    this.#state.value = { kind: 'lost', error, retryMs: clock.now() + ms, heardMs: this.#heardMs }
     this.#stopRetry = clock.after(ms, () => void this.#reopen(era, waitMs))
   }
 

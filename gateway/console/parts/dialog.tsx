@@ -2,7 +2,8 @@
 import { useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useId, useRef } from 'preact/hooks'
-import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
+import { asVarveError, type ErrorCode, type VarveError } from '../../../protocol/errors.ts'
+import { link } from '../frame/console.ts'
 import { common } from '../texts/common.ts'
 import { Button, ErrorNote, Field } from './basics.tsx'
 
@@ -44,6 +45,9 @@ export const Dialog = ({ title, isHeld = false, onClose, children }: DialogProps
   )
 }
 
+/** Errors after which nobody knows whether the gateway did it. */
+const UNHEARD: ReadonlySet<ErrorCode> = new Set(['CONNECTION_LOST', 'HEARTBEAT_TIMEOUT', 'DEADLINE_EXCEEDED'])
+
 interface AskProps {
   readonly title: string
   /** What will happen, in sentences. */
@@ -63,17 +67,22 @@ export const Ask = ({ title, children, action, leave, kind = 'main', typed, onYe
   const written = useSignal('')
   const error = useSignal<VarveError | null>(null)
   const isBusy = useSignal(false)
+  /** It was sent, and what came of it was not heard. */
+  const isUnknown = useSignal(false)
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault()
     if (isBusy.value) return
     if (typed !== undefined && written.value !== typed) return
     isBusy.value = true
     error.value = null
+    isUnknown.value = false
+    const wasOpen = link.state.value.kind === 'open'
     try {
       await onYes()
       onClose()
     } catch (thrown) {
       error.value = asVarveError(thrown)
+      isUnknown.value = wasOpen && UNHEARD.has(error.value.code)
     }
     isBusy.value = false
   }
@@ -90,6 +99,7 @@ export const Ask = ({ title, children, action, leave, kind = 'main', typed, onYe
           />
         )}
         {error.value === null ? null : <ErrorNote error={error.value} />}
+        {isUnknown.value ? <p role="status">{common.unheard}</p> : null}
         <div class="actions">
           <Button disabled={isBusy.value} onClick={onClose}>
             {leave ?? common.cancel}

@@ -67,7 +67,7 @@ export interface RunsFound {
   readonly isCut: boolean
 }
 
-/** The newest runs of a state, by when they are or were due. */
+/** The newest runs of a state, by when they were due; of what is due, what comes first. */
 export const runsOf = (link: Link, state: RunState): Resource<RunsFound> =>
   new Resource({
     link,

@@ -6,6 +6,7 @@ export const common = {
   never: 'never',
   loading: 'Loading',
   tryAgain: 'Try again',
+  unheard: 'It was sent, and may have been done: look before you ask for it again.',
   cancel: 'Cancel',
   keepRunning: 'Keep it running',
   close: 'Close',

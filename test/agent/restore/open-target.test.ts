@@ -3,8 +3,8 @@ import type { Stats } from 'node:fs'
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { openTarget } from '../../../agent/restore/open-target.ts'
-import { Qcow2Target } from '../../../agent/restore/qcow2-target.ts'
-import { BlockDeviceTarget, RawFileTarget } from '../../../agent/restore/raw-target.ts'
+import { BlockDeviceTarget } from '../../../agent/restore/raw-target.ts'
+import { commitTarget } from '../../../agent/restore/target.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { codeOf } from './code-of.ts'
 import { loopDevice } from './devices.ts'
@@ -13,10 +13,15 @@ const raw = { size: 8, format: 'raw', force: false } as const
 
 test('opens a new file of either format', async () => {
   await using temp = await tempFolder()
-  await using one = (await openTarget({ ...raw, path: temp.join('a') })).target
-  expect(one).toBeInstanceOf(RawFileTarget)
-  await using two = (await openTarget({ ...raw, path: temp.join('b'), size: 65_536, format: 'qcow2' })).target
-  expect(two).toBeInstanceOf(Qcow2Target)
+  for (const [format, head] of [
+    ['raw', '\0\0\0'],
+    ['qcow2', 'QFI'],
+  ] as const) {
+    const path = temp.join(format)
+    await using target = (await openTarget({ ...raw, path, size: 65_536, format })).target
+    await commitTarget(target)
+    expect((await readFile(path)).toString('latin1', 0, 3)).toBe(head)
+  }
 })
 
 test('refuses what exists, before anything is transferred', async () => {
@@ -49,7 +54,7 @@ test('replaces what a link names, and keeps the link', async () => {
   const { target } = await openTarget({ ...raw, path: temp.join('link'), force: true })
   await using _open = target
   await target.write(0, Buffer.from('restored'))
-  await target.commit()
+  await commitTarget(target)
   expect(await readFile(temp.join('store', 'disk'), 'utf8')).toBe('restored')
   expect(await readFile(temp.join('link'), 'utf8')).toBe('restored')
 })
@@ -72,7 +77,7 @@ test('writes a block device only when told to, and only raw', async (context) =>
   const { target } = await openTarget({ ...raw, path: loop.path, force: true })
   await using _open = target
   await target.write(0, Buffer.from('restored'))
-  await target.commit()
+  await commitTarget(target)
   expect((await readFile(loop.path)).subarray(0, 9).toString('latin1')).toBe('restored\u0001')
 })
 

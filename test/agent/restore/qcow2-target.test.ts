@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto'
 import { chmod, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
 import { afterEach, expect, test } from 'vitest'
-import { Qcow2Target } from '../../../agent/restore/qcow2-target.ts'
+import { makeQcow2File } from '../../../agent/restore/qcow2-target.ts'
+import { commitTarget } from '../../../agent/restore/target.ts'
 import { run } from '../../support/run.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 import { codeOf, failureOf } from './code-of.ts'
@@ -33,12 +34,12 @@ test('holds exactly the disk, and has its name only at the end', async () => {
   randomBytes(MIB).copy(disk, 0)
   randomBytes(512).copy(disk, 16 * MIB)
   {
-    await using target = await Qcow2Target.create(final, disk.length, { force: false })
+    await using target = await makeQcow2File(final, disk.length, { force: false })
     await target.write(0, disk.subarray(0, MIB))
     await target.zero()
     await target.write(16 * MIB, disk.subarray(16 * MIB))
     expect(await readdir(temp.path)).toEqual([expect.stringMatching(/^\.varve-restore-/u)])
-    await target.commit()
+    await commitTarget(target)
     expect(await programsWith(temp.path)).toEqual([])
   }
   expect(await readdir(temp.path)).toEqual(['disk.qcow2'])
@@ -52,7 +53,7 @@ test('holds exactly the disk, and has its name only at the end', async () => {
 test('leaves neither a file nor a program behind when it is not committed', async () => {
   await using temp = await tempFolder()
   {
-    await using target = await Qcow2Target.create(temp.join('disk.qcow2'), MIB, { force: false })
+    await using target = await makeQcow2File(temp.join('disk.qcow2'), MIB, { force: false })
     await target.write(0, randomBytes(65_536))
     expect(await programsWith(temp.path)).toHaveLength(1)
   }
@@ -64,13 +65,13 @@ test('never replaces a file that appeared meanwhile, unless it was told to', asy
   await using temp = await tempFolder()
   const final = temp.join('disk.qcow2')
   {
-    await using target = await Qcow2Target.create(final, MIB, { force: false })
+    await using target = await makeQcow2File(final, MIB, { force: false })
     await writeFile(final, 'precious')
-    expect(await codeOf(target.commit())).toBe('TARGET_EXISTS')
+    expect(await codeOf(commitTarget(target))).toBe('TARGET_EXISTS')
   }
   expect(await readFile(final, 'utf8')).toBe('precious')
-  await using target = await Qcow2Target.create(final, MIB, { force: true })
-  await target.commit()
+  await using target = await makeQcow2File(final, MIB, { force: true })
+  await commitTarget(target)
   expect((await readFile(final)).subarray(0, 3).toString()).toBe('QFI')
   expect(await readdir(temp.path)).toEqual(['disk.qcow2'])
 })
@@ -80,7 +81,7 @@ test('names the tool that is missing', async () => {
   await mkdir(temp.join('bin'))
   await mkdir(temp.join('out'))
   process.env['PATH'] = temp.join('bin')
-  const first = await failureOf(Qcow2Target.create(temp.join('out', 'disk'), MIB, { force: false }))
+  const first = await failureOf(makeQcow2File(temp.join('out', 'disk'), MIB, { force: false }))
   expect(first?.code).toBe('TOOL_MISSING')
   expect(first?.message).toContain('qemu-img')
   const found = (PATH ?? '').split(':').map((folder) => `${folder}/qemu-img`)
@@ -88,7 +89,7 @@ test('names the tool that is missing', async () => {
     if ((await stat(program).catch(() => null)) !== null)
       await symlink(program, temp.join('bin', 'qemu-img')).catch(() => undefined)
   expect(await readlink(temp.join('bin', 'qemu-img'))).toContain('qemu-img')
-  const second = await failureOf(Qcow2Target.create(temp.join('out', 'disk'), MIB, { force: false }))
+  const second = await failureOf(makeQcow2File(temp.join('out', 'disk'), MIB, { force: false }))
   expect(second?.code).toBe('TOOL_MISSING')
   expect(second?.message).toContain('qemu-nbd')
   expect(await readdir(temp.join('out'))).toEqual([])
@@ -100,7 +101,7 @@ test('passes on what a tool says', async () => {
   await writeFile(temp.join('bin', 'qemu-img'), '#!/bin/sh\necho "qemu-img: the moon is wrong" >&2\nexit 1\n')
   await chmod(temp.join('bin', 'qemu-img'), 0o755)
   process.env['PATH'] = `${temp.join('bin')}:${PATH}`
-  const error = await failureOf(Qcow2Target.create(temp.join('disk'), MIB, { force: false }))
+  const error = await failureOf(makeQcow2File(temp.join('disk'), MIB, { force: false }))
   expect(error).toMatchObject({ code: 'TARGET_INVALID', message: 'qemu-img: the moon is wrong' })
   expect(await readdir(temp.path)).toEqual(['bin'])
 })
@@ -114,9 +115,9 @@ test('on a full file system ends with a sentence and without a trace', async (co
     return
   }
   const write = async (): Promise<void> => {
-    await using target = await Qcow2Target.create(`${small.path}/disk.qcow2`, 8 * MIB, { force: false })
+    await using target = await makeQcow2File(`${small.path}/disk.qcow2`, 8 * MIB, { force: false })
     for (let at = 0; at < 8; at++) await target.write(at * MIB, randomBytes(MIB))
-    await target.commit()
+    await commitTarget(target)
   }
   const error = await failureOf(write())
   expect(error?.code).toBe('TARGET_INVALID')
@@ -127,8 +128,8 @@ test('on a full file system ends with a sentence and without a trace', async (co
 test('its server ends by itself when the program that writes is killed', async () => {
   await using temp = await tempFolder()
   const module = new URL('../../../agent/restore/qcow2-target.ts', import.meta.url).href
-  const code = `const { Qcow2Target } = await import(${JSON.stringify(module)})
-    await Qcow2Target.create(${JSON.stringify(temp.join('disk.qcow2'))}, 65536, false)
+  const code = `const { makeQcow2File } = await import(${JSON.stringify(module)})
+    await makeQcow2File(${JSON.stringify(temp.join('disk.qcow2'))}, 65536, false)
     process.kill(process.pid, 'SIGKILL')`
   await run(process.execPath, ['--input-type=module', '-e', code]).catch(() => undefined)
   expect(await readdir(temp.path)).toHaveLength(1)
@@ -143,12 +144,12 @@ test('takes a folder for temporary files of any length, and tells of one that is
     await mkdir(long, { recursive: true })
     process.env['TMPDIR'] = long
     {
-      await using target = await Qcow2Target.create(temp.join('disk.qcow2'), MIB, { force: false })
-      await target.commit()
+      await using target = await makeQcow2File(temp.join('disk.qcow2'), MIB, { force: false })
+      await commitTarget(target)
     }
     expect(await readdir(long)).toEqual([])
     process.env['TMPDIR'] = temp.join('missing')
-    const error = await failureOf(Qcow2Target.create(temp.join('other.qcow2'), MIB, { force: false }))
+    const error = await failureOf(makeQcow2File(temp.join('other.qcow2'), MIB, { force: false }))
     expect(error).toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('set TMPDIR to a folder') })
     expect((await readdir(temp.path)).filter((name) => name !== 't'.repeat(200))).toEqual(['disk.qcow2'])
   } finally {

@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto'
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
-import { BlockDeviceTarget, RawFileTarget } from '../../../agent/restore/raw-target.ts'
+import { BlockDeviceTarget, makeRawFile } from '../../../agent/restore/raw-target.ts'
+import { commitTarget } from '../../../agent/restore/target.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 import { codeOf, failureOf } from './code-of.ts'
 import { loopDevice, tinyFileSystem } from './devices.ts'
@@ -17,12 +18,12 @@ describe('a raw file', () => {
     const tail = randomBytes(1000)
     const size = 64 * MIB + 1000
     {
-      await using target = await RawFileTarget.create(final, size, { force: false })
+      await using target = await makeRawFile(final, size, { force: false })
       await target.write(0, head)
       await target.zero()
       await target.write(64 * MIB, tail)
       expect(await readdir(temp.path)).toEqual([expect.stringMatching(/^\.varve-restore-[0-9a-f]{16}$/u)])
-      await target.commit()
+      await commitTarget(target)
     }
     expect(await readdir(temp.path)).toEqual(['disk.raw'])
     const { size: found, blocks, mode } = await stat(final)
@@ -37,7 +38,7 @@ describe('a raw file', () => {
   test('leaves nothing behind when it is not committed', async () => {
     await using temp = await tempFolder()
     {
-      await using target = await RawFileTarget.create(temp.join('disk.raw'), MIB, { force: false })
+      await using target = await makeRawFile(temp.join('disk.raw'), MIB, { force: false })
       await target.write(0, randomBytes(5000))
     }
     expect(await readdir(temp.path)).toEqual([])
@@ -47,16 +48,16 @@ describe('a raw file', () => {
     await using temp = await tempFolder()
     const final = temp.join('disk.raw')
     {
-      await using target = await RawFileTarget.create(final, 10, { force: false })
+      await using target = await makeRawFile(final, 10, { force: false })
       await writeFile(final, 'precious')
-      expect(await codeOf(target.commit())).toBe('TARGET_EXISTS')
+      expect(await codeOf(commitTarget(target))).toBe('TARGET_EXISTS')
     }
     expect(await readFile(final, 'utf8')).toBe('precious')
     expect(await readdir(temp.path)).toEqual(['disk.raw'])
-    await using target = await RawFileTarget.create(final, 10, { force: true })
+    await using target = await makeRawFile(final, 10, { force: true })
     await target.write(0, Buffer.from('new'))
     expect(await readFile(final, 'utf8')).toBe('precious')
-    await target.commit()
+    await commitTarget(target)
     expect(await readFile(final, 'utf8')).toBe('new\0\0\0\0\0\0\0')
     expect(await readdir(temp.path)).toEqual(['disk.raw'])
   })
@@ -65,14 +66,14 @@ describe('a raw file', () => {
     await using temp = await tempFolder()
     await writeFile(temp.join('file'), '')
     for (const place of [temp.join('no', 'such', 'disk.raw'), temp.join('file', 'disk.raw')]) {
-      const error = await failureOf(RawFileTarget.create(place, MIB, { force: false }))
+      const error = await failureOf(makeRawFile(place, MIB, { force: false }))
       expect(error?.code).toBe('TARGET_INVALID')
       expect(error?.message).toContain(place)
     }
     // ext4 and the like take no file of that size, others do; the file made for it goes too
     const huge = await failureOf(
       (async () => {
-        await using _target = await RawFileTarget.create(temp.join('huge.raw'), 2 ** 52, { force: false })
+        await using _target = await makeRawFile(temp.join('huge.raw'), 2 ** 52, { force: false })
       })(),
     )
     if (huge !== null) {
@@ -91,9 +92,9 @@ describe('a raw file', () => {
       return
     }
     const write = async (): Promise<void> => {
-      await using target = await RawFileTarget.create(`${small.path}/disk.raw`, 8 * MIB, { force: false })
+      await using target = await makeRawFile(`${small.path}/disk.raw`, 8 * MIB, { force: false })
       for (let at = 0; at < 8; at++) await target.write(at * MIB, randomBytes(MIB))
-      await target.commit()
+      await commitTarget(target)
     }
     const error = await failureOf(write())
     expect(error?.code).toBe('TARGET_INVALID')
@@ -120,7 +121,7 @@ describe('a block device', () => {
       await target.write(0, disk.subarray(0, MIB))
       await target.zero(MIB, MIB + 512)
       await target.write(2 * MIB + 512, disk.subarray(2 * MIB + 512))
-      await target.commit()
+      await commitTarget(target)
       // held for itself while it is written
       expect(await codeOf(BlockDeviceTarget.open(loop.path, size))).toBe('TARGET_IN_USE')
     }
@@ -143,7 +144,7 @@ describe('a block device', () => {
       }
     })
     expect(String(failed)).toMatch(/cannot write \/dev\/null: .*EINVAL/u)
-    await expect(target.commit()).rejects.toThrow(/EINVAL/u)
+    await expect(commitTarget(target)).rejects.toThrow(/EINVAL/u)
   })
 
   test('that cannot be opened is refused', async () => {

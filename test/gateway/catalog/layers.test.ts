@@ -23,8 +23,8 @@ const files = (folder: string): string[] =>
 
 const textOf = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8')
 
-/** Tests that know how SQLite has the catalog: the engine's own, and what damages a catalog for all the others. */
-const KNOWING = ['test/gateway/catalog/sqlite/', 'test/support/catalog-damage.ts']
+/** Tests that know how SQLite has the catalog: the engine's own, what damages a catalog for all the others, and a made past. */
+const KNOWING = ['test/gateway/catalog/sqlite/', 'test/support/catalog-damage.ts', 'test/gateway/console/made']
 
 /** Tests of what SQLite's own errors become, in a database that is no catalog, and of a reader beside the gateway. */
 const OTHER_DATABASES = ['test/gateway/common/store-error.test.ts', 'test/gateway/datastore/ballast-keeper.test.ts']

@@ -331,6 +331,43 @@ export const runs = (open: () => Promise<World>) =>
       expect(seen).toEqual((await list(world)).map(({ id }) => id))
     })
 
+    test('what is due comes in the order in which it is due, page by page, while it goes on', async () => {
+      await using world = await open()
+      const { catalog, acme, agent } = world
+      await addMachine(catalog, acme, agent, 'db2')
+      const runs = [5, 1, 2, 2, 3, 4].map((dueMs, index) =>
+        slot(world, { dueMs, machine: index % 2 === 0 ? 'db1' : 'db2' }),
+      )
+      const over = slot(world, { dueMs: 6, machine: 'db2', skipped: 'fresh' })
+      const platform = [8, 7].map((dueMs) =>
+        slot(world, { dueMs, tenant: null, kind: 'audit', machine: null, plan: null }),
+      )
+      await catalog.runs.plan({ runs: [...runs, over, ...platform] })
+      const duesOf = (rows: readonly RunRow[]) => rows.map(({ dueMs }) => dueMs)
+      expect(duesOf(await list(world, { state: 'due' }))).toEqual([1, 2, 2, 3, 4, 5])
+      expect(duesOf(await list(world, { state: 'due', machine: 'db2' }))).toEqual([1, 2, 4])
+      expect(duesOf(await list(world, { state: 'due', tenant: null }))).toEqual([7, 8])
+      expect(duesOf(await list(world))).toEqual([6, 5, 4, 3, 2, 2, 1])
+      const seen: RunRow[] = []
+      for (let after: RunsAsked['after'] = null; ;) {
+        const [run] = await list(world, { state: 'due', after, limit: 1 })
+        if (run === undefined) break
+        seen.push(run)
+        after = run
+        // one that is over as the next page is asked for takes none away
+        await catalog.runs.end({
+          id: run.id,
+          from: { state: 'due', attempts: 0 },
+          state: 'skipped',
+          skipped: 'window',
+          nowMs: 9,
+        })
+      }
+      expect(duesOf(seen)).toEqual([1, 2, 2, 3, 4, 5])
+      expect(new Set(seen.map(({ id }) => id)).size).toBe(6)
+      expect(await list(world, { state: 'due' })).toEqual([])
+    })
+
     test('the history is bounded by age and by number, and what is not over stays', async () => {
       await using world = await open()
       const { catalog } = world

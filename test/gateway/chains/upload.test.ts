@@ -479,16 +479,6 @@ test('an agent that does what it may not is told so, and its image stays unfinis
   })
 })
 
-test('a full image may not keep, though there is a base', async () => {
-  await using stand = await Stand.open()
-  const machine = await stand.machine('db1')
-  await stand.point(machine, plainsOf(3))
-  const script = stand.upload(await stand.job(machine, 3 * CHUNK_BYTES))
-  await script.started()
-  script.say([UP.runs, [[RUN.keep, 3]]])
-  expect(await codeOf(script.result)).toBe('UPLOAD_INVALID')
-})
-
 test('runs past what may be ahead wait for their answers, and have them once there is room', async () => {
   await using stand = await Stand.open()
   const [plain] = plainsOf(1) as [Uint8Array]

@@ -25,6 +25,10 @@ const ARGUMENTS = [
 export interface Looks {
   readonly size?: { readonly width: number; readonly height: number }
   readonly theme?: 'light' | 'dark'
+  /** Where the page comes from, if not from the gateway itself. */
+  readonly origin?: string
+  /** The test moves the time of day of the page. */
+  readonly hasOwnClock?: boolean
 }
 
 /** A page of the console, and what it complained of. */
@@ -75,7 +79,7 @@ export class ConsoleStand implements AsyncDisposable {
 
   /** The same with a token. */
   async openWith(token: string | null, place: string, looks: Looks = {}): Promise<Shown> {
-    const { size = WIDE, theme = 'light' } = looks
+    const { size = WIDE, theme = 'light', origin = this.#gateway.httpUrl, hasOwnClock = false } = looks
     const context = await this.#browser.newContext({ viewport: size, colorScheme: theme, reducedMotion: 'reduce' })
     if (token !== null)
       await context.addInitScript((given) => {
@@ -84,13 +88,14 @@ export class ConsoleStand implements AsyncDisposable {
         sessionStorage.setItem('test.opened', 'yes')
       }, token)
     const page = await context.newPage()
+    if (hasOwnClock) await page.clock.install()
     const complaints: string[] = []
     page.on('pageerror', (error) => complaints.push(String(error)))
     page.on('console', (message) => {
-      if (!/WebSocket connection to .* failed|net::ERR_CONNECTION_REFUSED/u.test(message.text()))
+      if (!/WebSocket connection to .* failed|net::ERR_CONNECTION_(?:REFUSED|RESET)/u.test(message.text()))
         complaints.push(message.text())
     })
-    await page.goto(`${this.#gateway.httpUrl}/${place}`)
+    await page.goto(`${origin}/${place}`)
     return { page, complaints }
   }
 

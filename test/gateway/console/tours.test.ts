@@ -3,7 +3,11 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { VIEWS } from '../../../gateway/console/views/views.ts'
 import { views as names } from '../../../gateway/console/texts/views.ts'
+import { common } from '../../../gateway/console/texts/common.ts'
 import { frame as texts } from '../../../gateway/console/texts/frame.ts'
+import { HEARTBEAT_INTERVAL_MS, HELLO_TIMEOUT_MS } from '../../../protocol/limits.ts'
+import { LinkProxy } from '../../support/stand-proxy.ts'
+import { eventually } from '../../support/temp.ts'
 import { RealMachine } from './real-machine.ts'
 import { ConsoleStand, type Shown } from './stand.ts'
 import { acts, placeOf, settled, viewsOf, type PersonRole, type Toured } from './tours.ts'
@@ -95,6 +99,88 @@ test('while the gateway is away every view says so and keeps what it showed; it 
     expect([name, shown.complaints]).toEqual([name, []])
     await leave(shown)
   }
+})
+
+test('a link that is cut, refused, silent: the page says so and since when, comes back by itself, and does nothing twice', async () => {
+  await using relay = await LinkProxy.listen()
+  relay.target = stand.gateway.port
+  const looks = { origin: `http://127.0.0.1:${relay.port}`, hasOwnClock: true }
+  const acting = await stand.open('owner', `#/machine/${machine.name}`, looks)
+  const typing = await stand.open('owner', '#/plans?plan=%2B', looks)
+  const both = [acting, typing]
+  const operator = await stand.gateway.connectAs(await stand.gateway.tokenFor('operator'))
+  const jobs = async () =>
+    (await operator.call('jobs.list', { machine: machine.name, running: false, limit: 100 })).jobs
+  const before = await jobs()
+  for (const { page } of both) await settled(page)
+  const layers = await acting.page.locator('.layer').count()
+  await typing.page.getByLabel('Name', { exact: true }).fill('not yet sa')
+
+  // the gateway hears what is asked for, and its answer is lost with the link
+  await acting.page.getByRole('button', { name: 'Back up now' }).click()
+  const dialog = acting.page.getByRole('dialog')
+  await dialog.waitFor()
+  relay.deafen()
+  await dialog.getByRole('button', { name: 'Back up now' }).click()
+  await eventually(async () =>
+    (await jobs()).some(({ id, state }) => state === 'committed' && before.every((job) => job.id !== id)),
+  )
+  relay.refuse()
+  relay.cut()
+  await dialog.getByText('CONNECTION_LOST').waitFor()
+  await dialog.getByText(common.unheard).waitFor()
+  for (const { page } of both) await page.getByText(/No connection to the gateway/u).waitFor()
+  await typing.page.keyboard.type('ved')
+
+  // refused: it tries again, and says how old what it shows has become
+  for (const { page } of both) {
+    await page.clock.fastForward(70_000)
+    await page.getByText(/No connection to the gateway: the gateway cannot be reached/u).waitFor()
+    await page.getByText(/What is shown is 1 min \d+ s old or older/u).waitFor()
+  }
+
+  // taken, and nothing comes: given up by the page's own deadline
+  await relay.accept()
+  relay.hear()
+  relay.stall()
+  for (const { page } of both) {
+    await page.clock.fastForward(20_000)
+    await page.getByText(texts.retrying).waitFor()
+    await page.clock.fastForward(HELLO_TIMEOUT_MS)
+    await page.getByText(/No connection to the gateway: the gateway did not answer in time/u).waitFor()
+  }
+  relay.flow()
+  for (const { page } of both) {
+    await page.clock.fastForward(20_000)
+    await page.getByText(/No connection to the gateway/u).waitFor({ state: 'detached' })
+  }
+  await dialog.getByRole('button', { name: 'Cancel' }).click()
+  const newest = (await jobs())[0]!
+  expect((await jobs()).length).toBe(before.length + 1)
+  // what happened meanwhile is shown
+  await acting.page.locator('.layer').nth(layers).waitFor()
+
+  // open, and silent: noticed by the page's own ping
+  relay.stall()
+  for (const { page } of both) {
+    const noticed = page.getByText(/No connection to the gateway: nothing was received for \d+ ms/u)
+    // each step is a beat of the page's heart, and so long that what it shows of it is there
+    await eventually(async () => {
+      await page.clock.fastForward(HEARTBEAT_INTERVAL_MS)
+      await noticed.waitFor({ timeout: 500 }).catch(() => {})
+      return await noticed.isVisible()
+    })
+    await page.getByText(/What is shown is (?:\d\d s|1 min) /u).waitFor()
+  }
+  relay.flow()
+  for (const { page, complaints } of both) {
+    await page.clock.fastForward(20_000)
+    await page.getByText(/No connection to the gateway/u).waitFor({ state: 'detached' })
+    expect(complaints).toEqual([])
+  }
+  expect(await typing.page.getByLabel('Name', { exact: true }).inputValue()).toBe('not yet saved')
+  expect((await jobs()).map(({ id }) => id)).toEqual([newest.id, ...before.map(({ id }) => id)])
+  for (const shown of both) await leave(shown)
 })
 
 test('a token that ends leads to the sign-in page with the reason, and the page keeps nothing of it', async () => {

@@ -1,132 +1,17 @@
 // Backups from start to commit with an agent in memory and a real datastore: refusals, races, cancelling, coming back.
-import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { Attributions } from '../../../gateway/maintenance/attribute.ts'
-import { Backups } from '../../../gateway/jobs/backups.ts'
-import { openLog } from '../../../protocol/host/log.ts'
-import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { encodeFrame, errorFrame } from '../../../protocol/frames.ts'
-import { ANSWER, DOWN, RUN, UP, type Job, type Params } from '../../../protocol/methods.ts'
-import type { Handlers, OpenCall, Peer } from '../../../protocol/peer.ts'
+import { RUN, UP, type Job, type Params } from '../../../protocol/methods.ts'
 import { Damager } from '../../support/damage.ts'
 import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
-import { addAgent, addMachine, fullDisk, incrementalDisk, setPlan, startJob } from '../catalog.ts'
-import { joinIds, Stand, type Runs } from '../chains/script.ts'
+import { addAgent, fullDisk, incrementalDisk, setPlan, startJob } from '../catalog.ts'
+import { joinIds, type Runs } from '../chains/script.ts'
 import { addTenant, CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
-import { HandClock } from '../../support/hand-clock.ts'
-import { servedCall, testAccount } from '../../support/served-call.ts'
-import { memoryLink, type MemoryLink } from '../memory-link.ts'
-
-class Setting implements AsyncDisposable {
-  readonly stand: Stand
-  readonly machine: MachineRow
-  readonly backups: Backups
-  readonly clock = new HandClock(1000)
-  readonly orders: Params<'agent.backup'>[] = []
-  readonly cancelled: string[] = []
-  readonly links: MemoryLink[] = []
-  readonly account = testAccount()
-
-  constructor(stand: Stand, machine: MachineRow) {
-    this.stand = stand
-    this.machine = machine
-    const agents = {
-      said: () => null,
-      agent: (id: string): Peer => this.#agent(id),
-      find: (id: string): Peer | null => (id === machine.agent ? (this.links.at(-1)?.gateway ?? null) : null),
-    }
-    this.backups = new Backups({
-      datastore: stand.datastore,
-      agents,
-      clock: this.clock,
-      log: openLog({ level: 'silent' }),
-    })
-  }
-
-  static async open(): Promise<Setting> {
-    const stand = await Stand.open()
-    return new Setting(stand, await stand.machine('db1'))
-  }
-
-  #agent(id: string): Peer {
-    const link = this.links.at(-1)
-    if (link === undefined || id !== this.machine.agent) throw new VarveError('AGENT_OFFLINE', 'not here')
-    return link.gateway
-  }
-
-  /** A connection of the machine's agent; further ones replace the last. */
-  connect(handlers: Handlers = {}): MemoryLink {
-    const { stand, backups, machine } = this
-    const { tenant } = stand
-    const link = memoryLink(this.clock, {
-      gateway: {
-        'image.upload': (params, call) =>
-          backups.upload(tenant, machine.agent, params, { call, account: this.account }),
-        'jobs.watch': ({ job }, call) => backups.watch(tenant, job, call),
-      },
-      agent: {
-        'agent.backup': async (order) => {
-          this.orders.push(order)
-          return {}
-        },
-        'agent.cancel': async ({ job }) => {
-          this.cancelled.push(job)
-          return {}
-        },
-        ...handlers,
-      },
-    })
-    this.links.push(link)
-    return link
-  }
-
-  start(full = false, compare = false): Promise<{ job: string }> {
-    return this.backups.start({ tenant: this.stand.tenant, machine: this.machine, subject: 'anna', full, compare })
-  }
-
-  begin(job: string, chunks = 2, timeMs = 70): Promise<void> {
-    const order = this.orders.find((one) => one.job === job)
-    const reason = order?.full === true ? 'requested' : (order?.base ?? null) === null ? 'first' : 'bitmap-missing'
-    const disks = [fullDisk('vda', chunks * CHUNK_BYTES, reason)]
-    const begun = { job, timeMs, consistency: 'crash', note: null, configuration: '{"cpu":1}' } as const
-    return this.backups.begin(this.machine.agent, { ...begun, leftOut: [], checkpoint: true, disks })
-  }
-
-  fail(job: string, code = 'QMP_ERROR'): Promise<void> {
-    return this.backups.fail({ job, agent: this.machine.agent, code, message: 'why' })
-  }
-
-  commit(job: string): Promise<{ point: string }> {
-    return this.backups.commit(this.stand.tenant, this.machine.agent, { job, bytesRead: 9 })
-  }
-
-  async view(job: string): Promise<Job> {
-    return (await this.backups.get(this.stand.tenant, job)).view
-  }
-
-  reconcile(jobs: string[]): ReturnType<Backups['reconcile']> {
-    return this.backups.reconcile(this.stand.tenant, this.machine.agent, jobs)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const { cut } of this.links) cut()
-    await this.backups.settled()
-    await this.stand[Symbol.asyncDispose]()
-  }
-}
-
-const zeroes = (count: number): [0, [[0, number]]] => [UP.runs, [[RUN.zero, count]]]
-
-/** Waits for the first message of an upload. */
-const started = async (call: OpenCall<'image.upload'>): Promise<number> => {
-  const next = await call.messages[Symbol.asyncIterator]().next()
-  if (next.done === true || next.value[0] !== DOWN.start) throw new Error('not started')
-  return next.value[1].position
-}
+import { Setting, started, zeroes } from './setting.ts'
 
 test('a backup goes from its order to a restore point, which is the next one’s base', async () => {
   await using setting = await Setting.open()
@@ -214,59 +99,6 @@ test('one machine has one backup at a time', async () => {
   await expect(setting.start()).rejects.toMatchObject({ code: 'JOB_RUNNING', details: { job } })
   await setting.fail(job)
   await setting.start()
-})
-
-test('of several uploads of one disk the last live one has it, whatever became of the others', async () => {
-  await using setting = await Setting.open()
-  const first = setting.connect()
-  const { job } = await setting.start()
-  await setting.begin(job, 2)
-  const params = { job, disk: 'vda' }
-  const cut = first.agent.open('image.upload', params)
-  expect(await started(cut)).toBe(0)
-  const second = setting.connect()
-  const dead = second.agent.open('image.upload', params)
-  dead.result.catch(() => {})
-  const live = setting.connect().agent.open('image.upload', params)
-  await new Promise((resolve) => void setTimeout(resolve, 50))
-  second.cut()
-  first.cut()
-  expect(await started(live)).toBe(0)
-  await live.send(zeroes(2))
-  live.end()
-  expect(await live.result).toEqual({ root: null })
-  expect(await codeOf(cut.result)).toBe('CONNECTION_LOST')
-  expect(await codeOf(dead.result)).toBe('CONNECTION_LOST')
-})
-
-test('of two live uploads of one disk the second waits, and has the first one’s result', async () => {
-  await using setting = await Setting.open()
-  const { agent } = setting.connect()
-  const { job } = await setting.start()
-  await setting.begin(job, 2)
-  const open = () => agent.open('image.upload', { job, disk: 'vda' })
-  const [first, second, third] = [open(), open(), open()]
-  expect(await started(first)).toBe(0)
-  first.cancel()
-  expect(await started(second)).toBe(0)
-  await second.send(zeroes(2))
-  second.end()
-  expect(await second.result).toEqual({ root: null })
-  expect((await third.messages[Symbol.asyncIterator]().next()).done).toBe(true)
-  expect(await third.result).toEqual({ root: null })
-})
-
-test('another agent’s upload of a running disk is answered without waiting for it', async () => {
-  await using setting = await Setting.open()
-  const { agent } = setting.connect()
-  const { job } = await setting.start()
-  await setting.begin(job)
-  await started(agent.open('image.upload', { job, disk: 'vda' }))
-  const { stand, backups } = setting
-  const stranger = await addAgent(stand.datastore.catalog, stand.tenant)
-  const call = { call: servedCall<'image.upload'>(), account: testAccount() }
-  const refused = backups.upload(stand.tenant, stranger, { job, disk: 'vda' }, call)
-  await expect(refused).rejects.toMatchObject({ code: 'NOT_FOUND', message: `there is no job ${job}` })
 })
 
 test('cancelling ends the job, its uploads and tells the agent; a commit that was first wins', async () => {
@@ -605,30 +437,13 @@ test('a job of another tenant is not there', async () => {
   expect(await words(foreign, job)).toBe(await words(setting.stand.tenant, randomUUID()))
 })
 
-test('an upload answers ids and wants what is not there', async () => {
+test('an agent begins no job of another', async () => {
   await using setting = await Setting.open()
-  const { agent } = setting.connect()
+  const { datastore, tenant } = setting.stand
+  setting.connect()
   const { job } = await setting.start()
-  await setting.begin(job, 2)
-  const plain = plainChunk()
-  const id = setting.stand.idOf(plain)
-  const call = agent.open('image.upload', { job, disk: 'vda' })
-  const messages = call.messages[Symbol.asyncIterator]()
-  await messages.next()
-  await call.send([UP.runs, [[RUN.ids, joinIds([id, id])]]])
-  const answers = await messages.next()
-  expect(answers.done === true ? null : [answers.value[0], ...(answers.value[1] as Uint8Array)]).toEqual([
-    DOWN.answers,
-    ANSWER.want,
-    ANSWER.have,
-  ])
-  const none = await addMachine(
-    setting.stand.datastore.catalog,
-    setting.stand.tenant,
-    await addAgent(setting.stand.datastore.catalog, setting.stand.tenant),
-    'other',
-  )
-  expect(await codeOf(setting.backups.begin(none.agent, { ...BEGIN, job }))).toBe('NOT_FOUND')
+  const stranger = await addAgent(datastore.catalog, tenant)
+  expect(await codeOf(setting.backups.begin(stranger, { ...BEGIN, job }))).toBe('NOT_FOUND')
 })
 
 const BEGIN = {
@@ -708,58 +523,4 @@ test('damage that is found while a backup runs is in its point too, and the next
   await healing.result
   expect(healing.chunks).toBe(1)
   expect([await lost(first), await lost(second)]).toEqual([[], []])
-})
-
-/** A record of another machine, as a hostile agent could name it: with the place that the index has of it. */
-const victimOf = async (stand: Stand) => {
-  const { tenant, datastore } = stand
-  const plain = plainChunk()
-  await stand.point(await stand.machine('victim'), [plain])
-  const id = stand.idOf(plain)
-  const located = async () => (await datastore.catalog.records.locate({ tenant: tenant.id, ids: id }))[0]!
-  const { type, pack, offset } = await located()
-  const lie = new VarveError('DATA_DAMAGED', 'a lie', { details: { id: hex(id), type, pack, offset } })
-  const untouched = async (): Promise<void> => {
-    await datastore.tenantStore(tenant).quarantine.attributed()
-    expect(await located()).toMatchObject({ pack, offset })
-    expect(await datastore.catalog.damage.any({ tenant: tenant.id })).toBe(false)
-  }
-  return { lie, untouched }
-}
-
-test('an agent that ends its connection with the words of our own damage takes nothing out of the index', async () => {
-  await using setting = await Setting.open()
-  const { lie, untouched } = await victimOf(setting.stand)
-  const { agent, gateway } = setting.connect()
-  const { job } = await setting.start()
-  await setting.begin(job)
-  const call = agent.open('image.upload', { job, disk: 'vda' })
-  await started(call)
-  gateway.receive(encodeFrame(errorFrame(0, lie)))
-  expect((await gateway.closed).code).toBe('CONNECTION_LOST')
-  await setting.backups.settled()
-  await untouched()
-  // the job lives on, for the agent's next connection
-  const again = setting.connect().agent.open('image.upload', { job, disk: 'vda' })
-  expect(await started(again)).toBe(0)
-})
-
-test('nor does such an error that comes out of the messages themselves', async () => {
-  await using setting = await Setting.open()
-  const { stand, backups, machine } = setting
-  const { lie, untouched } = await victimOf(stand)
-  setting.connect()
-  const { job } = await setting.start()
-  await setting.begin(job)
-  const messages = (): AsyncIterable<never> => ({ [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(lie) }) })
-  const calls = [
-    servedCall<'image.upload'>({ messages: messages() }),
-    servedCall<'image.upload'>({ send: () => Promise.reject(lie) }),
-  ]
-  const disk = { job, disk: 'vda' }
-  for (const call of calls) {
-    const upload = backups.upload(stand.tenant, machine.agent, disk, { call, account: testAccount() })
-    expect(await codeOf(upload)).toBe('DATA_DAMAGED')
-  }
-  await untouched()
 })

@@ -189,7 +189,7 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   await good(owner, 'plans.apply', { plans })
   await bad(owner, 'plans.apply', { plans: [], remove: ['wbe'] }, 'NOT_FOUND')
   const slow = { bytesPerSecond: null }
-  const collect = { dryRun: true, thresholdPercent: 50, ...slow }
+  const collect = { dryRun: false, thresholdPercent: 50, ...slow }
   await good(owner, 'store.collect', collect)
   await bad(viewer, 'store.collect', collect, 'ROLE_FORBIDDEN')
   const verify = { machine: null, olderThanDays: null, ...slow }
@@ -197,8 +197,6 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   await bad(owner, 'store.verify', { ...verify, point: randomUUID() }, 'NOT_FOUND')
   await good(owner, 'store.check', slow)
   await bad(viewer, 'store.check', slow, 'ROLE_FORBIDDEN')
-  await good(owner, 'store.usage', { machine: null, points: true })
-  await bad(owner, 'store.usage', { machine: 'db9', points: true }, 'NOT_FOUND')
 
   const settings = { ...MAIL, host: '127.0.0.1', security: 'none', port: 1 } as const
   const mail = { target: 'mail', settings }
@@ -243,8 +241,48 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
 test('every audited method leaves one entry, done or failed, and the same one through either door', async () => {
   const [wire, local] = [await tell('wire'), await tell('local')]
   expect(local.told).toEqual(wire.told)
-  expect([...wire.called].toSorted()).toEqual(NAMES.filter((name) => methodOf(name).audited).toSorted())
+  expect([...wire.called].toSorted()).toEqual(NAMES.filter((name) => methodOf(name).audited !== false).toSorted())
   for (const entry of wire.told) expect(entry).not.toMatch(/^\["(?:agent|token|machine|tenant|enrolment)\./u)
+})
+
+test('a look leaves no entry, whatever it ends with, but what refuses it does: a dry run is a look', async () => {
+  await using test = await TestServices.open()
+  const owner = await test.person('owner')
+  const viewer = await test.person('viewer')
+  const all = { machine: null, group: null, rules: null, points: null }
+  const collect = { thresholdPercent: 50, bytesPerSecond: null }
+  /** Each method of which a dry run looks: one that is well, and the same as an act. */
+  const dry = {
+    'points.prune': (dryRun: boolean) => owner.call('points.prune', { ...all, dryRun }),
+    'plans.apply': (dryRun: boolean) => owner.call('plans.apply', { plans: [{ name: 'p' }], dryRun }),
+    'store.collect': (dryRun: boolean) => owner.open('store.collect', { ...collect, dryRun }).result,
+  }
+  expect(Object.keys(dry).toSorted()).toEqual(
+    NAMES.filter((name) => methodOf(name).audited === 'unless dryRun').toSorted(),
+  )
+  for (const [name, call] of Object.entries(dry)) {
+    const before = (await logOf(test)).length
+    await call(true)
+    expect([name, (await logOf(test)).slice(before)]).toEqual([name, []])
+    await call(false)
+    expect((await logOf(test)).slice(before)).toMatchObject([{ action: name, outcome: 'ok' }])
+  }
+  const before = (await logOf(test)).length
+  await owner.open('store.usage', { machine: null, points: true }).result
+  // fails as it looks: nothing was to be changed
+  const twice = [
+    { name: 'q', covers: { others: true } },
+    { name: 'r', covers: { others: true } },
+  ]
+  expect(await codeOf(owner.call('plans.apply', { plans: twice, dryRun: true }))).toBe('PARAMS_INVALID')
+  expect((await logOf(test)).slice(before)).toEqual([])
+  // what somebody may not do, or names that are not there, is told of looks as of acts
+  expect(await codeOf(viewer.call('points.prune', { ...all, dryRun: true }))).toBe('ROLE_FORBIDDEN')
+  expect(await codeOf(owner.call('store.usage', { machine: 'db9', points: true }))).toBe('NOT_FOUND')
+  expect((await logOf(test)).slice(before)).toMatchObject([
+    { action: 'points.prune', outcome: 'ROLE_FORBIDDEN', details: { dryRun: true } },
+    { action: 'store.usage', outcome: 'NOT_FOUND', resource: 'machine=db9' },
+  ])
 })
 
 test('every method of the table has an action', async () => {

@@ -7,7 +7,7 @@ import { Resource } from '../../../../gateway/console/net/resource.ts'
 import { VarveError } from '../../../../protocol/errors.ts'
 import { HandClock } from '../../../support/hand-clock.ts'
 
-const AWAY: LinkState = { kind: 'lost', error: new VarveError('CONNECTION_LOST', 'away'), retryMs: null }
+const AWAY: LinkState = { kind: 'lost', error: new VarveError('CONNECTION_LOST', 'away'), retryMs: null, heardMs: null }
 const OPEN: LinkState = { kind: 'open' }
 
 const linked = (state: LinkState = OPEN) => ({ state: signal(state), openings: signal(1) })
