@@ -1,12 +1,10 @@
 // The agent's configuration: one TOML file, checked as a whole, with all its defaults.
 import { createReadStream } from 'node:fs'
-import { parse } from 'smol-toml'
 import * as v from 'valibot'
 import { VarveError } from '../protocol/errors.ts'
 import { MACHINES_MAX } from '../protocol/limits.ts'
-import { misfit } from '../protocol/misfit.ts'
 import { diskName, name } from '../protocol/schemas.ts'
-import { tomlProblem } from '../protocol/host/toml-problem.ts'
+import { parseToml } from '../protocol/host/toml-file.ts'
 import { addressFault } from '../protocol/host/gateway-address.ts'
 import { fileError } from '../protocol/host/file-error.ts'
 import { discoverSchema } from './discover/settings.ts'
@@ -144,15 +142,7 @@ const twice = (values: readonly string[]): string | undefined =>
 
 /** The configuration in a TOML text; CONFIG_INVALID names the file and the key. */
 export const parseConfig = (file: string, text: string): AgentConfig => {
-  let value: unknown
-  try {
-    value = parse(text)
-  } catch (error) {
-    throw invalid(file, tomlProblem(error as Error))
-  }
-  const checked = v.safeParse(fileSchema, value)
-  if (!checked.success) throw invalid(file, misfit(fileSchema, checked.issues, { toml: true }))
-  const { machine, ...rest } = checked.output
+  const { machine, ...rest } = parseToml(file, text, fileSchema)
   checkGateway(`${file}: gateway`, rest.gateway, rest.insecure)
   const name = twice(machine.map((one) => one.name)) ?? twice(machine.map((one) => one.address))
   if (name !== undefined) throw invalid(file, `"${name}" is listed twice`)

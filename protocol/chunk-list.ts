@@ -68,44 +68,20 @@ export const areHeads = (table: Uint8Array, storedBytes: number): boolean => {
   return sum === storedBytes
 }
 
-/** Plain bytes decoded by one call: enough to make its own cost small, and few enough for a cache. */
-const GROUP_PLAIN_BYTES_MAX = 1024 * 1024
-
-/** Neighbouring chunks that one call can decode: concatenated zstd frames, or one plain chunk. */
-export interface ChunkGroup {
-  readonly heads: readonly ChunkHead[]
-  readonly codec: Codec
-  readonly plainLength: number
-  /** The stored bytes of all of them. */
+/** One chunk of a message. */
+export interface StoredChunk {
+  readonly head: ChunkHead
   readonly stored: Uint8Array
 }
 
-/** The chunks of a message in groups, in order; CHUNK_INVALID names the first zstd chunk that is not one frame of its length. */
-export function* chunkGroups(heads: readonly ChunkHead[], stored: Uint8Array): Generator<ChunkGroup> {
-  let gathered: ChunkHead[] = []
-  let plainLength = 0
+/** The chunks of a message in order; CHUNK_INVALID names the first zstd chunk that is not one frame of its length. */
+export function* storedChunks(heads: readonly ChunkHead[], stored: Uint8Array): Generator<StoredChunk> {
   let from = 0
-  let to = 0
-  const take = (): ChunkGroup => {
-    const group = { heads: gathered, codec: gathered[0]!.codec, plainLength, stored: stored.subarray(from, to) }
-    gathered = []
-    plainLength = 0
-    from = to
-    return group
-  }
   for (const head of heads) {
-    const joins = head.codec === CODEC.zstd
-    const fits = plainLength + head.plainLength <= GROUP_PLAIN_BYTES_MAX
-    const odd = joins && !isOneFrame(stored.subarray(to, to + head.storedLength), head.plainLength)
-    // chunks before an odd one are returned first, so that the first wrong one is named
-    if (gathered.length > 0 && (odd || !(joins && fits))) yield take()
-    if (odd) throw oddFrame(head)
-    gathered.push(head)
-    plainLength += head.plainLength
-    to += head.storedLength
-    if (!joins) yield take()
+    const bytes = stored.subarray(from, (from += head.storedLength))
+    if (head.codec === CODEC.zstd && !isOneFrame(bytes, head.plainLength)) throw oddFrame(head)
+    yield { head, stored: bytes }
   }
-  if (gathered.length > 0) yield take()
 }
 
 const oddFrame = ({ id, plainLength }: ChunkHead): VarveError =>
@@ -114,12 +90,3 @@ const oddFrame = ({ id, plainLength }: ChunkHead): VarveError =>
     `the stored bytes of chunk ${hex(id)} are not exactly one zstd frame with a declared content of ${plainLength} bytes`,
     { details: { id: hex(id) } },
   )
-
-/** The chunks of a group, each as its own group: to find the damaged one. */
-export function* eachAlone({ heads, stored }: ChunkGroup): Generator<ChunkGroup> {
-  let from = 0
-  for (const head of heads) {
-    const { codec, plainLength, storedLength } = head
-    yield { heads: [head], codec, plainLength, stored: stored.subarray(from, (from += storedLength)) }
-  }
-}

@@ -6,9 +6,10 @@ import { consistency, count, failure, name, readKind, readReason, timeMs, uuid }
 
 /**
  * `fresh`: its newest point meets the target. `unverified`: it does, but its points were not verified for as long as the plan
- * allows. `late`: it does not. `failing`: backups fail since the last good one. `never`: it has no point yet (`deadlineMs` says
- * when the first is due), or no plan covers it. `orphaned`: its agent was revoked, or not heard of for long. `archived`: gone
- * from its host, its points are kept. `excluded`: left out on purpose. gateway/DESIGN.md has them with their precedence.
+ * allows. `late`: it does not. `failing`: backups fail since the last good one. `never`: a plan covers it and it has no point yet
+ * (`deadlineMs` says when the first is due). `uncovered`: no plan covers it, whatever points it has. `orphaned`: its agent was
+ * revoked, or not heard of for long. `archived`: gone from its host, its points are kept. `excluded`: left out on purpose.
+ * gateway/DESIGN.md has them with their precedence.
  */
 export const MACHINE_STATES = [
   'fresh',
@@ -16,6 +17,7 @@ export const MACHINE_STATES = [
   'late',
   'failing',
   'never',
+  'uncovered',
   'orphaned',
   'archived',
   'excluded',
@@ -23,13 +25,14 @@ export const MACHINE_STATES = [
 export type MachineState = (typeof MACHINE_STATES)[number]
 
 /** States in which a machine is not protected as its plan says. */
-export const UNPROTECTED = ['late', 'failing', 'never', 'orphaned'] as const
+export const UNPROTECTED = ['late', 'failing', 'never', 'uncovered', 'orphaned'] as const
 
-/** Worst first: what is broken, what is too old, what was never there, and last what is as it should be. */
+/** Worst first: what is broken, what is too old, what nothing or nothing yet backs up, and last what is as it should be. */
 export const STATES_WORST_FIRST = [
   'failing',
   'orphaned',
   'late',
+  'uncovered',
   'never',
   'unverified',
   'archived',
@@ -92,6 +95,7 @@ export const stateCounts = v.object({
   late: count,
   failing: count,
   never: count,
+  uncovered: count,
   orphaned: count,
   archived: count,
   excluded: count,

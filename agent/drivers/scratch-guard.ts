@@ -185,3 +185,16 @@ class GuardKeeper implements ScratchGuard {
  */
 export const guardScratch = async (guarded: Guarded): Promise<ScratchGuard> =>
   new GuardKeeper(guarded, await startProcess(guarded))
+
+/** The guard of a lease that is being made, while it starts; ended where `work`, done meanwhile, fails. */
+export const guardFrom = async (starting: Promise<ScratchGuard>, work: () => Promise<void>): Promise<ScratchGuard> => {
+  // it is awaited below; until then its failure must not count as unhandled
+  starting.catch(() => undefined)
+  try {
+    await work()
+  } catch (error) {
+    await starting.then((guard) => guard.done()).catch(() => undefined)
+    throw error
+  }
+  return await starting
+}

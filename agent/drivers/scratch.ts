@@ -1,6 +1,7 @@
 // The folders of a lease's scratch space and sockets, whatever its driver.
 
 import { rm, statfs } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { VarveError } from '../../protocol/errors.ts'
 import { makeFolder } from '../make-folder.ts'
 import type { DriverHost } from './driver.ts'
@@ -11,6 +12,9 @@ export interface LeaseFolders {
   /** Holds a folder with a short name for each lease's sockets. */
   readonly runtime: string
 }
+
+/** A folder with a short path for the sockets: /run for root, else that of temporary files. */
+export const runtimeFolder = (): string => (process.getuid?.() === 0 ? '/run' : tmpdir())
 
 /** Bytes that a file system has left for this process. */
 export const freeBytes = async (folder: string): Promise<number> => {

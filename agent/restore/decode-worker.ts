@@ -1,9 +1,9 @@
 // A thread that decompresses stored chunks and checks their ids.
 import { hex } from '../../protocol/chunk.ts'
-import { chunkGroups, readHeads } from '../../protocol/chunk-list.ts'
+import { readHeads } from '../../protocol/chunk-list.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { freeBytes } from '../../protocol/memory.ts'
-import { checkGroup } from '../../protocol/host/chunk-steps.ts'
+import { checkChunks } from '../../protocol/host/chunk-steps.ts'
 import { Moved, serveThread } from '../../protocol/host/threads.ts'
 
 export interface DecodeOrder {
@@ -26,11 +26,12 @@ const decode = ({ idKey, heads: table, stored, target }: DecodeOrder): Uint8Arra
   const length = heads.reduce((sum, { plainLength }) => sum + plainLength, 0)
   const fits = target !== null && target.byteLength >= length
   const plain = fits ? new Uint8Array(target, 0, length) : new Uint8Array(length)
-  let offset = 0
-  for (const group of chunkGroups(heads, stored)) {
-    checkGroup(group, { idKey, take: (bytes, at) => plain.set(bytes, at), refusal: damaged }, offset)
-    offset += group.plainLength
+  let filled = 0
+  const take = (bytes: Uint8Array): void => {
+    plain.set(bytes, filled)
+    filled += bytes.length
   }
+  checkChunks(heads, stored, { idKey, take, refusal: damaged })
   freeBytes(stored)
   return plain
 }

@@ -4,15 +4,18 @@ import type { None, Question } from './call.ts'
 /** Most tokens that one look speaks of. */
 export const TOKENS_SEEN_MAX = 10_000
 
+/** An agent that is enrolled, not revoked, and serves machines. */
 export interface ServingAgent {
   /** Uuid of its tenant. */
   readonly tenant: string
   readonly id: string
   readonly host: string
   readonly machines: number
+  /** When it was heard of last; null for never. */
   readonly seenMs: number | null
 }
 
+/** A token of a person that is not revoked. */
 export interface EndingToken {
   /** Uuid; null for a token of no tenant. */
   readonly tenant: string | null
@@ -22,7 +25,10 @@ export interface EndingToken {
   readonly role: string
   readonly createdMs: number
   readonly expiresMs: number
-  /** When the last token of the same tenant, subject and role that is not revoked ends. */
+  /**
+   * When the last token of the same tenant, subject and role that is not revoked ends, this one included: who has a later one
+   * has been renewed.
+   */
   readonly lastMs: number
 }
 

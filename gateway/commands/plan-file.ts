@@ -1,9 +1,8 @@
 // Plans as a TOML file: read strictly, written so that the same plans are read back.
-import { parse, stringify } from 'smol-toml'
+import { stringify } from 'smol-toml'
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
-import { tomlProblem } from '../../protocol/host/toml-problem.ts'
-import { misfit } from '../../protocol/misfit.ts'
+import { parseToml } from '../../protocol/host/toml-file.ts'
 import {
   covers,
   keepRules,
@@ -93,16 +92,8 @@ const keptOf = ({ within_days: within, ...counts }: NonNullable<Table['keep']>):
 
 /** The plans of a file's text; CONFIG_INVALID, with `file` in the sentence. */
 export const plansOfText = (text: string, file: string): PlanChange[] => {
-  let value: unknown
-  try {
-    value = parse(text)
-  } catch (error) {
-    throw new VarveError('CONFIG_INVALID', `${file}: ${tomlProblem(error as Error)}`, { cause: error })
-  }
-  const checked = v.safeParse(fileSchema, value)
-  if (!checked.success)
-    throw new VarveError('CONFIG_INVALID', `${file}: ${misfit(fileSchema, checked.issues, { toml: true })}`)
-  return Object.entries(checked.output.plans).map(([name, table]) => {
+  const { plans } = parseToml(file, text, fileSchema)
+  return Object.entries(plans).map(([name, table]) => {
     if (!v.safeParse(planName, name).success)
       throw new VarveError(
         'CONFIG_INVALID',

@@ -1,12 +1,10 @@
 // The serve command: its configuration, the running gateway, reloading the certificate on SIGHUP, and a graceful end on SIGINT
 // and SIGTERM.
 import { readFile } from 'node:fs/promises'
-import { parse } from 'smol-toml'
 import * as v from 'valibot'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { pause } from '../../protocol/host/within.ts'
-import { misfit } from '../../protocol/misfit.ts'
-import { tomlProblem } from '../../protocol/host/toml-problem.ts'
+import { parseToml } from '../../protocol/host/toml-file.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { pathProblem } from '../folder/new-folder.ts'
 import { lacksOfRoom } from '../datastore/room-for-backups.ts'
@@ -86,15 +84,7 @@ const readConfig = async (file: string | undefined): Promise<v.InferOutput<typeo
     const { code = '', message } = error as NodeJS.ErrnoException
     throw new VarveError('CONFIG_INVALID', `cannot read ${file}: ${UNREADABLE[code] ?? message}`, { cause: error })
   }
-  let value: unknown
-  try {
-    value = parse(text)
-  } catch (error) {
-    throw new VarveError('CONFIG_INVALID', `${file}: ${tomlProblem(error as Error)}`, { cause: error })
-  }
-  const checked = v.safeParse(fileSchema, value)
-  if (checked.success) return checked.output
-  throw new VarveError('CONFIG_INVALID', `${file}: ${misfit(fileSchema, checked.issues, { toml: true })}`)
+  return parseToml(file, text, fileSchema)
 }
 
 /** Bytes of `--reserve`; null for the default. */

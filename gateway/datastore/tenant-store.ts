@@ -1,7 +1,7 @@
 // The datastore as one tenant has it: what is there, reading records and nodes, proofs, and writers for uploads.
 import type { Tenant } from '../catalog/tenants.ts'
 import { SECTOR_BYTES } from '../catalog/reads.ts'
-import { CODEC, equalBytes } from '../../protocol/chunk.ts'
+import { equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
@@ -9,7 +9,7 @@ import { joinBytes, joinIds, ownBytes } from '../../protocol/host/bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { damageOf, type Damage } from '../packs/damage.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import { RECORD, type RecordLocation, type StoredRecord } from '../packs/format.ts'
+import { RECORD, type RecordLocation } from '../packs/format.ts'
 import type { UploadWriter, UploadWriterOptions } from './upload-writer.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { DatastoreLog } from '../common/log.ts'
@@ -25,7 +25,6 @@ import { TenantPacks } from './tenant-packs.ts'
 import { TenantRecords, type KeptManifest } from './tenant-records.ts'
 import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from '../packs/record-reader.ts'
 import { decode } from '../../protocol/host/chunk-steps.ts'
-import { isOneFrame } from '../../protocol/zstd-frame.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
 
 /** Chunks as they are stored: their checksums were checked, their ids are left to the reader that decodes them. */
@@ -140,13 +139,12 @@ export class TenantStore {
   }
 
   /**
-   * Chunks as stored, in the order asked, neighbours fetched with one read; checksums checked. A zstd one that breaks the
-   * protocol's rules (an older gateway may have stored it) comes plain, and checked. DATA_DAMAGED names the first bad id;
-   * PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes.
+   * Chunks as stored, in the order asked, neighbours fetched with one read; checksums checked. DATA_DAMAGED names the first bad
+   * id; PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes.
    */
   async readStored(ids: readonly Uint8Array[]): Promise<StoredChunks> {
     const fetched = (await this.#reader.fetch(ids)).map(found)
-    const records = await Promise.all(fetched.map((one) => this.#sendable(checkFetched(one))))
+    const records = fetched.map(checkFetched)
     const length = records.reduce((sum, { storedLength }) => sum + storedLength, 0)
     const heads = writeHeads(records)
     const stored = joinBytes(
@@ -233,12 +231,6 @@ export class TenantStore {
    */
   writeState(): Promise<void> {
     return this.#records.writeState()
-  }
-
-  async #sendable(record: StoredRecord): Promise<StoredRecord> {
-    if (record.codec === CODEC.raw || isOneFrame(record.stored, record.plainLength)) return record
-    const { plain: stored } = await this.readRecord(record.id)
-    return { ...record, codec: CODEC.raw, storedLength: stored.length, stored }
   }
 }
 

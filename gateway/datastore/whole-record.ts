@@ -8,7 +8,7 @@ import { manifestKey } from '../catalog/manifest.ts'
 import { stateKey } from '../catalog/state-record.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { TenantPacks } from './tenant-packs.ts'
-import { decode } from '../../protocol/host/chunk-steps.ts'
+import { decodedView } from '../../protocol/host/chunk-steps.ts'
 
 export class WholeRecords {
   readonly #packs: TenantPacks
@@ -30,7 +30,7 @@ export class WholeRecords {
    */
   async read(id: Uint8Array, pack: string, offset: number): Promise<RestoredRecord | null> {
     const { codec, plainLength, storedLength, stored, type } = await this.#packs.record(pack, offset, id)
-    const plain = decode(codec, stored, plainLength)
+    const plain = decodedView(codec, stored, plainLength)
     if (!equalBytes(keyedHash(this.#keys[type], plain), id)) return null
     return { id, type, pack, offset, codec, plainLength, storedLength }
   }

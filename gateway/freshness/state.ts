@@ -83,6 +83,7 @@ export const SEVERITY_OF: Readonly<Record<MachineState, Severity>> = {
   late: 'warning',
   failing: 'error',
   never: 'warning',
+  uncovered: 'warning',
   orphaned: 'error',
   archived: 'info',
   excluded: 'info',
@@ -132,7 +133,7 @@ const orphaned: Rule = ({ online, revokedMs, seenMs, host }, nowMs) => {
 const uncovered: Rule = ({ plan, createdMs, lastPointMs }, nowMs) =>
   plan === null
     ? {
-        state: 'never',
+        state: 'uncovered',
         reason: `no plan covers it, so nothing backs it up by itself; ${newest(lastPointMs)}: add it to a plan, or exclude it`,
         sinceMs: createdMs,
         telling: nowMs - createdMs < UNCOVERED_TOLD_MS ? 'later' : 'now',

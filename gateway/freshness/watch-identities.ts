@@ -1,5 +1,6 @@
 // Who notices that somebody cannot come in any more: agents that are away, certificates and tokens that end. Pure.
 import { DAY_MS, durationText } from '../../protocol/host/duration.ts'
+import type { EndingToken, ServingAgent } from '../catalog/watching.ts'
 import { daysText, stepOf, type Before, type Step, type Verdict } from './watch-verdict.ts'
 
 /** An agent is away when it was not connected for so long, in milliseconds: a restart of its host takes less. */
@@ -21,17 +22,11 @@ export const TOKEN_DAYS_SHORT = 7
 /** For so many days after its end a token is still spoken of, unless there is a new one. */
 export const TOKEN_DAYS_ENDED = 7
 
-/** An agent that is enrolled, not revoked, and serves machines. */
-export interface AgentSeen {
-  readonly tenant: string
-  readonly id: string
-  readonly host: string
-  readonly machines: number
+/** An agent, and for how long it has been as it is. */
+export interface AgentSeen extends ServingAgent {
   readonly online: boolean
   /** For how long it has been as `online` says, in milliseconds, as far as this gateway has seen it. */
   readonly forMs: number
-  /** When it was heard of last; null for never. */
-  readonly seenMs: number | null
 }
 
 const machinesText = (count: number): string => (count === 1 ? 'its machine is' : `its ${count} machines are`)
@@ -90,22 +85,8 @@ export const certificateVerdict = ({ fromMs, untilMs }: CertificateSeen, nowMs: 
   }
 }
 
-/** A token of a person that is not revoked. */
-export interface TokenSeen {
-  /** Null for one of no tenant. */
-  readonly tenant: string | null
-  readonly tenantName: string | null
-  readonly id: string
-  readonly subject: string
-  readonly role: string
-  readonly createdMs: number
-  readonly expiresMs: number
-  /** When the last one of the same subject and role ends, this one included: who has a later one has been renewed. */
-  readonly lastMs: number
-}
-
 /** `token.ending` of tokens without a newer one for the same subject and role. */
-export const tokenVerdicts = (tokens: readonly TokenSeen[], nowMs: number): Verdict[] =>
+export const tokenVerdicts = (tokens: readonly EndingToken[], nowMs: number): Verdict[] =>
   tokens.map(({ tenant, tenantName, id, subject: who, role, createdMs, expiresMs, lastMs }) => {
     const subject = { kind: 'token.ending', tenant, key: `token.ending ${id}`, machine: null } as const
     const lifeDays = (expiresMs - createdMs) / DAY_MS

@@ -8,7 +8,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { coveringOf } from '../plans/covering.ts'
-import { planRetention, protectedBy, type PlannedPoint } from './retention.ts'
+import { planRetention, protectedBy } from './retention.ts'
 
 /** Points that one transaction removes: 1.8 ms for each with 12 disks, during which all backups wait. */
 const STEP_POINTS = 50
@@ -21,10 +21,6 @@ export interface PruneRequest {
   readonly by: Removal['by']
 }
 
-interface MachinePoint extends PlannedPoint {
-  readonly machine: string
-}
-
 /** The plan so far: the ids to remove, and the rows to show. */
 interface Plan {
   readonly going: string[]
@@ -33,31 +29,7 @@ interface Plan {
   count: number
 }
 
-const planned = ({
-  id,
-  machine,
-  timeMs,
-  seq,
-  held,
-  lockedUntilMs,
-  damaged,
-  checkpoint,
-  empty,
-  inUse,
-}: RetentionPoint): MachinePoint => ({
-  id,
-  machine,
-  timeMs,
-  seq,
-  lockedUntilMs,
-  held,
-  damaged,
-  checkpoint,
-  empty,
-  inUse,
-})
-
-const addTo = (plan: Plan, { id, machine, timeMs }: MachinePoint, keptBy: PrunedPoint['keptBy']): void => {
+const addTo = (plan: Plan, { id, machine, timeMs }: RetentionPoint, keptBy: PrunedPoint['keptBy']): void => {
   const rows = keptBy.length === 0 ? plan.goingRows : plan.keptRows
   if (rows.length < PRUNE_POINTS_MAX) rows.push({ point: id, machine, timeMs, keptBy })
   if (keptBy.length === 0) plan.going.push(id)
@@ -85,7 +57,7 @@ const planByRules = async (request: PruneRequest): Promise<Plan> => {
   for (const machine of await machinesOf(request)) {
     const rules = await rulesOf(request, machine)
     const points = await catalog.retention.points({ tenant: tenant.id, machine })
-    for (const { point, keptBy } of planRetention(points.map(planned), rules, nowMs)) addTo(plan, point, [...keptBy])
+    for (const { point, keptBy } of planRetention(points, rules, nowMs)) addTo(plan, point, [...keptBy])
   }
   return plan
 }
@@ -97,7 +69,7 @@ const planNamed = async ({ catalog, tenant, params, nowMs }: PruneRequest, named
   const ids = new Set<string>()
   for (const prefix of named) ids.add((await catalog.points.find({ tenant: tenant.id, agent: null, prefix })).id)
   for (const id of ids) {
-    const point = planned(await catalog.retention.point({ tenant: tenant.id, id }))
+    const point = await catalog.retention.point({ tenant: tenant.id, id })
     addTo(plan, point, params.dryRun ? protectedBy(point, nowMs) : [])
   }
   return plan

@@ -1,26 +1,12 @@
 // Which restore points of one machine stay, and why: a pure plan over times, rules and a time zone.
 import type { KeepRules, PruneRules } from '../../protocol/plans.ts'
 import type { KeepReason } from '../../protocol/retention.ts'
+import type { RetentionPoint } from '../catalog/retention.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import { believedTimes } from './believed-times.ts'
 
-/** A restore point as a plan sees it. */
-export interface PlannedPoint {
-  readonly id: string
-  readonly timeMs: number
-  /** Place of its backup in the order in which they started; 0 where an older program made it, and its time decides. */
-  readonly seq: number
-  readonly held: boolean
-  readonly lockedUntilMs: number | null
-  /** Some of its ranges are known to be unreadable. */
-  readonly damaged: boolean
-  /** Changes are recorded from its instant on, so a backup can continue it: not of a machine that was only read. */
-  readonly checkpoint: boolean
-  /** It has no disk, or none with a byte in it: there is nothing to restore. */
-  readonly empty: boolean
-  /** The base of a backup that is running. */
-  readonly inUse: boolean
-}
+/** A restore point as a plan sees it, of whatever machine. */
+export type PlannedPoint = Omit<RetentionPoint, 'machine'>
 
 /** The plan for one point: without any reason it is removed. */
 export interface PointPlan<P extends PlannedPoint> {

@@ -3,14 +3,20 @@ import type { EventKind, Severity } from '../../protocol/events.ts'
 import { durationText } from '../../protocol/host/duration.ts'
 import { MESSAGE_ITEMS_MAX, MESSAGE_VERSION, type Message, type MessageItem } from '../../protocol/notify.ts'
 import type { ConditionRow } from '../catalog/events.ts'
+import type { NoticeItem } from '../catalog/notices.ts'
 import { worse } from './match.ts'
-import type { Said } from './plan.ts'
 
 /** Longest subject, in characters. */
 const SUBJECT_CHARS_MAX = 160
 
 /** Whose message it is, and where it goes. */
 export type Addressed = Pick<Message, 'id' | 'timeMs' | 'tenant' | 'target'>
+
+/** An item with what is said of it. */
+export interface Said {
+  readonly item: NoticeItem
+  readonly state: MessageItem['state']
+}
 
 /** A text in one line that moves no terminal and reads as it is written: some of it comes from agents and guests. */
 export const oneLine = (text: string): string =>

@@ -3,7 +3,7 @@ import type { MessageItem } from '../../protocol/notify.ts'
 import type { EventRow } from '../catalog/events.ts'
 import type { NewNotice, NoticeItem, NoticeScope, ScopeChange, TargetRow } from '../catalog/notices.ts'
 import { routeOf, worse, type Matched, type Meanings } from './match.ts'
-import { noticeMessage } from './messages.ts'
+import { noticeMessage, type Said } from './messages.ts'
 
 /** Items of one target at most: further ones are told as a number. */
 export const TARGET_ITEMS_MAX = 20_000
@@ -48,10 +48,8 @@ const stateOf = (item: NoticeItem, repeatMs: number | null, nowMs: number): Mess
   return repeatMs !== null && nowMs >= told.atMs + repeatMs ? 'still' : null
 }
 
-/** An item with what is said of it. */
-export interface Said {
-  readonly item: NoticeItem
-  readonly state: MessageItem['state']
+/** The same, with how often the item is told again. */
+interface Due extends Said {
   readonly repeatMs: number | null
 }
 
@@ -136,9 +134,9 @@ class Planner {
   }
 
   /** What is to be said of the target's items that are due; others get their next time, or go. */
-  #due(target: TargetRow): Said[] {
+  #due(target: TargetRow): Due[] {
     const { nowMs, scope } = this.#round
-    const said: Said[] = []
+    const said: Due[] = []
     for (const item of this.#items.values()) {
       if (item.target !== target.name || item.dueMs === null || item.dueMs > nowMs) continue
       const route = routeOf(scope, target.name, matched(item), nowMs, this.#meanings)
@@ -181,7 +179,7 @@ class Planner {
     this.#notices.push({ id, target: target.name, message: noticeMessage(to, said, held) })
   }
 
-  #told({ item, state, repeatMs }: Said): void {
+  #told({ item, state, repeatMs }: Due): void {
     const { nowMs } = this.#round
     if (state === 'happened' || state === 'resolved') return this.#remove(item)
     const { severity, text } = item

@@ -1,9 +1,8 @@
 // The CPU work on records: check chunks, encode them, and read them again; pure functions that run on the record threads.
-import { CODEC, equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
-import { areHeads, chunkGroups, readHeads, type ChunkHead } from '../../protocol/chunk-list.ts'
+import { equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
+import { areHeads, readHeads, type ChunkHead } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { checkGroup, decode } from '../../protocol/host/chunk-steps.ts'
-import { freeBuffer } from '../../protocol/memory.ts'
+import { checkChunks, decodedView } from '../../protocol/host/chunk-steps.ts'
 import { parseRecord, RECORD, recordBytes, writeRecord, type RecordHeader, type RecordType } from './format.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 
@@ -88,8 +87,7 @@ export const ingest = ({ heads: table, stored, idKey, chunkBytes }: IngestJob): 
   const heads = readHeads(table)
   const long = heads.find(({ plainLength }) => plainLength > chunkBytes)
   if (long !== undefined) throw refused(long.id, new VarveError('CHUNK_INVALID', 'it is too long'))
-  const checking = { idKey, take: () => {}, refusal: refused }
-  for (const group of chunkGroups(heads, stored)) checkGroup(group, checking)
+  checkChunks(heads, stored, { idKey, take: () => {}, refusal: refused })
   const target = Buffer.from(new ArrayBuffer(stored.length + recordBytes(0) * heads.length))
   let from = 0
   for (const record of recordsOf(heads))
@@ -97,9 +95,10 @@ export const ingest = ({ heads: table, stored, idKey, chunkBytes }: IngestJob): 
   return new Uint8Array(target.buffer)
 }
 
+/** A view, as `decodedView` gives it. */
 const plainOf = (buffer: ArrayBuffer, place: RecordPlace, idKey: Uint8Array): Uint8Array => {
   const record = parseRecord(new Uint8Array(buffer), place.offset)
-  const plain = decode(record.codec, record.stored, record.plainLength)
+  const plain = decodedView(record.codec, record.stored, record.plainLength)
   if (!equalBytes(keyedHash(idKey, plain), place.id))
     throw new VarveError('DATA_DAMAGED', 'the content of a record has another id')
   return plain
@@ -127,10 +126,8 @@ export const check = ({ buffer, places, idKey }: CheckJob): (string | null)[] =>
         record.plainLength === plainLength &&
         record.storedLength === storedLength
       if (!same) return 'it is not the record that the index names'
-      const plain = decode(codec, record.stored, plainLength)
-      const right = equalBytes(keyedHash(idKey, plain), id)
-      if (codec !== CODEC.raw) freeBuffer(plain.buffer)
-      return right ? null : 'its content has another id'
+      const plain = decodedView(codec, record.stored, plainLength)
+      return equalBytes(keyedHash(idKey, plain), id) ? null : 'its content has another id'
     } catch (error) {
       return asVarveError(error).message
     }
@@ -139,7 +136,7 @@ export const check = ({ buffer, places, idKey }: CheckJob): (string | null)[] =>
 /** Plain bytes of one record, checked; DATA_DAMAGED names the id. */
 export const plain = (job: PlainJob): Uint8Array<ArrayBuffer> => {
   try {
-    // a copy, because decompression may return a view of a larger buffer that must not be transferred
+    // a copy, as the view serves again
     return new Uint8Array(plainOf(job.buffer, job.place, job.idKey))
   } catch (error) {
     const id = hex(job.place.id)

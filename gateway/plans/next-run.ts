@@ -1,6 +1,7 @@
 // When a schedule comes next: a cron expression or `every 4h`, by the clock of a time zone. Pure.
 import { Cron } from 'croner'
 import { DAY_MS } from '../../protocol/host/duration.ts'
+import { remembered } from './remembered.ts'
 import { instantOf, offsetAt, setBetween, wallOf, zoneProblem } from './wall-clock.ts'
 
 const MINUTE_MS = 60_000
@@ -77,16 +78,7 @@ const parse = (text: string): Parsed | string => {
   return { kind: EVERY_HOUR.test(fields[1]!) ? 'hours' : 'times', cron }
 }
 
-const parsed = new Map<string, Parsed | string>()
-
-const parsedOf = (text: string): Parsed | string => {
-  const known = parsed.get(text)
-  if (known !== undefined) return known
-  const made = parse(text)
-  if (parsed.size >= PARSED_MAX) parsed.clear()
-  parsed.set(text, made)
-  return made
-}
+const parsedOf = remembered(parse, PARSED_MAX)
 
 /** What is wrong with a schedule in a zone, as a sentence with the way out; null for nothing. */
 export const scheduleProblem = (text: string, zone: string): string | null => {

@@ -1,5 +1,6 @@
 // Clocks on the wall of a time zone: what they show at an instant, when they are set, and when they first show a time. Pure.
 import { isTimeZone } from '../../protocol/retention.ts'
+import { remembered } from './remembered.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -9,26 +10,21 @@ const OFFSET_MS_MAX = 16 * HOUR_MS
 /** Zones whose formats are kept. */
 const FORMATS_MAX = 1000
 
-const formats = new Map<string, Intl.DateTimeFormat>()
-
 /** A zone that this program's data does not know is taken for UTC, so that plans go on working; see zoneProblem. */
-const formatOf = (zone: string): Intl.DateTimeFormat => {
-  const known = formats.get(zone)
-  if (known !== undefined) return known
-  const made = new Intl.DateTimeFormat('en-US-u-ca-gregory-nu-latn', {
-    timeZone: isTimeZone(zone) ? zone : 'UTC',
-    hourCycle: 'h23',
-    year: 'numeric',
-    month: 'numeric',
-    day: 'numeric',
-    hour: 'numeric',
-    minute: 'numeric',
-    second: 'numeric',
-  })
-  if (formats.size >= FORMATS_MAX) formats.clear()
-  formats.set(zone, made)
-  return made
-}
+const formatOf = remembered(
+  (zone) =>
+    new Intl.DateTimeFormat('en-US-u-ca-gregory-nu-latn', {
+      timeZone: isTimeZone(zone) ? zone : 'UTC',
+      hourCycle: 'h23',
+      year: 'numeric',
+      month: 'numeric',
+      day: 'numeric',
+      hour: 'numeric',
+      minute: 'numeric',
+      second: 'numeric',
+    }),
+  FORMATS_MAX,
+)
 
 /** What is wrong with a zone, as a sentence; null for one that this program's data knows. */
 export const zoneProblem = (zone: string): string | null =>

@@ -1,5 +1,6 @@
 // When backups may start: texts such as `22:00-06:00`, `Sat-Sun` or `Mon-Fri 20:00-06:00; Sat-Sun`, by a zone's wall. Pure.
 import { DAY_MS } from '../../protocol/host/duration.ts'
+import { remembered } from './remembered.ts'
 import { offsetAt, setBetween, wallOf } from './wall-clock.ts'
 
 const MINUTE_MS = 60_000
@@ -70,16 +71,7 @@ const parse = (text: string): Week | string => {
   return week
 }
 
-const parsed = new Map<string, Week | string>()
-
-const parsedOf = (text: string): Week | string => {
-  const known = parsed.get(text)
-  if (known !== undefined) return known
-  const made = parse(text)
-  if (parsed.size >= PARSED_MAX) parsed.clear()
-  parsed.set(text, made)
-  return made
-}
+const parsedOf = remembered(parse, PARSED_MAX)
 
 /** What is wrong with a window, as a sentence with the way out; null for nothing. */
 export const windowProblem = (text: string): string | null => {

@@ -1,23 +1,17 @@
-// Tables of heads and the groups their chunks are decoded in. Method: properties over lists of chunks, and tables with one
+// Tables of heads and the chunks of a message. Method: properties over lists of chunks, and tables with one
 // field made wrong.
 import * as fc from 'fast-check'
-import { zstdDecompressSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import {
   areHeads,
   CHUNK_HEAD_BYTES,
-  chunkGroups,
-  eachAlone,
   readHeads,
+  storedChunks,
   writeHeads,
-  type ChunkGroup,
   type ChunkHead,
 } from '../../protocol/chunk-list.ts'
 import { CHUNK_BYTES_MAX, CODEC, type Codec } from '../../protocol/chunk.ts'
-import { isOneFrame } from '../../protocol/zstd-frame.ts'
-import { joinChunks, plainOf, rawChunk, splitChunks, zstdChunk, zstdFrame, type WireChunk } from './wire-chunks.ts'
-
-const MIB = 1024 * 1024
+import { joinChunks, rawChunk, zstdChunk, zstdFrame, type WireChunk } from './wire-chunks.ts'
 
 const id = fc.uint8Array({ minLength: 32, maxLength: 32 })
 
@@ -141,25 +135,28 @@ const chunkOf = (...kinds: readonly Kind[]): fc.Arbitrary<WireChunk> =>
       return whole
     })
 
-/** A chunk that joins its neighbours, or one that cannot. */
-const chunk = chunkOf('zstd', 'zstd', 'zstd', 'raw')
-
-/** One that looks as if it could, and is not exactly one frame of its length. */
+/** A chunk as it must be, and one that looks so and is not exactly one frame of its length. */
+const chunk = chunkOf('zstd', 'raw')
 const oddChunk = chunkOf('frames', 'cut', 'longer')
 
-const groupsOf = (chunks: readonly WireChunk[]): ChunkGroup[] => {
-  const { heads, stored } = joinChunks(chunks)
-  return [...chunkGroups(readHeads(heads), stored)]
-}
+describe('the chunks of a message', () => {
+  test('come one by one, in order, with their own bytes', () => {
+    fc.assert(
+      fc.property(fc.array(chunk, { maxLength: 30 }), (chunks) => {
+        const { heads, stored } = joinChunks(chunks)
+        const found = [...storedChunks(readHeads(heads), stored)]
+        expect(found.map(({ head, stored }) => ({ ...head, stored: Buffer.from(stored) }))).toEqual(
+          chunks.map((given) => ({
+            ...given,
+            storedLength: given.stored.length,
+            stored: Buffer.from(given.stored),
+          })),
+        )
+      }),
+    )
+  })
 
-/** The chunks of a group one by one. */
-const chunksOf = ({ heads, stored }: ChunkGroup): WireChunk[] => splitChunks({ heads: writeHeads(heads), stored })
-
-const joins = ({ codec, stored, plainLength }: WireChunk): boolean =>
-  codec === CODEC.zstd && isOneFrame(stored, plainLength)
-
-describe('groups', () => {
-  test('are made up to the first chunk that is not exactly one frame, which is refused by its name', () => {
+  test('come up to the first that is not exactly one frame, which is refused by its name', () => {
     fc.assert(
       fc.property(
         fc.array(chunk, { maxLength: 20 }),
@@ -167,84 +164,15 @@ describe('groups', () => {
         fc.array(chunk, { maxLength: 5 }),
         (good, odd, rest) => {
           const { heads, stored } = joinChunks([...good, odd, ...rest])
-          const found: ChunkGroup[] = []
+          let found = 0
           const look = (): void => {
-            for (const group of chunkGroups(readHeads(heads), stored)) found.push(group)
+            for (const _ of storedChunks(readHeads(heads), stored)) found++
           }
           const id = Buffer.from(odd.id).toString('hex')
           expect(look).toThrow(expect.objectContaining({ code: 'CHUNK_INVALID', details: { id } }))
-          expect(found.flatMap(chunksOf).length).toBe(good.length)
+          expect(found).toBe(good.length)
         },
       ),
     )
   })
-
-  test('hold every chunk once, in order, with its own bytes', () => {
-    fc.assert(
-      fc.property(fc.array(chunk, { maxLength: 30 }), (chunks) => {
-        const groups = groupsOf(chunks)
-        expect(groups.flatMap(chunksOf).map((found) => ({ ...found, stored: Buffer.from(found.stored) }))).toEqual(
-          chunks.map((given) => ({ ...given, stored: Buffer.from(given.stored) })),
-        )
-        for (const { heads, codec, plainLength, stored } of groups) {
-          expect(plainLength).toBe(heads.reduce((sum, one) => sum + one.plainLength, 0))
-          expect(stored.length).toBe(storedSum(heads))
-          expect(heads.every((one) => one.codec === codec)).toBe(true)
-        }
-      }),
-    )
-  })
-
-  test('join only whole zstd frames, of at most a MiB in all, and as many as fit', () => {
-    fc.assert(
-      fc.property(fc.array(chunk, { maxLength: 30 }), (chunks) => {
-        const groups = groupsOf(chunks)
-        for (const group of groups) {
-          if (group.heads.length === 1) continue
-          expect(group.codec).toBe(CODEC.zstd)
-          expect(group.plainLength).toBeLessThanOrEqual(MIB)
-          expect(chunksOf(group).every(joins)).toBe(true)
-        }
-        for (const [index, group] of groups.entries()) {
-          const before = groups[index - 1]
-          if (before === undefined || !chunksOf(before).every(joins) || !chunksOf(group).every(joins)) continue
-          expect(before.plainLength + group.heads[0]!.plainLength).toBeGreaterThan(MIB)
-        }
-      }),
-    )
-  })
-
-  test('decode by one call to what their chunks decode to one by one', () => {
-    const isDecoded = (group: ChunkGroup): boolean =>
-      Buffer.concat(chunksOf(group).map(plainOf)).equals(
-        zstdDecompressSync(group.stored, { maxOutputLength: group.plainLength }),
-      )
-    fc.assert(
-      fc.property(fc.array(chunk, { maxLength: 30 }), (chunks) => {
-        for (const group of groupsOf(chunks)) if (group.heads.length > 1) expect(isDecoded(group)).toBe(true)
-      }),
-    )
-  })
-
-  test('are those of 64 KiB chunks in a message of 4 MiB', () => {
-    const chunks = Array.from({ length: 64 }, (_, at) => zstdChunk(new Uint8Array(32), Buffer.alloc(65_536, at)))
-    expect(groupsOf(chunks).map(({ heads }) => heads.length)).toEqual([16, 16, 16, 16])
-    const alone = chunks.with(20, rawChunk(new Uint8Array(32), Buffer.alloc(65_536)))
-    expect(groupsOf(alone).map(({ heads }) => heads.length)).toEqual([16, 4, 1, 16, 16, 11])
-    expect(groupsOf([zstdChunk(new Uint8Array(32), Buffer.alloc(4 * MIB))]).map(({ heads }) => heads.length)).toEqual([
-      1,
-    ])
-    expect(groupsOf([])).toEqual([])
-  })
-})
-
-test('the chunks of a group alone are the group again, one behind the other', () => {
-  const plains = [1, 2, 3].map((seed) => Buffer.alloc(1000 * seed, seed))
-  const { heads, stored } = joinChunks(plains.map((plain) => zstdChunk(new Uint8Array(32).fill(plain[0]!), plain)))
-  const [group, ...others] = [...chunkGroups(readHeads(heads), stored)]
-  expect(others).toEqual([])
-  const alone = [...eachAlone(group!)]
-  expect(alone.map(({ heads: [head] }) => head?.plainLength)).toEqual([1000, 2000, 3000])
-  expect(alone.every((one) => one.heads.length === 1 && one.plainLength === one.heads[0]!.plainLength)).toBe(true)
-  expect(Buffer.concat(alone.map((one) => one.stored)).equals(stored)).toBe(true)
 })

@@ -319,7 +319,17 @@ const dayCell = {
   damaged: 0,
   verified: 1,
 }
-const counts = { fresh: 1, unverified: 0, late: 0, failing: 0, never: 0, orphaned: 0, archived: 0, excluded: 0 }
+const counts = {
+  fresh: 1,
+  unverified: 0,
+  late: 0,
+  failing: 0,
+  never: 0,
+  uncovered: 0,
+  orphaned: 0,
+  archived: 0,
+  excluded: 0,
+}
 const told = { daysLeft: 5, bytesPerDay: 1.5, reason: null }
 const quota = { usedBytes: 1, softBytes: null, hardBytes: 2, soft: told, hard: told }
 const proof = { verifiedMs: 1, oldestMs: null, unverified: 3, drilledMs: null }

@@ -118,10 +118,6 @@ export const shiftRecords = (folder: string, ids: readonly Uint8Array[], bytes =
 export const lengthenRecords = (folder: string, ids: readonly Uint8Array[]): void =>
   forEach(folder, ids, 'UPDATE chunk SET stored = stored + 1, plain = plain + 1 WHERE id = ?')
 
-/** The index has so many stored bytes for a record. */
-export const setStoredLength = (folder: string, id: Uint8Array, bytes: number): void =>
-  changing(folder, (sql) => void sql.run('UPDATE chunk SET stored = ? WHERE id = ?', bytes, id))
-
 /** The index says that the records lie in this pack, at the same offsets. */
 export const moveRecords = (folder: string, ids: readonly Uint8Array[], pack: string): void =>
   changing(folder, (sql) => {
@@ -147,9 +143,6 @@ export const inventRecords = (folder: string, type: RecordType): number =>
   })
 
 // packs
-
-export const setPackBytes = (folder: string, pack: string, bytes: number): void =>
-  changing(folder, (sql) => void sql.run('UPDATE pack SET bytes = ? WHERE uuid = ?', bytes, pack))
 
 /** All packs are said to be let go of. */
 export const doomPacks = (folder: string): void => changing(folder, (sql) => void sql.run('UPDATE pack SET sealed = 2'))

@@ -7,13 +7,16 @@ import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
 import { libvirtGuest } from '../../guest/libvirt-guest.ts'
 import { decideDisks } from '../decide.ts'
 import type { Lease, LeaseRequest } from '../driver.ts'
+import { undoBegin } from '../ending.ts'
 import { checkWish, takeInstant, type Instant } from '../instant.ts'
+import { guardFrom } from '../scratch-guard.ts'
+import { DisksChanged } from '../seen-disks.ts'
 import { writeEntry, type LibvirtEntry } from './entry.ts'
 import { finishLease, isGone, isObsoleteOf, removeObsolete } from './finish.ts'
 import type { LibvirtHost } from './host.ts'
 import { keysOf } from './keys.ts'
 import { LibvirtLease } from './libvirt-lease.ts'
-import { DisksChanged, look, refuseChange, type DomainLook, type Learned } from './look.ts'
+import { look, refuseChange, type DomainLook, type Learned } from './look.ts'
 import { backupXml, checkpointXml, planLease } from './plan.ts'
 import { noteStopped } from './rescue.ts'
 import { refuseBlockJobs } from './run-state.ts'
@@ -130,21 +133,14 @@ const make = async (host: LibvirtHost, planned: Planned): Promise<Lease> => {
   const { caller, domain, entry, request, release, found } = planned
   await makeScratch(entry, found.description.owner)
   await noteStopped(caller, domain, entry.scratchFolder)
-  const starting = startScratchGuard(entry, host.reserveBytes)
-  // it is awaited below; until then its failure must not count as unhandled
-  starting.catch(() => undefined)
-  try {
+  const guard = await guardFrom(startScratchGuard(entry, host.reserveBytes), async () => {
     const kept = new Set(await host.journal.keptCheckpoints(entry.id))
     if (request.base !== null && request.base.checkpoint !== null) kept.add(request.base.checkpoint)
     const isObsolete = isObsoleteOf([request.agentId, ...request.formerAgents], kept)
     const removed = await removeObsolete(host, caller, domain, isObsolete)
     for (const checkpoint of removed)
       host.log.info({ machine: request.machine.name, checkpoint }, 'removed an obsolete checkpoint')
-  } catch (error) {
-    await starting.then((guard) => guard.done()).catch(() => undefined)
-    throw error
-  }
-  const guard = await starting
+  })
   const lease = new LibvirtLease({ host, entry, caller, guard, onEnd: release })
   try {
     const instant = await instantOf(host, planned)
@@ -157,19 +153,6 @@ const make = async (host: LibvirtHost, planned: Planned): Promise<Lease> => {
   } catch (error) {
     lease.abandon()
     throw error
-  }
-}
-
-/** Removes what a failed begin made; where that cannot be done now it stays in the journal as failed, and the result is false. */
-const undo = async (host: LibvirtHost, entry: LibvirtEntry, cause: unknown): Promise<boolean> => {
-  try {
-    await finishLease(host, entry, 'failed')
-    return true
-  } catch (error) {
-    if (!isGone(error)) host.watchLeft(entry)
-    const about = { lease: entry.id, machine: entry.machine.name, err: error, cause }
-    host.log.warn(about, 'a lease that failed to begin could not be removed yet')
-    return false
   }
 }
 
@@ -218,7 +201,8 @@ export const tryToBegin = async (host: LibvirtHost, beginning: Beginning, learne
     await writeEntry(host.journal, entry)
     return await make(host, { ...beginning, entry, found })
   } catch (error) {
-    if (!(await undo(host, entry, error))) throw error
+    const finish = (): Promise<void> => finishLease(host, entry, 'failed')
+    if (!(await undoBegin(host, entry, error, { finish, isGone }))) throw error
     if (error instanceof DisksChanged) return 'changed'
     if (error instanceof DiskRefused) return more(learned, error)
     throw error

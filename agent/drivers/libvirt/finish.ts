@@ -5,8 +5,8 @@ import { LIBVIRT_CODES } from '../../libvirt/codes.ts'
 import { isLibvirtError } from '../../libvirt/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
 import type { LeaseOutcome } from '../driver.ts'
+import { endLease } from '../ending.ts'
 import { lookAtScratch } from '../scratch-watch.ts'
-import { removeScratch } from '../scratch.ts'
 import { findCheckpoint, hideCheckpoint, removeCheckpoint, removeNamed } from './checkpoints.ts'
 import { readDomain } from './domain-xml.ts'
 import { writeEntry, type LibvirtEntry } from './entry.ts'
@@ -16,12 +16,6 @@ import { keysOf } from './keys.ts'
 import { leaseOfCheckpoint } from './names.ts'
 import { isStoppedByScratch, rescuedOf } from './rescue.ts'
 import { domainOf, machineOff } from './run-state.ts'
-
-/** How long the end of a lease waits for a guest that was left frozen, in milliseconds; the thaw goes on without it. */
-const THAW_WAIT_MS = 10_000
-
-/** Connections tried when libvirt disconnects midway. */
-const ATTEMPTS_MAX = 3
 
 /** Whether an error says that the domain has ended, so that only its images remain. */
 export const isGone = (error: unknown): boolean => error instanceof VarveError && error.code === 'MACHINE_OFF'
@@ -100,7 +94,11 @@ const removeOwn = async (
   }
 }
 
-const tearDown = async (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOutcome): Promise<void> => {
+const tearDown = async (
+  host: LibvirtHost,
+  entry: LibvirtEntry,
+  outcome: LeaseOutcome,
+): Promise<(() => Promise<void>) | null> => {
   const { machine, uuid, socketPath } = entry
   const caller = await host.connect(keysOf(machine).uri)
   const domain = await domainOf(caller, uuid)
@@ -119,42 +117,21 @@ const tearDown = async (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOu
     await removeObsolete(host, caller, domain, isObsolete)
   }
   await hideCheckpoints(host, caller, domain, agentsOf(entry))
-  if (!stopped) return
-  await removeScratch(entry)
-  await caller.resume(domain)
-  const sentence = 'the guest had stopped because the scratch space was full; it was resumed'
-  host.log.warn({ lease: entry.id, machine: machine.name }, sentence)
-}
-
-const tearDownReachable = async (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOutcome): Promise<void> => {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await tearDown(host, entry, outcome)
-    } catch (error) {
-      const broken = error instanceof VarveError && error.code === 'LIBVIRT_UNAVAILABLE'
-      if (!broken || attempt >= ATTEMPTS_MAX) throw error
-    }
-  }
+  return stopped ? () => caller.resume(domain) : null
 }
 
 /**
- * Removes exactly what the entry's lease made, then the entry. The outcome is journalled first, so that it also holds for a
- * later try. MACHINE_OFF while the domain does not run and bitmaps may remain in its images: the entry stays.
+ * Removes exactly what the entry's lease made, then the entry; see endLease. MACHINE_OFF while the domain does not run and
+ * bitmaps may remain in its images: the entry stays.
  */
-export const finishLease = async (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOutcome): Promise<void> => {
-  const settled = entry.outcome ?? outcome
-  await writeEntry(host.journal, { ...entry, phase: 'ending', outcome: settled })
-  await host.thawer.takeOver(({ lease }) => lease === entry.id, THAW_WAIT_MS)
-  try {
-    await tearDownReachable(host, entry, settled)
-  } catch (error) {
-    if (!isGone(error)) throw error
-    await removeScratch(entry)
-    if (entry.checkpoint !== null) throw error
-  }
-  await removeScratch(entry)
-  await host.journal.remove(entry.id)
-}
+export const finishLease = (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOutcome): Promise<void> =>
+  endLease(host, entry, outcome, {
+    write: (ending) => writeEntry(host.journal, ending),
+    tearDown: (settled) => tearDown(host, entry, settled),
+    unavailable: 'LIBVIRT_UNAVAILABLE',
+    isGone,
+    hasBitmaps: entry.checkpoint !== null,
+  })
 
 /**
  * The same where the machine's domain is `domain` now. One that was defined anew has another uuid and the same images. False

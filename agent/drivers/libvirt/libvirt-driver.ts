@@ -1,8 +1,7 @@
 // Driver `libvirt`: backups and checkpoints that libvirt makes, in pull mode, and never its QEMU's monitor behind its back.
 
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { asVarveError, VarveError } from '../../../protocol/errors.ts'
+import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import { libvirtAttachments } from '../../attachments/libvirt.ts'
 import { readerOfLibvirt } from '../../attachments/reader.ts'
@@ -21,10 +20,12 @@ import type {
   MachineIdentity,
   MachineLook,
 } from '../driver.ts'
+import { earlierLeases } from '../earlier-leases.ts'
 import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { LeftLeases } from '../left-leases.ts'
-import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
+import { freeBytes, prepareFolders, removeScratch, runtimeFolder } from '../scratch.ts'
+import { BEGIN_ATTEMPTS_MAX, keepChanging } from '../seen-disks.ts'
 import { CheckpointNotes } from './checkpoint-notes.ts'
 import { checkVersions, tryToBegin } from './begin.ts'
 import { fromJournal, libvirtEntries, type LibvirtEntry } from './entry.ts'
@@ -43,8 +44,7 @@ import { findDomain, hasLeft, isArriving, isBusy, refuseBusy, refuseMoving, refu
 import { startScratchGuard } from './scratch-guard.ts'
 import { offlineMachine } from './when-off.ts'
 
-/** How often a lease starts over because the machine's disks changed while it began, or because libvirt refused one. */
-const BEGIN_ATTEMPTS_MAX = 3
+/** How often a lease starts over because libvirt refused a disk. */
 const REFUSALS_MAX = 256
 
 /** Parts of the driver that a test may replace. */
@@ -74,7 +74,7 @@ export class LibvirtDriver implements LeaseDriver {
       notes: new CheckpointNotes(host.stateFolder),
       folders: {
         scratch: join(host.stateFolder, 'scratch'),
-        runtime: parts.runtimeFolder ?? (process.getuid?.() === 0 ? '/run' : tmpdir()),
+        runtime: parts.runtimeFolder ?? runtimeFolder(),
       },
       watchLeft: (entry) => this.#left.watch(entry),
     }
@@ -110,8 +110,7 @@ export class LibvirtDriver implements LeaseDriver {
           refusals += 1
         } else return begun
         if (attempt > BEGIN_ATTEMPTS_MAX || refusals > REFUSALS_MAX) {
-          const sentence = `the disks of machine ${machine.name} keep changing while a backup begins (a snapshot, a resize, a device added or removed): try again when that is done`
-          throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name } })
+          throw keepChanging(machine.name)
         }
         host.log.info({ machine: machine.name, attempt, refusals }, 'the lease begins again, with what is known now')
       }
@@ -302,19 +301,8 @@ export class LibvirtDriver implements LeaseDriver {
   }
 
   /** Finishes earlier leases of the machine whose outcome is known; LEASE_HELD when one is not. */
-  async #settleEarlier(
-    { machine, leaseId }: LeaseRequest,
-    caller: LibvirtCaller,
-    domain: LibvirtDomain,
-  ): Promise<void> {
-    for (const entry of await libvirtEntries(this.#host.journal)) {
-      if (entry.machine.address !== machine.address && entry.id !== leaseId) continue
-      if (entry.outcome === null || entry.id === leaseId) {
-        const sentence = `an earlier lease on machine ${machine.name} is not settled`
-        throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name, lease: entry.id } })
-      }
-      const { outcome } = entry
+  async #settleEarlier(request: LeaseRequest, caller: LibvirtCaller, domain: LibvirtDomain): Promise<void> {
+    for (const { entry, outcome } of earlierLeases(await libvirtEntries(this.#host.journal), request))
       if (await finishEarlier(this.#host, caller, domain, { entry, outcome })) this.#left.release(entry.id)
-    }
   }
 }

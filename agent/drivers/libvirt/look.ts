@@ -1,21 +1,13 @@
 // What a plan is made on: the domain's disks, their sizes, what is below them, and what the base's checkpoint has of them.
 
-import { VarveError } from '../../../protocol/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
 import type { BitmapState, MachineDisk } from '../../qmp/disks.ts'
 import type { LeaseBase, LeaseRequest } from '../driver.ts'
 import { libvirtCheckpointName } from '../checkpoint-names.ts'
-import { seeDisks, type SeenDisks } from '../seen-disks.ts'
+import { DisksChanged, seeDisks, type SeenDisks } from '../seen-disks.ts'
 import { findCheckpoint, readCheckpoint, recoverCheckpoint, type SeenCheckpoint } from './checkpoints.ts'
 import { readDomain, type DomainDescription, type DomainDisk } from './domain-xml.ts'
 import { canHoldBitmaps, imageSize } from './image-header.ts'
-
-/** The disks at the instant are not those that the lease was planned for. */
-export class DisksChanged extends VarveError {
-  constructor(machine: string) {
-    super('LEASE_HELD', `the disks of machine ${machine} changed while the backup began`)
-  }
-}
 
 /** What libvirt or QEMU has said about disks when a backup could not begin. */
 export interface Learned {

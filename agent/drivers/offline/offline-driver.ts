@@ -1,7 +1,6 @@
 // Driver `offline`: reads the disks of a machine that is off, through a storage daemon that holds QEMU's image lock on them.
 
-import { tmpdir } from 'node:os'
-import { VarveError } from '../../../protocol/errors.ts'
+import type { VarveError } from '../../../protocol/errors.ts'
 import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import { QmpClient } from '../../qmp/client.ts'
 import type {
@@ -16,8 +15,10 @@ import type {
   MachineIdentity,
   MachineLook,
 } from '../driver.ts'
+import { earlierLeases } from '../earlier-leases.ts'
 import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
+import { runtimeFolder } from '../scratch.ts'
 import { beginLease, checkWish } from './begin.ts'
 import { listStored } from './checkpoints.ts'
 import { joinDaemon, monitorSocket, SILENCE_LIMIT_MS, type StorageDaemon } from './daemon.ts'
@@ -50,7 +51,7 @@ export class OfflineDriver implements LeaseDriver {
   constructor(host: DriverHost, parts: OfflineDriverParts = {}) {
     this.#host = {
       ...host,
-      runtimeFolder: parts.runtimeFolder ?? (process.getuid?.() === 0 ? '/run' : tmpdir()),
+      runtimeFolder: parts.runtimeFolder ?? runtimeFolder(),
       silenceMs: parts.silenceMs ?? SILENCE_LIMIT_MS,
       deviceFolder: parts.deviceFolder ?? '/dev',
       run: parts.run ?? runTool,
@@ -195,15 +196,10 @@ export class OfflineDriver implements LeaseDriver {
   }
 
   /** Finishes earlier leases of the machine whose outcome is known; LEASE_HELD when one is not. */
-  async #settleEarlier({ machine, leaseId }: LeaseRequest): Promise<void> {
-    const { name, address } = machine
-    for (const entry of await offlineEntries(this.#host.journal)) {
-      if (entry.machine.address !== address && entry.machine.name !== name && entry.id !== leaseId) continue
-      if (entry.outcome === null || entry.id === leaseId) {
-        const sentence = `an earlier lease on machine ${name} is not settled`
-        throw new VarveError('LEASE_HELD', sentence, { details: { machine: name, lease: entry.id } })
-      }
-      await finishLease(this.#host, entry, entry.outcome)
-    }
+  async #settleEarlier(request: LeaseRequest): Promise<void> {
+    const { name, address } = request.machine
+    const isIts = ({ machine }: OfflineEntry): boolean => machine.address === address || machine.name === name
+    for (const { entry, outcome } of earlierLeases(await offlineEntries(this.#host.journal), request, isIts))
+      await finishLease(this.#host, entry, outcome)
   }
 }

@@ -5,12 +5,14 @@ import { machineConfiguration } from '../../qmp/configuration.ts'
 import { listNodes } from '../../qmp/disks.ts'
 import type { Lease, LeaseRequest } from '../driver.ts'
 import { decideDisks } from '../decide.ts'
-import type { SeenDisks } from '../seen-disks.ts'
+import { undoBegin } from '../ending.ts'
+import { guardFrom } from '../scratch-guard.ts'
+import { DisksChanged, type SeenDisks } from '../seen-disks.ts'
 import { writeEntry, type QmpEntry } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
 import type { QmpHost } from './host.ts'
 import { takeQmpInstant } from './instant.ts'
-import { DisksChanged, look, refuseChange, signature } from './look.ts'
+import { look, refuseChange, signature } from './look.ts'
 import { checkpointBitmaps, ownAgents, planLease } from './plan.ts'
 import { QmpLease } from './qmp-lease.ts'
 import { noteStopped } from './rescue.ts'
@@ -87,18 +89,11 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
   const { client, entry, request, release } = planned
   await makeScratch(entry)
   await noteStopped(client, entry.scratchFolder)
-  const starting = startScratchGuard(entry, host.reserveBytes)
-  // it is awaited below; until then its failure must not count as unhandled
-  starting.catch(() => undefined)
-  try {
+  const guard = await guardFrom(startScratchGuard(entry, host.reserveBytes), async () => {
     await removeObsolete(host, client, entry, request)
     await addScratchNodes(client, entry)
     await startServer(client, entry.socketPath)
-  } catch (error) {
-    await starting.then((guard) => guard.done()).catch(() => undefined)
-    throw error
-  }
-  const guard = await starting
+  })
   const lease = new QmpLease({ host, entry, client, guard, onEnd: release })
   try {
     const { consistency: wish, freezeTimeoutMs, onThawed } = request
@@ -117,21 +112,6 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
   }
 }
 
-/** Removes what a failed begin made; where that cannot be done now it stays in the journal as failed, and the result is false. */
-const undo = async (host: QmpHost, entry: QmpEntry, cause: unknown): Promise<boolean> => {
-  try {
-    await finishLease(host, entry, 'failed')
-    return true
-  } catch (error) {
-    if (!isGone(error)) host.watchLeft(entry)
-    host.log.warn(
-      { lease: entry.id, machine: entry.machine.name, err: error, cause },
-      'a lease that failed to begin could not be removed yet',
-    )
-    return false
-  }
-}
-
 /** Begins with the disks as they are now; null, with nothing left, when they had changed at the instant. */
 export const tryToBegin = async (host: QmpHost, beginning: Beginning): Promise<Lease | null> => {
   const { client, request } = beginning
@@ -142,7 +122,8 @@ export const tryToBegin = async (host: QmpHost, beginning: Beginning): Promise<L
   try {
     return await make(host, { ...beginning, entry, seen })
   } catch (error) {
-    if (!(await undo(host, entry, error))) throw error
+    const finish = (): Promise<void> => finishLease(host, entry, 'failed')
+    if (!(await undoBegin(host, entry, error, { finish, isGone }))) throw error
     if (error instanceof DisksChanged) return null
     // QEMU refuses a plan for disks that have changed
     if (isRefusal(error) && signature(await look(client), request) !== signature(seen, request)) return null

@@ -6,18 +6,12 @@ import { listNodes } from '../../qmp/disks.ts'
 import type { QmpHost } from './host.ts'
 import { writeEntry, type QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
+import { endLease } from '../ending.ts'
 import { lookAtScratch } from '../scratch-watch.ts'
-import { removeScratch } from '../scratch.ts'
 import { qmpPathOf } from './keys.ts'
 import { isStoppedByScratch, rescuedOf } from './rescue.ts'
 import { findMove, findMoved } from './run-state.ts'
 import { leaseTarget, tearDown, type TeardownTarget } from './teardown.ts'
-
-/** How long the end of a lease waits for a guest that was left frozen, in milliseconds; the thaw goes on without it. */
-const THAW_WAIT_MS = 10_000
-
-/** Connections tried when QEMU disconnects midway. */
-const ATTEMPTS_MAX = 3
 
 /** Whether an error says that QEMU is gone, so that only its images remain. */
 export const isGone = (error: unknown): boolean =>
@@ -52,45 +46,23 @@ const refuseBitmaps = async (client: QmpCaller, { machine }: QmpEntry, target: T
   if (target.bitmaps(held).length > 0) throw stillMoved(machine.name, move)
 }
 
-const tearDownReachable = async (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcome): Promise<void> => {
-  const target = leaseTarget(entry, outcome, await host.journal.keptCheckpoints(entry.id))
-  for (let attempt = 1; ; attempt += 1) {
-    try {
+/**
+ * Removes exactly what the entry's lease made, then the entry; see endLease. QMP_UNAVAILABLE when QEMU is gone and bitmaps may
+ * remain in its images: the entry stays.
+ */
+export const finishLease = (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcome): Promise<void> =>
+  endLease(host, entry, outcome, {
+    write: (ending) => writeEntry(host.journal, ending),
+    tearDown: async (settled) => {
+      const target = leaseTarget(entry, settled, await host.journal.keptCheckpoints(entry.id))
       const client = await host.connect(qmpPathOf(entry.machine))
       const moved = await findMoved(client)
       const stopped = moved === null && (await standsStill(host, client, entry))
       await tearDown(client, { ...target, bitmaps: () => [] })
       await tearDown(client, target, () => refuseBitmaps(client, entry, target))
-      if (!stopped) return
-      await removeScratch(entry)
-      await client.execute('cont')
-      host.log.warn(
-        { lease: entry.id, machine: entry.machine.name },
-        'the guest had stopped because the scratch space was full; it was resumed',
-      )
-      return
-    } catch (error) {
-      const broken = error instanceof VarveError && error.code === 'QMP_UNAVAILABLE' && !isGone(error)
-      if (!broken || attempt >= ATTEMPTS_MAX) throw error
-    }
-  }
-}
-
-/**
- * Removes exactly what the entry's lease made, then the entry. The outcome is journalled first, so that it also holds
- * for a later try. QMP_UNAVAILABLE when QEMU is gone and bitmaps may remain in its images: the entry stays.
- */
-export const finishLease = async (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcome): Promise<void> => {
-  const settled = entry.outcome ?? outcome
-  await writeEntry(host.journal, { ...entry, phase: 'ending', outcome: settled })
-  await host.thawer.takeOver(({ lease }) => lease === entry.id, THAW_WAIT_MS)
-  try {
-    await tearDownReachable(host, entry, settled)
-  } catch (error) {
-    if (!isGone(error)) throw error
-    await removeScratch(entry)
-    if (entry.disks.some(({ persistent }) => persistent)) throw error
-  }
-  await removeScratch(entry)
-  await host.journal.remove(entry.id)
-}
+      return stopped ? () => client.execute('cont') : null
+    },
+    unavailable: 'QMP_UNAVAILABLE',
+    isGone,
+    hasBitmaps: entry.disks.some(({ persistent }) => persistent),
+  })

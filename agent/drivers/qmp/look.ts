@@ -1,18 +1,10 @@
 // Reads a machine's disks and what is below them, and checks whether they are still those that a lease was planned for.
-import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { listDisks } from '../../qmp/disks.ts'
 import { decideDisks } from '../decide.ts'
-import { seeDisks, type SeenDisks } from '../seen-disks.ts'
+import { DisksChanged, seeDisks, type SeenDisks } from '../seen-disks.ts'
 import type { QmpEntry } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'
-
-/** The disks at the instant are not those that the lease was planned for. */
-export class DisksChanged extends VarveError {
-  constructor(machine: string) {
-    super('LEASE_HELD', `the disks of machine ${machine} changed while the backup began`)
-  }
-}
 
 /** The machine's disks and what is below them; DISK_UNSUPPORTED where two disks write one file. */
 export const look = async (client: QmpCaller, filters?: ReadonlyMap<string, string>): Promise<SeenDisks> =>

@@ -1,9 +1,8 @@
 // Driver `qmp`: pull by scratch image. QEMU copies old blocks away before the guest overwrites them, for all disks from
 // one transaction on, and exports the machine as it was at that instant.
 
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { asVarveError, VarveError } from '../../../protocol/errors.ts'
+import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import type { QmpCaller, QmpClient } from '../../qmp/client.ts'
 import type { QmpLinkState } from '../../qmp/link.ts'
@@ -20,6 +19,7 @@ import type {
   MachineLook,
   MachineMonitor,
 } from '../driver.ts'
+import { earlierLeases } from '../earlier-leases.ts'
 import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { LeftLeases } from '../left-leases.ts'
@@ -27,7 +27,8 @@ import { listStored } from '../offline/checkpoints.ts'
 import { lookAtDisks } from '../offline/look.ts'
 import { asOffline } from '../offline/machine.ts'
 import { runTool } from '../offline/tools.ts'
-import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
+import { freeBytes, prepareFolders, removeScratch, runtimeFolder } from '../scratch.ts'
+import { BEGIN_ATTEMPTS_MAX, keepChanging } from '../seen-disks.ts'
 import { HOST_PLACES, qmpAttachments, type HostPlaces } from './attachments.ts'
 import { checkVersion, tryToBegin } from './begin.ts'
 import { listCheckpoints } from './checkpoints.ts'
@@ -46,9 +47,6 @@ import { QmpLease } from './qmp-lease.ts'
 import { findMove, findMoved, refuseMoving, uuidOf } from './run-state.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
 import { startScratchGuard } from './scratch-guard.ts'
-
-/** How often a lease starts over because the machine's disks changed while it began. */
-const BEGIN_ATTEMPTS_MAX = 3
 
 /** Events of QEMU that come when a machine arrives from another host, or leaves for one. */
 const MOVES: ReadonlySet<string> = new Set(['RESUME', 'STOP', 'MIGRATION', 'SHUTDOWN'])
@@ -78,7 +76,7 @@ export class QmpDriver implements LeaseDriver {
       freeBytes: parts.freeBytes ?? freeBytes,
       folders: {
         scratch: join(host.stateFolder, 'scratch'),
-        runtime: parts.runtimeFolder ?? (process.getuid?.() === 0 ? '/run' : tmpdir()),
+        runtime: parts.runtimeFolder ?? runtimeFolder(),
       },
       watchLeft: (entry) => this.#left.watch(entry),
     }
@@ -113,10 +111,7 @@ export class QmpDriver implements LeaseDriver {
       for (let attempt = 1; ; attempt += 1) {
         const lease = await tryToBegin(host, { client, request, release })
         if (lease !== null) return lease
-        if (attempt === BEGIN_ATTEMPTS_MAX) {
-          const sentence = `the disks of machine ${machine.name} keep changing while a backup begins (a snapshot, a resize, a device added or removed): try again when that is done`
-          throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name } })
-        }
+        if (attempt === BEGIN_ATTEMPTS_MAX) throw keepChanging(machine.name)
         host.log.info({ machine: machine.name, attempt }, 'the disks changed while the lease began; starting over')
       }
     })
@@ -289,14 +284,9 @@ export class QmpDriver implements LeaseDriver {
   }
 
   /** Finishes earlier leases of the machine whose outcome is known; LEASE_HELD when one is not. */
-  async #settleEarlier({ machine, leaseId }: LeaseRequest): Promise<void> {
-    for (const entry of await qmpEntries(this.#host.journal)) {
-      if (entry.machine.address !== machine.address && entry.id !== leaseId) continue
-      if (entry.outcome === null || entry.id === leaseId) {
-        const sentence = `an earlier lease on machine ${machine.name} is not settled`
-        throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name, lease: entry.id } })
-      }
-      await finishLease(this.#host, entry, entry.outcome)
+  async #settleEarlier(request: LeaseRequest): Promise<void> {
+    for (const { entry, outcome } of earlierLeases(await qmpEntries(this.#host.journal), request)) {
+      await finishLease(this.#host, entry, outcome)
       this.#left.release(entry.id)
     }
   }

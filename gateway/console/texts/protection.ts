@@ -1,10 +1,6 @@
 // The texts of the view Protection, in English.
 import type { MachineState } from '../../../protocol/coverage.ts'
 
-/** The state of one machine: one that has points lacks a plan. */
-export const stateText = (state: MachineState, hasPoints: boolean): string =>
-  state === 'never' && hasPoints ? protection.neverWithPoints : protection.states[state]
-
 const machines = (count: number): string => `${count.toLocaleString('en')} ${count === 1 ? 'machine' : 'machines'}`
 
 export const protection = {
@@ -26,12 +22,12 @@ export const protection = {
     unverified: 'Unverified',
     late: 'Late',
     failing: 'Failing',
-    never: 'No plan or point',
+    never: 'Never backed up',
+    uncovered: 'No plan',
     orphaned: 'Orphaned',
     archived: 'Archived',
     excluded: 'Excluded',
   } satisfies Record<MachineState, string>,
-  neverWithPoints: 'No plan',
   search: 'Part of a name',
   order: 'Order',
   orders: { worst: 'Worst first', name: 'By name' },

@@ -32,7 +32,7 @@ test('a machine that is not protected is shown, and the exit code says so for th
     `${TENANT}: 2 machines: 1 fresh, 1 never; 1 is not protected; never verified.`,
     '',
   ])
-  expect(bad.stderr).toContain(`${TENANT}/db2 is late or failing or never or orphaned (UNPROTECTED)`)
+  expect(bad.stderr).toContain(`${TENANT}/db2 is late or failing or never or uncovered or orphaned (UNPROTECTED)`)
   const asJson = await run('coverage', '--json')
   expect([asJson.code, JSON.parse(asJson.stdout)]).toMatchObject([
     EXIT.unprotected,

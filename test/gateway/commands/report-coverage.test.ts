@@ -33,7 +33,7 @@ test('the worst are first, with age and what is due', () => {
       machine('db1', {}),
       machine('db2', { state: 'late', deadlineMs: NOW_MS - 8 * HOUR_MS, reason: 'late by 8 h' }),
       machine('db3', {
-        state: 'never',
+        state: 'uncovered',
         plan: null,
         deadlineMs: null,
         lastPointMs: null,
@@ -59,6 +59,7 @@ const NONE: StateCounts = {
   late: 0,
   failing: 0,
   never: 0,
+  uncovered: 0,
   orphaned: 0,
   archived: 0,
   excluded: 0,
@@ -77,7 +78,7 @@ test('a tenant is one sentence', () => {
   expect(line({ fresh: 9, late: 1, excluded: 2 }, { quota, proof })).toBe(
     'acme: 12 machines: 9 fresh, 1 late, 2 excluded; 1 is not protected; never verified; its quota is used up in 1 day.',
   )
-  expect(line({ orphaned: 2, failing: 3 })).toContain('5 are not protected')
+  expect(line({ orphaned: 2, failing: 3, uncovered: 1 })).toContain('6 are not protected')
   expect(tenantCells({ tenant: 'acme', counts: { ...NONE, fresh: 2, never: 1 }, quota: QUOTA })).toEqual([
     'acme',
     '3',

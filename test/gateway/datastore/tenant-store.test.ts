@@ -3,21 +3,19 @@ import path from 'node:path'
 import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { readFile, truncate, writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
-import { CODEC, hex } from '../../../protocol/chunk.ts'
+import { hex } from '../../../protocol/chunk.ts'
 import { splitIds } from '../../../protocol/host/bytes.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
-import { PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes, writeRecord } from '../../../gateway/packs/format.ts'
+import { PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes } from '../../../gateway/packs/format.ts'
 import { decodeManifest } from '../../../gateway/catalog/manifest.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { IDS_MAX } from '../../../gateway/packs/record-reader.ts'
 import { decodeState, joinParts } from '../../../gateway/catalog/state-record.ts'
 import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { leaves } from '../../../gateway/trees/leaves.ts'
-import { setPackBytes, setStoredLength } from '../../support/catalog-damage.ts'
 import { testDice } from '../../support/seed.ts'
-import { oddFrames, splitChunks } from '../../protocol/wire-chunks.ts'
-import { codeOf } from '../auth/test-authority.ts'
+import { splitChunks } from '../../protocol/wire-chunks.ts'
 import { addAgent, addMachine } from '../catalog.ts'
 import {
   CHUNK_BYTES,
@@ -92,44 +90,6 @@ const flip = async (file: string, offset: number, bit: number): Promise<void> =>
 }
 
 const damaged = (id: Uint8Array) => ({ code: 'DATA_DAMAGED', details: { id: hex(id) } })
-
-test('what an older gateway took as a chunk’s bytes is read, and sent plain', async () => {
-  await using folder = await temporaryFolder()
-  const plain = new Uint8Array(CHUNK_BYTES).fill(2)
-  let datastore = await openDatastore(folder.path)
-  const tenant = await addTenant(datastore, 'one')
-  const id = chunkId(tenant, plain)
-  {
-    await using writer = await datastore.tenantStore(tenant).openWriter(await addUpload(folder.path, tenant))
-    await writer.append(batchOf(tenant, [plain]))
-    await writer.commit(progressAt(1))
-  }
-  const [pack] = await datastore.catalog.packs.list()
-  await datastore[Symbol.asyncDispose]()
-  const file = path.join(folder.path, 'packs', tenant.id, pack!.uuid.slice(0, 2), `${pack!.uuid}.pack`)
-  for (const [name, stored] of oddFrames(2, CHUNK_BYTES).filter(([one]) =>
-    /junk|two frames|skippable frame behind/u.test(one),
-  )) {
-    const bytes = (await readFile(file)).subarray(0, PACK_HEADER_BYTES)
-    const record = Buffer.alloc(recordBytes(stored.length))
-    const header = { id, type: RECORD.chunk, codec: CODEC.zstd, plainLength: CHUNK_BYTES, storedLength: stored.length }
-    writeRecord(record, 0, header, stored)
-    await writeFile(file, Buffer.concat([bytes, record]))
-    setStoredLength(folder.path, id, stored.length)
-    setPackBytes(folder.path, pack!.uuid, bytes.length + record.length)
-    datastore = await openDatastore(folder.path)
-    const store = datastore.tenantStore(tenant)
-    const readable = name !== 'junk behind it'
-    const read = await codeOf(store.readRecord(id))
-    expect([name, read]).toEqual([name, readable ? 'none' : read])
-    if (read === 'none') {
-      const sent = splitChunks(await store.readStored([id]))
-      expect(sent).toMatchObject([{ codec: CODEC.raw, plainLength: CHUNK_BYTES }])
-      expect(Buffer.compare(sent[0]!.stored, plain)).toBe(0)
-    }
-    await datastore[Symbol.asyncDispose]()
-  }
-})
 
 test('ids of zeroes are those of chunks of so many zeroes', async () => {
   await using setting = await setUp()

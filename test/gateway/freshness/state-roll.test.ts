@@ -113,9 +113,10 @@ test('worst first: by state, then by deadline, those without one last, then by n
     row('l1', 'late', 7),
     row('b', 'never', 3),
     row('A', 'never'),
+    row('u', 'uncovered'),
     row('x', 'failing'),
   ]
   const roll = new Roll({ whole: '', event: 0 }, 0, rows)
-  expect(roll.worstFirst().map(({ name }) => name)).toEqual(['x', 'l1', 'l2', 'b', 'A', 'n', 'f'])
+  expect(roll.worstFirst().map(({ name }) => name)).toEqual(['x', 'l1', 'l2', 'u', 'b', 'A', 'n', 'f'])
   expect(byWorst(worstKey(rows[0]!), worstKey(rows[0]!))).toBe(0)
 })

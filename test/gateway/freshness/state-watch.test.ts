@@ -137,7 +137,7 @@ test('a machine goes through its states, and each change is told once', async ()
   await world.declare(agent, ['db1'])
   expect(await world.states()).toEqual({ db1: 'fresh' })
   await catalog.plans.apply({ tenant: acme.id, plans: [], remove: ['hourly'] })
-  expect(await world.states()).toEqual({ db1: 'never' })
+  expect(await world.states()).toEqual({ db1: 'uncovered' })
   await revokeAgent(catalog, acme, agent)
   expect(await world.states()).toEqual({ db1: 'orphaned' })
   const told = [
@@ -150,7 +150,7 @@ test('a machine goes through its states, and each change is told once', async ()
     'db1 good: fresh',
     'db1 archived',
     'db1 good: fresh',
-    'db1 never',
+    'db1 uncovered',
     'db1 orphaned',
   ]
   expect(await world.told()).toEqual(told)

@@ -3,12 +3,13 @@ import { describe, expect, test } from 'vitest'
 import {
   heardMs,
   stateOf,
+  SEVERITY_OF,
   UNCOVERED_TOLD_MS,
   UNHEARD_MS,
   VERIFY_MARGIN_MS,
   type MachineFacts,
 } from '../../../gateway/freshness/state.ts'
-import { MACHINE_STATES } from '../../../protocol/coverage.ts'
+import { MACHINE_STATES, STATES_WORST_FIRST } from '../../../protocol/coverage.ts'
 import { DAY_MS } from '../../../protocol/host/duration.ts'
 
 const HOUR_MS = 3_600_000
@@ -91,9 +92,17 @@ describe('each state', () => {
     })
   })
 
-  test('never: no plan covers it, even where it has points; a new machine’s owner has an hour', () => {
+  test('uncovered: no plan covers it, with points or without; a new machine’s owner has an hour', () => {
     const none = { plan: null, deadlineMs: null }
-    expect(is(none)).toMatchObject({ state: 'never', deadlineMs: null, telling: 'now' })
+    expect(is(none)).toMatchObject({ state: 'uncovered', deadlineMs: null, telling: 'now' })
+    const bare = is({ ...none, lastPointMs: null, firstPointMs: null, lastVerifiedMs: null, failing: FAILING })
+    expect(bare).toMatchObject({
+      state: 'uncovered',
+      reason:
+        'no plan covers it, so nothing backs it up by itself; it has no restore point: add it to a plan, or exclude it',
+      telling: 'now',
+    })
+    expect(SEVERITY_OF.uncovered).toBe(SEVERITY_OF.never)
     expect(is(none).reason).toContain('no plan covers it')
     expect(is(none).reason).toContain('its newest restore point is of 2026-11-29 01:00:00 UTC')
     expect(is({ ...none, createdMs: NOW_MS - UNCOVERED_TOLD_MS + 1 }).telling).toBe('later')
@@ -191,13 +200,16 @@ test('of several causes the first one in the table counts, in every combination'
     expect(is(facts).state).toBe(held[0]?.[0] ?? 'fresh')
     // without a plan only what says more goes before that
     const uncovered = is({ ...facts, plan: null }).state
-    expect(uncovered).toBe(['excluded', 'archived', 'orphaned'].includes(held[0]?.[0] ?? '') ? held[0]![0] : 'never')
+    expect(uncovered).toBe(
+      ['excluded', 'archived', 'orphaned'].includes(held[0]?.[0] ?? '') ? held[0]![0] : 'uncovered',
+    )
     // without a point late becomes never
     const none = is({ ...facts, lastPointMs: null, firstPointMs: null, lastVerifiedMs: null }).state
     const first = held[0]?.[0] ?? 'fresh'
     expect(none).toBe(['late', 'unverified', 'fresh'].includes(first) ? 'never' : first)
     expect(MACHINE_STATES).toContain(none)
   }
+  expect([...STATES_WORST_FIRST].toSorted()).toEqual([...MACHINE_STATES].toSorted())
 })
 
 test('an agent was heard of when it was noted, not before the gateway started, and never later than now', () => {

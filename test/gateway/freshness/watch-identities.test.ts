@@ -1,12 +1,12 @@
 // Agents that are away, certificates and tokens that end: when it is told, and when it is over. Method: plain data.
 import { describe, expect, test } from 'vitest'
+import type { EndingToken } from '../../../gateway/catalog/watching.ts'
 import {
   agentVerdicts,
   AWAY_MS,
   BACK_MS,
   certificateVerdict,
   tokenVerdicts,
-  type TokenSeen,
 } from '../../../gateway/freshness/watch-identities.ts'
 
 const DAY_MS = 24 * 3_600_000
@@ -67,7 +67,7 @@ describe('a token', () => {
   const NOW = 1000 * DAY_MS
   const verdictOf = (daysLeft: number, { lifeDays = 90, lastDays = daysLeft } = {}) => {
     const at = (days: number): number => NOW + days * DAY_MS
-    const token: TokenSeen = {
+    const token: EndingToken = {
       tenant: 't',
       tenantName: 'acme',
       id: 'k1',

@@ -136,7 +136,7 @@ test('Prometheus scrapes a gateway, takes the rules, and answers every expressio
     const state = await eventually(async () => (await query('varve_machine_state')).data?.result[0])
     expect([state.metric['machine'], state.value[1]]).toEqual(['db1', '1'])
     // no plan covers it
-    expect(state.metric['state']).toBe('never')
+    expect(state.metric['state']).toBe('uncovered')
     // as Prometheus takes it, OpenMetrics, nothing is without its type
     const types = await ask<{ data: Record<string, { type: string }[]> }>('metadata', { metric: 'varve_backup_bytes' })
     expect(Object.values(types.data).flat()).toMatchObject([{ type: 'counter' }])

@@ -99,20 +99,6 @@ describe('ingest', () => {
     refusedFor(other, jobOf(good[0], other, odd))
   })
 
-  test('what was stored in another form before stays readable', () => {
-    const forms = oddFrames(2, CHUNK_BYTES).filter(([name]) => /skippable frame behind|two frames|16 MiB/u.test(name))
-    expect(forms).toHaveLength(3)
-    for (const [, stored] of forms) {
-      const { id, codec, plainLength } = good[1]
-      const header = { id, type: RECORD.chunk, codec, plainLength, storedLength: stored.length }
-      const target = Buffer.alloc(recordBytes(stored.length))
-      writeRecord(target, 0, header, stored)
-      const buffer = new Uint8Array(target).buffer
-      expect(plain({ buffer, place: { id, offset: 0 }, idKey })).toEqual(compressible(2))
-      expect(check({ buffer, places: [{ ...header, offset: 0 }], idKey })).toEqual([null])
-    }
-  })
-
   test.each<[string, IngestJob]>([
     ['a stored length past the bytes', rewritten(37, 0, 0, 15, 255)],
     ['a huge stored length', rewritten(37, 255, 255, 255, 255)],

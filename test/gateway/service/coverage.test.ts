@@ -36,11 +36,16 @@ test('machines come by name, page by page, narrowed by state and plan', async ()
   await using test = await TestServices.open()
   await furnish(test)
   const viewer = await test.person('viewer')
-  const all = ['m1 fresh', 'm2 never', 'm3 fresh', 'm4 never', 'm5 fresh', 'm6 never']
+  const all = ['m1 fresh', 'm2 never', 'm3 fresh', 'm4 never', 'm5 fresh', 'm6 uncovered']
   for (const limit of [1, 2, 250]) {
     expect(await statesIn(viewer, { limit })).toEqual(all)
-    expect(await statesIn(viewer, { limit, states: ['never'] })).toEqual(['m2 never', 'm4 never', 'm6 never'])
-    expect(await statesIn(viewer, { limit, states: ['never'], plan: 'gold' })).toEqual(['m2 never', 'm4 never'])
+    expect(await statesIn(viewer, { limit, states: ['never'] })).toEqual(['m2 never', 'm4 never'])
+    expect(await statesIn(viewer, { limit, states: ['never', 'uncovered'] })).toEqual([
+      'm2 never',
+      'm4 never',
+      'm6 uncovered',
+    ])
+    expect(await statesIn(viewer, { limit, states: ['fresh', 'never'], plan: 'gold' })).toEqual(all.slice(0, 5))
   }
   expect(await statesIn(viewer, { machine: 'm3' })).toEqual(['m3 fresh'])
   expect(await codeOf(viewer.call('coverage.list', { machine: 'm9' }))).toBe('NOT_FOUND')
@@ -62,19 +67,19 @@ test('worst first and by a part of the name, page by page, with what was read la
   await using test = await TestServices.open()
   await furnish(test)
   const viewer = await test.person('viewer')
-  const worst = ['m2 never', 'm4 never', 'm6 never', 'm1 fresh', 'm3 fresh', 'm5 fresh']
+  const worst = ['m6 uncovered', 'm2 never', 'm4 never', 'm1 fresh', 'm3 fresh', 'm5 fresh']
   for (const limit of [1, 4, 250]) {
     expect(await statesIn(viewer, { limit, order: 'worst' })).toEqual(worst)
     expect(await statesIn(viewer, { limit, order: 'worst', plan: 'gold', states: ['never', 'fresh'] })).toEqual(
-      worst.filter((one) => one !== 'm6 never'),
+      worst.slice(1),
     )
     for (const order of ['name', 'worst'] as const)
       for (const contains of ['m3', 'M3', '3'])
         expect(await statesIn(viewer, { contains, order })).toEqual(['m3 fresh'])
   }
   const { machines } = await viewer.call('coverage.list', { order: 'worst' })
-  expect(machines[0]).toMatchObject({ machine: 'm2', targetMs: 4 * HOUR_MS, last: null })
-  expect(machines[2]).toMatchObject({ machine: 'm6', targetMs: null, last: null })
+  expect(machines[0]).toMatchObject({ machine: 'm6', targetMs: null, last: null })
+  expect(machines[1]).toMatchObject({ machine: 'm2', targetMs: 4 * HOUR_MS, last: null })
   expect(machines[3]).toMatchObject({
     machine: 'm1',
     targetMs: 4 * HOUR_MS,
@@ -87,18 +92,18 @@ test('what has just happened is in the order, without a wait', async () => {
   await using test = await TestServices.open()
   await furnish(test)
   const owner = await test.person('owner')
-  const never = (): Promise<string[]> => statesIn(owner, { states: ['never'], order: 'worst' })
-  expect(await never()).toEqual(['m2 never', 'm4 never', 'm6 never'])
+  const never = (): Promise<string[]> => statesIn(owner, { states: ['never', 'uncovered'], order: 'worst' })
+  expect(await never()).toEqual(['m6 uncovered', 'm2 never', 'm4 never'])
   const { catalog } = test.services.datastore
   const machine = await catalog.machines.get({ tenant: test.acme.id, name: 'm2' })
   await addPoint(catalog, test.acme, machine, { timeMs: test.clock.now(), nowMs: test.clock.now() })
-  expect(await never()).toEqual(['m4 never', 'm6 never'])
+  expect(await never()).toEqual(['m6 uncovered', 'm4 never'])
   await owner.call('machines.exclude', { machine: 'm4', reason: 'a test', untilMs: null })
-  expect(await never()).toEqual(['m6 never'])
+  expect(await never()).toEqual(['m6 uncovered'])
   const { counts } = await owner.call('coverage.summary', {})
-  expect(counts).toMatchObject({ fresh: 4, never: 1, excluded: 1 })
+  expect(counts).toMatchObject({ fresh: 4, never: 0, uncovered: 1, excluded: 1 })
   await owner.call('machines.include', { machine: 'm4' })
-  expect(await never()).toEqual(['m4 never', 'm6 never'])
+  expect(await never()).toEqual(['m6 uncovered', 'm4 never'])
 })
 
 test('days of machines: what was on each, by the clock of a zone', async () => {
@@ -135,7 +140,7 @@ test('days of machines: what was on each, by the clock of a zone', async () => {
     'm3 fresh',
     'm4 never',
     'm5 fresh',
-    'm6 never',
+    'm6 uncovered',
   ])
   const none = { points: 0, failed: 0, skipped: 0, skipReason: null, fullReason: null, damaged: 0, verified: 0 }
   const point = { ...none, points: 1, fullReason: 'requested' }
@@ -158,14 +163,14 @@ test('a tenant as a whole, for itself with names and for the platform without', 
   await furnish(test)
   test.clock.set(test.clock.now() + 5 * HOUR_MS)
   const { counts, oldest, quota, proof } = await (await test.person('auditor')).call('coverage.summary', {})
-  expect(counts).toMatchObject({ fresh: 0, late: 3, never: 3, failing: 0 })
+  expect(counts).toMatchObject({ fresh: 0, late: 3, never: 2, uncovered: 1, failing: 0 })
   expect(oldest).toMatchObject({ machine: 'm1' })
   expect([quota.hardBytes, proof.verifiedMs, proof.unverified]).toEqual([null, null, 3])
   const platform = await test.person('platform')
   const { tenants } = await platform.call('coverage.tenants', {})
-  expect(tenants.map(({ tenant, counts: { late, never } }) => [tenant, late, never])).toEqual([
-    ['acme', 3, 3],
-    ['other', 0, 0],
+  expect(tenants.map(({ tenant, counts: { late, never, uncovered } }) => [tenant, late, never, uncovered])).toEqual([
+    ['acme', 3, 2, 1],
+    ['other', 0, 0, 0],
   ])
   expect(JSON.stringify(tenants)).not.toMatch(/m\d/u)
   expect(await codeOf(platform.call('coverage.list', {}))).toBe('ROLE_FORBIDDEN')

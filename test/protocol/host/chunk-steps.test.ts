@@ -2,9 +2,17 @@
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { CODEC, hex } from '../../../protocol/chunk.ts'
-import { chunkGroups, readHeads } from '../../../protocol/chunk-list.ts'
+import { readHeads } from '../../../protocol/chunk-list.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { checkGroup, decode, frame, packing, type Framed, type PackStep } from '../../../protocol/host/chunk-steps.ts'
+import {
+  checkChunks,
+  decode,
+  decodedView,
+  frame,
+  packing,
+  type Framed,
+  type PackStep,
+} from '../../../protocol/host/chunk-steps.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 
 const idKey = new Uint8Array(32).fill(5)
@@ -22,11 +30,12 @@ const unframed = ({ heads, stored }: Framed): Uint8Array => {
   const list = readHeads(heads)
   const out = new Uint8Array(list.reduce((sum, { plainLength }) => sum + plainLength, 0))
   const refusal = (id: Uint8Array, cause: unknown): VarveError => new VarveError('DATA_DAMAGED', hex(id), { cause })
-  let offset = 0
-  for (const group of chunkGroups(list, stored)) {
-    checkGroup(group, { idKey, take: (plain, at) => out.set(plain, at), refusal }, offset)
-    offset += group.plainLength
+  let filled = 0
+  const take = (plain: Uint8Array): void => {
+    out.set(plain, filled)
+    filled += plain.length
   }
+  checkChunks(list, stored, { idKey, take, refusal })
   return out
 }
 
@@ -47,7 +56,7 @@ test('the first chunk that is not what it says is named, and those before it are
   expect(() => decode(CODEC.raw, new Uint8Array(5), 6)).toThrow('the plain length is not what was said')
 })
 
-test('steps run in order, and the bytes of one step are let go after the next', () => {
+test('steps run in order', () => {
   const seen: Uint8Array[] = []
   const stamp: PackStep = ({ codec, bytes }) => {
     seen.push(bytes)
@@ -56,6 +65,15 @@ test('steps run in order, and the bytes of one step are let go after the next', 
   const plain = new Uint8Array(randomBytes(100_000)).fill(3, 0, 20_000)
   const { stored } = framed([plain], [...packing(1), stamp, stamp])
   expect(stored).toEqual(framed([plain]).stored)
-  expect(seen.map(({ length }) => length)).toEqual([0, 0])
+  expect(seen.map(({ length }) => length)).toEqual([stored.length, stored.length])
   expect(plain.length).toBe(100_000)
+})
+
+test('what is decoded is kept only where it is asked for', () => {
+  const [a, b] = [framed([Buffer.alloc(5000, 1)]).stored, framed([Buffer.alloc(5000, 2)]).stored]
+  const own = decode(CODEC.zstd, a, 5000)
+  const view = decodedView(CODEC.zstd, a, 5000)
+  decodedView(CODEC.zstd, b, 5000)
+  expect([own[0], view[0]]).toEqual([1, 2])
+  expect(decode(CODEC.raw, a, a.length)).toBe(a)
 })

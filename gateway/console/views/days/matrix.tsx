@@ -9,7 +9,7 @@ import { windowOf } from '../../parts/window.ts'
 import { cellBehind, DAY_MARKS, dayBehind, dayKind, dayRow } from '../../pictures/days.ts'
 import { days as texts } from '../../texts/days.ts'
 import { points as pointTexts } from '../../texts/points.ts'
-import { stateText } from '../../texts/protection.ts'
+import { protection } from '../../texts/protection.ts'
 import { TONES } from '../protection/tones.ts'
 
 /** Height of a row in pixels; the style sheet's. */
@@ -59,10 +59,7 @@ interface RowProps {
 }
 
 const Row = memo(({ one: { machine, state, cells }, index, count, firstDay, at, onOpen }: RowProps) => {
-  const said = stateText(
-    state,
-    cells.some(({ points }) => points > 0),
-  )
+  const said = protection.states[state]
   return (
     <tr aria-rowindex={index + 2} style={{ height: `${ROW_HEIGHT}px` }}>
       <th scope="row">

@@ -7,7 +7,7 @@ import { useMade, useWatched } from '../../parts/hooks.ts'
 import { statusOf, type MachineFacts } from '../../stores/points.ts'
 import { machine as texts } from '../../texts/machine.ts'
 import { points as words } from '../../texts/points.ts'
-import { stateText } from '../../texts/protection.ts'
+import { protection } from '../../texts/protection.ts'
 import { TONES } from '../protection/tones.ts'
 
 /** A term with what it is. */
@@ -61,7 +61,7 @@ export const Facts = ({ facts: { machine, covered } }: { facts: MachineFacts }) 
       {covered === null ? null : (
         <p class="verdict">
           <Mark tone={TONES[covered.state]}>
-            <strong>{stateText(covered.state, covered.lastPointMs !== null)}</strong>
+            <strong>{protection.states[covered.state]}</strong>
           </Mark>{' '}
           {covered.reason}
         </p>

@@ -6,7 +6,7 @@ import { Ago, Bar, Mark, type Tone } from '../../parts/basics.tsx'
 import { agoText, bytesText, durationText, MINUTE_MS, plainText, timeText } from '../../parts/format.ts'
 import type { Column } from '../../parts/table.tsx'
 import { agePicture } from '../../pictures/age.ts'
-import { protection as texts, stateText } from '../../texts/protection.ts'
+import { protection as texts } from '../../texts/protection.ts'
 import { TONES } from './tones.ts'
 
 const Machine = ({ one: { machine, group, host, online } }: { one: Covered }) => (
@@ -24,10 +24,10 @@ const Machine = ({ one: { machine, group, host, online } }: { one: Covered }) =>
 /** Of these the reason stands out. */
 const SEVERE: ReadonlySet<Tone> = new Set(['bad', 'warn'])
 
-const State = ({ one: { state, reason, lastPointMs } }: { one: Covered }) => (
+const State = ({ one: { state, reason } }: { one: Covered }) => (
   <>
     <Mark tone={TONES[state]}>
-      <strong>{stateText(state, lastPointMs !== null)}</strong>
+      <strong>{texts.states[state]}</strong>
     </Mark>
     <span class={`reason ${SEVERE.has(TONES[state]) ? '' : 'quiet'}`} title={plainText(reason)}>
       {plainText(reason)}

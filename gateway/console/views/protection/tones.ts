@@ -8,6 +8,7 @@ export const TONES: Readonly<Record<MachineState, Tone>> = {
   late: 'bad',
   failing: 'bad',
   never: 'bad',
+  uncovered: 'bad',
   orphaned: 'bad',
   archived: 'quiet',
   excluded: 'quiet',

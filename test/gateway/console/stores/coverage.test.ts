@@ -18,22 +18,37 @@ const COUNTS: StateCounts = {
   late: 1,
   failing: 2,
   never: 3,
+  uncovered: 5,
   orphaned: 4,
   archived: 30,
   excluded: 40,
 }
 
 test('what stands apart is left out, unless it is asked for or a name is looked for', () => {
-  expect(statesOf({ state: null, part: '' })).toEqual(['fresh', 'unverified', 'late', 'failing', 'never', 'orphaned'])
+  expect(statesOf({ state: null, part: '' })).toEqual([
+    'fresh',
+    'unverified',
+    'late',
+    'failing',
+    'never',
+    'uncovered',
+    'orphaned',
+  ])
   expect(statesOf({ state: null, part: 'db' })).toBeNull()
   expect(statesOf({ state: 'excluded', part: '' })).toEqual(['excluded'])
-  expect(statesOf({ state: 'unprotected', part: 'db' })?.toSorted()).toEqual(['failing', 'late', 'never', 'orphaned'])
+  expect(statesOf({ state: 'unprotected', part: 'db' })?.toSorted()).toEqual([
+    'failing',
+    'late',
+    'never',
+    'orphaned',
+    'uncovered',
+  ])
 })
 
 test('counts are known without a name, and only the gateway knows them with one', () => {
-  expect(tallyOf(COUNTS)).toEqual({ all: 200, expected: 130, unprotected: 10, apart: 70 })
-  expect(countOf(COUNTS, { state: null, part: '' })).toBe(130)
-  expect(countOf(COUNTS, { state: 'unprotected', part: '' })).toBe(10)
+  expect(tallyOf(COUNTS)).toEqual({ all: 205, expected: 135, unprotected: 15, apart: 70 })
+  expect(countOf(COUNTS, { state: null, part: '' })).toBe(135)
+  expect(countOf(COUNTS, { state: 'unprotected', part: '' })).toBe(15)
   expect(countOf(COUNTS, { state: null, part: 'db' })).toBeNull()
 })
 

@@ -1,10 +1,9 @@
-// Names of states: a machine that has points but no plan is not said to have none.
+// Names of states: each has its own, and a machine that no plan covers is not said to lack a point.
 import { expect, test } from 'vitest'
-import { protection, stateText } from '../../../../gateway/console/texts/protection.ts'
+import { protection } from '../../../../gateway/console/texts/protection.ts'
+import { MACHINE_STATES } from '../../../../protocol/coverage.ts'
 
 test('what a machine lacks is named', () => {
-  expect(protection.states.never).toBe('No plan or point')
-  expect(stateText('never', false)).toBe('No plan or point')
-  expect(stateText('never', true)).toBe('No plan')
-  expect(stateText('late', true)).toBe('Late')
+  expect([protection.states.never, protection.states.uncovered]).toEqual(['Never backed up', 'No plan'])
+  expect(new Set(MACHINE_STATES.map((state) => protection.states[state])).size).toBe(MACHINE_STATES.length)
 })
