@@ -7,7 +7,7 @@ import type { Job, Result } from '../../protocol/methods.ts'
 import { name } from '../../protocol/schemas.ts'
 import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type CommandContext } from './context.ts'
-import { noMachine } from './direct.ts'
+import { noMachine } from './no-machine.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { whyAway } from './unknown-machine.ts'
 
@@ -144,9 +144,9 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       if (!v.is(name, machine)) throw noMachine(machine, config.machines)
       const job = await startJob(context, machine, options)
       // asked for as soon as it is durable, while the machine is being released
-      let asked: Promise<Shown | null> | null = null
+      const asked: Promise<Shown | null>[] = []
       const onState = ({ state }: Job): void => {
-        if (state === 'committed') asked ??= ask('points.get', { point: job }).catch(() => null)
+        if (state === 'committed' && asked.length === 0) asked.push(ask('points.get', { point: job }).catch(() => null))
       }
       let ended: Job
       try {
@@ -155,7 +155,7 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
         throw signal.aborted ? await leave(context, job) : thrown
       }
       if (ended.state !== 'committed') throw jobFailure(ended)
-      const { point, missing } = (await asked) ?? (await ask('points.get', { point: job }))
+      const { point, missing } = (await asked[0]) ?? (await ask('points.get', { point: job }))
       progress.clear()
       if (!ended.released)
         process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not released yet\n`)

@@ -86,7 +86,7 @@ export class ImageThreads {
     if (this.#stopTimer !== null || this.#threads.some(({ images }) => images.size > 0)) return
     this.#stopTimer = this.#clock.after(IDLE_MS, () => {
       this.#stopTimer = null
-      for (const shared of [...this.#threads]) void this.#end(shared)
+      for (const shared of this.#threads.splice(0)) void this.#end(shared)
     })
   }
 
@@ -102,17 +102,20 @@ export class ImageThreads {
   }
 
   #forget(shared: Shared): void {
-    const at = this.#threads.indexOf(shared)
-    if (at >= 0) this.#threads.splice(at, 1)
+    this.#remove(shared)
     for (const onEnd of shared.images.values()) onEnd(ended())
     shared.images.clear()
   }
 
+  #remove(shared: Shared): void {
+    const at = this.#threads.indexOf(shared)
+    if (at >= 0) this.#threads.splice(at, 1)
+  }
+
   /** It is not given to anybody any more. */
   async #end(shared: Shared): Promise<void> {
-    const { thread } = shared
-    this.#threads.splice(this.#threads.indexOf(shared), 1)
-    await thread.end(CLOSE_TIMEOUT_MS)
+    this.#remove(shared)
+    await shared.thread.end(CLOSE_TIMEOUT_MS)
   }
 }
 

@@ -130,7 +130,7 @@ export class SegmentReader {
 
   /** Lets go of every segment; nothing is read any more. */
   clear(): void {
-    for (const number of [...this.#segments.keys()]) this.drop(number)
+    for (const number of this.#segments.keys()) this.drop(number)
   }
 
   #isZero(chunk: Uint8Array): boolean {
