@@ -138,7 +138,7 @@ export class Backups implements AsyncDisposable {
         signal.throwIfAborted()
       }
       // the configuration may have been reloaded meanwhile
-      const onThawed = (frozenMs: number): void => steps.thawed(frozenMs)
+      const onThawed = steps.watchFreeze()
       return await begin({ ...request, machine: this.#machine(machine.name), onThawed })
     })
   }
@@ -255,8 +255,9 @@ export class Backups implements AsyncDisposable {
       void lease.lost.then((error) => abort.abort(error))
       const attached = await this.#attachments.of(job, machine, lease)
       const bytesRead = await this.#transfer(running, lease, keys, attached)
+      const scratch = await lease.scratch()
       asked = true
-      await this.#commit(running, bytesRead)
+      await this.#commit(running, { bytesRead, scratch })
     } catch (thrown) {
       const error = await lossOf(thrown, lease, abort.signal)
       // an unanswered commit may have happened: the next start learns of it from the gateway
@@ -295,10 +296,10 @@ export class Backups implements AsyncDisposable {
   }
 
   /** Cannot be cancelled: once asked, only the gateway knows whether the point is committed, so it is asked until it answers. */
-  async #commit({ job, steps }: Running, bytesRead: number): Promise<void> {
+  async #commit({ job, steps }: Running, took: Pick<Params<'backup.commit'>, 'bytesRead' | 'scratch'>): Promise<void> {
     const { link, clock } = this.#options
     const { signal } = this.#halt
-    const commit = (peer: Peer) => peer.call('backup.commit', { job, bytesRead, steps: steps.list() }, { signal })
+    const commit = (peer: Peer) => peer.call('backup.commit', { job, ...took, ...steps.told() }, { signal })
     const ask = () => link().repeat(commit, signal, OFFLINE_LIMIT_MS)
     await retry(ask, { ...COMMITS, clock })
   }

@@ -1,6 +1,7 @@
 // What took how long in one backup: told with its end, for measurements at the gateway.
 import type { Clock } from '../protocol/peer.ts'
-import { STEPS_MAX, type BackupStep, type Step } from '../protocol/steps.ts'
+import type { BackupStep } from '../protocol/backup.ts'
+import { STEPS_MAX, type Step } from '../protocol/steps.ts'
 
 interface Timed {
   readonly step: BackupStep
@@ -16,6 +17,8 @@ export class Steps {
   readonly #steps: Timed[] = []
   readonly sinceMs: number
   #sent = 0
+  /** How long the guest was frozen, in milliseconds: 0 where it was not; null where an earlier process may have frozen it. */
+  #frozenMs: number | null = null
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -54,11 +57,24 @@ export class Steps {
     }
   }
 
+  /** To be told of every freeze of the guest from now on; there was none before. */
+  watchFreeze(): (frozenMs: number) => void {
+    this.#frozenMs = 0
+    return (frozenMs) => this.thawed(frozenMs)
+  }
+
   /** The guest was frozen for so long until now. */
   thawed(frozenMs: number): void {
     const endedMs = this.#clock.elapsed()
+    // one that was frozen is not told as one that was not
+    this.#frozenMs = (this.#frozenMs ?? 0) + Math.max(1, Math.round(frozenMs))
     if (this.#steps.length < STEPS_MAX)
       this.#steps.push({ step: 'freeze', disk: null, beganMs: endedMs - frozenMs, endedMs, bytes: 0 })
+  }
+
+  /** With the freeze, for the message of the commit. */
+  told(): { steps: Step[]; frozenMs: number | null } {
+    return { steps: this.list(), frozenMs: this.#frozenMs }
   }
 
   /** As they are told in a message that is made now. */

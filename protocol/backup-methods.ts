@@ -1,10 +1,11 @@
 // The methods of a backup: started and watched by people, carried out by the agent that serves the machine.
 import * as v from 'valibot'
 import { announcedAttachment, attachments, missingAttachments } from './attachments.ts'
+import { BACKUP_STEPS } from './backup.ts'
 import { CHUNK_WINDOW_BYTES } from './limits.ts'
 import { audited, none, plain, READERS, served, STARTERS, streamOf } from './method.ts'
 import * as s from './schemas.ts'
-import { BACKUP_STEPS, spent, steps } from './steps.ts'
+import { spent, steps } from './steps.ts'
 import { announcedDisk, comparison, content, uploadDown, uploadUp } from './transfer.ts'
 import { job } from './views.ts'
 
@@ -88,8 +89,12 @@ export const BACKUP_METHODS = {
       job: s.uuid,
       /** Of all disks. */
       bytesRead: s.count,
-      /** What took how long, for measurements; older agents do not say. */
+      /** What took how long; older agents do not say. */
       steps: v.optional(steps, []),
+      /** How long the guest was frozen, in milliseconds: 0 where it was not, nil where the agent does not know or say it. */
+      frozenMs: v.optional(v.nullable(s.count), null),
+      /** What the scratch images took; nil where the agent could not look or does not say. */
+      scratch: v.optional(v.nullable(s.scratchUse), null),
     }),
     /** The restore point's id, which is the job's. */
     result: v.object({ point: s.uuid }),

@@ -40,6 +40,14 @@ export type ConsistencyWish = (typeof CONSISTENCY_WISHES)[number]
 export const CONSISTENCIES = ['crash', 'frozen'] as const
 export type Consistency = (typeof CONSISTENCIES)[number]
 
+/**
+ * `lease`: taking the instant of all disks, which a `freeze` of the guest may be within; `compare`: reading again what is said to
+ * be unchanged; `announce`: telling the gateway of the disks; `disk`: reading and sending one; `attachments`: small files;
+ * `check`: whether the lease held.
+ */
+export const BACKUP_STEPS = ['lease', 'freeze', 'compare', 'announce', 'disk', 'attachments', 'check'] as const
+export type BackupStep = (typeof BACKUP_STEPS)[number]
+
 export const JOB_STATES = ['running', 'committed', 'failed'] as const
 export type JobState = (typeof JOB_STATES)[number]
 

@@ -1,7 +1,15 @@
 // Schemas that several methods share: names, ids, sizes, disks, points.
 import * as v from 'valibot'
 import { attachmentBytes, attachmentName, attachments } from './attachments.ts'
-import { CONSISTENCIES, CONSISTENCY_WISHES, JOB_STATES, LEFT_OUT_REASONS, READ_KINDS, READ_REASONS } from './backup.ts'
+import {
+  BACKUP_STEPS,
+  CONSISTENCIES,
+  CONSISTENCY_WISHES,
+  JOB_STATES,
+  LEFT_OUT_REASONS,
+  READ_KINDS,
+  READ_REASONS,
+} from './backup.ts'
 import { DISK_BYTES_MAX, ID_BYTES } from './chunk.ts'
 import {
   CONFIGURATION_CHARS_MAX,
@@ -102,6 +110,21 @@ export const evidence = v.pipe(v.string(), v.maxLength(EVIDENCE_CHARS_MAX))
 /** JSON text: kept as it is, shown to people, never interpreted. */
 export const configuration = v.pipe(v.string(), v.maxLength(CONFIGURATION_CHARS_MAX))
 
+/** What the scratch images of a backup took at most, in bytes, and what they could have taken; no limit where it needs none. */
+export const scratchUse = v.object({ usedBytes: count, limitBytes: v.nullable(count) })
+export type ScratchUse = v.InferOutput<typeof scratchUse>
+
+/** What making a restore point took on its machine's host, as the agent told it with the end. */
+export const took = v.object({
+  /** How long the guest was frozen, in milliseconds: 0 where it was not, nil where the agent did not tell. */
+  frozenMs: v.nullable(count),
+  /** Nil where the agent did not tell. */
+  scratch: v.nullable(scratchUse),
+  /** How long each kind of step took, in milliseconds, all disks together; a freeze is within the lease. */
+  steps: v.pipe(v.array(v.object({ step: v.picklist(BACKUP_STEPS), tookMs: count })), v.maxLength(BACKUP_STEPS.length)),
+})
+export type Took = v.InferOutput<typeof took>
+
 /** A restore point. */
 export const point = v.object({
   id: uuid,
@@ -119,6 +142,8 @@ export const point = v.object({
   bytesSent: count,
   bytesStored: count,
   durationMs: count,
+  /** Nil where its agent told nothing. */
+  took: v.optional(v.nullable(took), null),
   /** Held by a person until it is released. */
   held: v.boolean(),
   /** Nobody can remove it before. */

@@ -1,15 +1,8 @@
 // The steps of a backup as its agent made them, which it tells with the end: what took how long.
 import * as v from 'valibot'
+import { BACKUP_STEPS } from './backup.ts'
 import { DISKS_MAX } from './limits.ts'
 import { count, diskName } from './schemas.ts'
-
-/**
- * `lease`: taking the instant of all disks, which a `freeze` of the guest may be within; `compare`: reading again what is said to
- * be unchanged; `announce`: telling the gateway of the disks; `disk`: reading and sending one; `attachments`: small files;
- * `check`: whether the lease held.
- */
-export const BACKUP_STEPS = ['lease', 'freeze', 'compare', 'announce', 'disk', 'attachments', 'check'] as const
-export type BackupStep = (typeof BACKUP_STEPS)[number]
 
 /** Steps of one backup. */
 export const STEPS_MAX = DISKS_MAX + 16

@@ -18,7 +18,7 @@ packages_of() {
   case "$1" in
     qemu) echo 'qemu-system-x86 qemu-utils libnbd-bin openssl' ;;
     guest) echo 'e2fsprogs xz-utils' ;;
-    browser) echo 'chromium' ;;
+    browser) echo 'chromium-headless-shell' ;;
     libvirt) echo 'libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients virtnbdbackup acl' ;;
     bench) echo 'restic borgbackup zstd e2fsprogs diffutils python3-libnbd' ;;
     prometheus) echo 'prometheus' ;;

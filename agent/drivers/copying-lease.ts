@@ -1,11 +1,12 @@
 // A lease on a machine that runs: the hypervisor copies old blocks to scratch space, and its connection may break and come back.
 
 import { VarveError } from '../../protocol/errors.ts'
+import type { ScratchUse } from '../../protocol/schemas.ts'
 import { pause } from '../../protocol/host/within.ts'
 import type { DriverHost, LeaseOutcome } from './driver.ts'
 import { LeaseFrame, type FramedEntry } from './lease-frame.ts'
 import type { ScratchGuard } from './scratch-guard.ts'
-import { watchScratch } from './scratch-watch.ts'
+import { lookAtUse, watchScratch } from './scratch-watch.ts'
 import type { ScratchHost } from './scratch.ts'
 
 /** Pause between two attempts to reconnect, in milliseconds. */
@@ -95,6 +96,11 @@ export abstract class CopyingLease<
     this.leaveAsItIs()
     this.#stop()
     this.#guard.done()
+  }
+
+  override scratch(): Promise<ScratchUse | null> {
+    const { reserveBytes, freeBytes } = this.host
+    return lookAtUse({ folder: this.entry.scratchFolder, reserveBytes, freeBytes })
   }
 
   protected start(caller: Caller): void {

@@ -11,7 +11,8 @@ import type {
 } from '../../protocol/backup.ts'
 import type { VarveError } from '../../protocol/errors.ts'
 import type { CheckpointList, Forgotten, MachineStatus, Reread } from '../../protocol/methods.ts'
-import type { Reader } from '../attachments/reader.ts'
+import type { ScratchUse } from '../../protocol/schemas.ts'
+import type { AttachmentSource } from '../attachments/source.ts'
 import type { Thawer } from '../guest/thawer.ts'
 import type { JsonValue } from '../json-value.ts'
 import type { JournalEntry, LeaseJournal, PayloadFormat } from './journal.ts'
@@ -45,16 +46,6 @@ export interface MachineIdentity {
    */
   readonly here: boolean
 }
-
-/**
- * A small file that goes with a restore point: its bytes, a file of the host, or why it could not be had. `reader` is who named
- * the path, where that is neither the agent's configuration nor one who may read whatever the agent may.
- */
-export type AttachmentSource = { readonly name: string } & (
-  | { readonly bytes: Uint8Array }
-  | { readonly path: string; readonly reader?: Reader | null }
-  | { readonly missing: string }
-)
 
 /** A disk as a restore point holds it; `size` is bytes. */
 export interface BaseDisk {
@@ -145,6 +136,8 @@ export interface Lease {
    * answers, with newer bytes, so this must pass after the last read and before anything read is committed.
    */
   check(): Promise<void>
+  /** What its scratch images take by now, which never shrink; null where that cannot be seen in time. Never rejects. */
+  scratch(): Promise<ScratchUse | null>
   /**
    * Takes the result of comparing unchanged chunks of each disk. One whose bitmap had missed a change is read in full from
    * now on (`changes-missed`), also after a restart of the agent; FULL_REFUSED where the policy refuses that. Later leases are

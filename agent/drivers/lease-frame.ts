@@ -2,6 +2,7 @@
 
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
+import type { ScratchUse } from '../../protocol/schemas.ts'
 import type { JsonValue } from '../json-value.ts'
 import { refuseFullRead } from './decide.ts'
 import type { Lease, LeasedDisk, LeaseOutcome } from './driver.ts'
@@ -96,6 +97,11 @@ export abstract class LeaseFrame<Entry extends FramedEntry> implements Lease {
     const why = await this.problem()
     if (why !== null) this.lose(why)
     this.#refuseLost()
+  }
+
+  /** None is needed where nothing is copied. */
+  async scratch(): Promise<ScratchUse | null> {
+    return { usedBytes: 0, limitBytes: null }
   }
 
   async compared(outcomes: ReadonlyMap<string, { readonly chunks: number; readonly missed: boolean }>): Promise<void> {

@@ -2,6 +2,8 @@
 
 import { VarveError } from '../../protocol/errors.ts'
 import { pause, within } from '../../protocol/host/within.ts'
+import type { ScratchUse } from '../../protocol/schemas.ts'
+import { useOf } from './scratch.ts'
 
 /** Longest and shortest pause between two looks, in milliseconds. */
 export const SCRATCH_POLL_MS = 200
@@ -53,6 +55,14 @@ export const lookAtScratch = async (options: Omit<ScratchWatchOptions, 'reserveB
   const { folder, lookLimitMs = SCRATCH_LOOK_LIMIT_MS } = options
   const looking = options.freeBytes(folder).catch(() => UNKNOWN_BYTES)
   return (await within(looking, lookLimitMs)) ?? UNKNOWN_BYTES
+}
+
+/** What the images in a scratch folder take; null where the file system does not say so in time. */
+export const lookAtUse = async (options: Omit<ScratchWatchOptions, 'signal'>): Promise<ScratchUse | null> => {
+  const { folder, reserveBytes, lookLimitMs = SCRATCH_LOOK_LIMIT_MS } = options
+  const freeBytes = await lookAtScratch(options)
+  if (freeBytes === UNKNOWN_BYTES) return null
+  return await within(useOf(folder, { freeBytes, reserveBytes }), lookLimitMs)
 }
 
 const lowError = (freeBytes: number, reserveBytes: number): VarveError =>

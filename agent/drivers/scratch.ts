@@ -1,7 +1,8 @@
 // The folders of a lease's scratch space and sockets, whatever its driver.
 
-import { rm, statfs } from 'node:fs/promises'
+import { readdir, rm, stat, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { makeFolder } from '../make-folder.ts'
 import type { DriverHost } from './driver.ts'
@@ -20,6 +21,28 @@ export const runtimeFolder = (): string => (process.getuid?.() === 0 ? '/run' : 
 export const freeBytes = async (folder: string): Promise<number> => {
   const { bavail, bsize } = await statfs(folder)
   return bavail * bsize
+}
+
+/** Bytes that files of a block's size take on the disk, as stat(2) counts. */
+const STAT_BLOCK_BYTES = 512
+
+/** What the files of a folder take on the disk, in bytes; 0 for a folder that is not there. */
+const usedBytesOf = async (folder: string): Promise<number> => {
+  const names = await readdir(folder).catch(() => [])
+  const sizes = names.map(async (name) => {
+    const found = await stat(path.join(folder, name)).catch(() => null)
+    return found === null || !found.isFile() ? 0 : found.blocks * STAT_BLOCK_BYTES
+  })
+  return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0)
+}
+
+/** What the images in a scratch folder take, and what they may take before a backup is given up. */
+export const useOf = async (
+  folder: string,
+  space: { readonly freeBytes: number; readonly reserveBytes: number },
+): Promise<{ usedBytes: number; limitBytes: number }> => {
+  const usedBytes = await usedBytesOf(folder)
+  return { usedBytes, limitBytes: usedBytes + Math.max(0, space.freeBytes - space.reserveBytes) }
 }
 
 /** What a driver with scratch space knows of the host. */

@@ -1,16 +1,11 @@
 // The state of a running agent, as it tells it to commands on its host.
-import { readdir, stat } from 'node:fs/promises'
-import path from 'node:path'
 import * as v from 'valibot'
 import { VERSION } from '../../protocol/host/version.ts'
-import { BACKUP_STEPS, type BackupStep } from '../../protocol/steps.ts'
+import { BACKUP_STEPS, type BackupStep } from '../../protocol/backup.ts'
 import type { JournalEntry } from '../drivers/journal.ts'
-import { freeBytes } from '../drivers/scratch.ts'
+import { freeBytes, useOf } from '../drivers/scratch.ts'
 import type { LinkState } from './link-record.ts'
 import type { Traffic } from './traffic.ts'
-
-/** Bytes that files of a block's size take on the disk, as stat(2) counts. */
-const STAT_BLOCK_BYTES = 512
 
 const count = v.pipe(v.number(), v.minValue(0))
 const time = v.nullable(v.number())
@@ -85,16 +80,6 @@ const scratchFolderOf = ({ payload }: JournalEntry): string | null => {
   return typeof scratchFolder === 'string' ? scratchFolder : null
 }
 
-/** What the files of a folder take on the disk, in bytes; 0 for a folder that is not there. */
-const usedBytesOf = async (folder: string): Promise<number> => {
-  const names = await readdir(folder).catch(() => [])
-  const sizes = names.map(async (name) => {
-    const found = await stat(path.join(folder, name)).catch(() => null)
-    return found === null || !found.isFile() ? 0 : found.blocks * STAT_BLOCK_BYTES
-  })
-  return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0)
-}
-
 /** The agent as it is now; never rejects for what cannot be looked at. */
 export const lookAtAgent = async (parts: StatusParts, startedMs: number): Promise<AgentStatus> => {
   const { stateFolder, reserveBytes, traffic } = parts
@@ -103,9 +88,7 @@ export const lookAtAgent = async (parts: StatusParts, startedMs: number): Promis
   const entries = await parts.journal.list().catch(() => [])
   const scratchOf = async (entry: JournalEntry): Promise<AgentStatus['leases'][number]['scratch']> => {
     const folder = scratchFolderOf(entry)
-    if (folder === null || free === null) return null
-    const usedBytes = await usedBytesOf(folder)
-    return { usedBytes, limitBytes: usedBytes + Math.max(0, free - reserveBytes) }
+    return folder === null || free === null ? null : await useOf(folder, { freeBytes: free, reserveBytes })
   }
   const held = entries.map(async (entry): Promise<AgentStatus['leases'][number]> => {
     const { name: machine, driver } = entry.machine

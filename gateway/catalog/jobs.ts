@@ -1,6 +1,7 @@
 // Jobs: a backup from its start to its commit or failure, with one upload per disk.
 import type { AnnouncedAttachment, MissingAttachment } from '../../protocol/attachments.ts'
 import type { Consistency, JobState, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
+import type { Took } from '../../protocol/schemas.ts'
 import type { Question, Transaction } from './call.ts'
 import type { BasePoint, BeginDisk, Refusal } from './reads.ts'
 
@@ -108,6 +109,8 @@ export interface JobCommit {
   readonly job: string
   readonly agent: string
   readonly bytesRead: number
+  /** Absent or null where the agent told nothing. */
+  readonly took?: Took | null
   readonly nowMs: number
   /** Record id of the manifest, which is durable already. */
   readonly manifest: Uint8Array

@@ -1,6 +1,6 @@
 // The manifest of a restore point: what the catalog's rows say of it, as a record in the packs from which it is found again.
 import * as v from 'valibot'
-import type { JobRow, UploadRow } from './jobs.ts'
+import type { JobCommit, JobRow, UploadRow } from './jobs.ts'
 import { attachmentBytes, attachmentName, attachments, missingAttachments } from '../../protocol/attachments.ts'
 import { CONSISTENCIES, pointKind, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
 import { fromHex, hex } from '../../protocol/chunk.ts'
@@ -17,7 +17,9 @@ import {
   name,
   note,
   timeMs,
+  took,
   uuid,
+  type Took,
 } from '../../protocol/schemas.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 
@@ -43,6 +45,8 @@ const manifestSchema = v.object({
   bytesSent: count,
   bytesStored: count,
   durationMs: count,
+  /** Null where its agent told nothing, or an older program made it. */
+  took: v.optional(v.nullable(took), null),
   committedMs: timeMs,
   lockedUntilMs: v.nullable(timeMs),
   /** Number of the newest state of the tenant that was taken before. */
@@ -110,7 +114,7 @@ export const parseVersioned = (bytes: Uint8Array, known: number, what: string): 
 /** The manifest of a backup that is about to be committed; its figures are those of the catalog's row. */
 export const manifestOf = (
   { job, uploads }: { readonly job: JobRow; readonly uploads: readonly UploadRow[] },
-  commit: { readonly bytesRead: number; readonly nowMs: number; readonly lockedUntilMs: number | null },
+  commit: Pick<JobCommit, 'bytesRead' | 'took' | 'nowMs' | 'lockedUntilMs'>,
 ): ManifestContent => {
   const begun = job.begun!
   const disks = uploads.filter(({ attachment }) => !attachment)
@@ -129,6 +133,7 @@ export const manifestOf = (
     bytesSent: sum(({ bytesSent }) => bytesSent),
     bytesStored: sum(({ bytesStored }) => bytesStored),
     durationMs: Math.max(0, commit.nowMs - job.startedMs),
+    took: commit.took ?? null,
     committedMs: commit.nowMs,
     lockedUntilMs: commit.lockedUntilMs,
     seq: job.seq,
@@ -151,6 +156,11 @@ export const manifestOf = (
     missing: [...(begun.missing ?? [])],
   }
 }
+
+/** What making a point took, in a column. */
+export const tookText = (took: Took | null): string | null => (took === null ? null : JSON.stringify(took))
+
+export const tookIn = (text: string | null): Took | null => (text === null ? null : (JSON.parse(text) as Took))
 
 /** Root of a manifest's disk as the catalog has it. */
 export const rootOf = (root: string | null): Uint8Array | null => (root === null ? null : fromHex(root))

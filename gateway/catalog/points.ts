@@ -1,6 +1,7 @@
 // Restore points: listing, finding, holding, locking, removing and verifying them.
 import type { MissingAttachment } from '../../protocol/attachments.ts'
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
+import type { Took } from '../../protocol/schemas.ts'
 import type { ManifestContent } from './manifest.ts'
 import type { Question, Transaction } from './call.ts'
 import type { LeftPoint, Removal } from './retention.ts'
@@ -36,6 +37,8 @@ export interface PointRow {
   readonly bytesSent: number
   readonly bytesStored: number
   readonly durationMs: number
+  /** Null where its agent told nothing. */
+  readonly took: Took | null
   /** True while a person holds it. */
   readonly held: boolean
   readonly lockedUntilMs: number | null

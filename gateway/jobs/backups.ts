@@ -1,6 +1,6 @@
 // Runs backups: opens a job, hands it to the agent, follows it, commits the restore point.
 import type { Tenant } from '../catalog/tenants.ts'
-import type { ShownBackup, ShownJob } from '../catalog/jobs.ts'
+import type { JobCommit, ShownBackup, ShownJob } from '../catalog/jobs.ts'
 import type { BasePoint } from '../catalog/reads.ts'
 import { randomUUID } from 'node:crypto'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -41,7 +41,7 @@ export interface AgentLinks extends Whereabouts {
 /** What older agents do not say. */
 type MayLack = 'attachments' | 'missing'
 type Begin = Omit<Params<'backup.begin'>, MayLack> & Partial<Pick<Params<'backup.begin'>, MayLack>>
-type Commit = Omit<Params<'backup.commit'>, 'steps'>
+type Commit = Pick<JobCommit, 'job' | 'bytesRead' | 'took'>
 type Failure = Omit<Params<'backup.fail'>, 'steps'> & { readonly agent: string }
 
 export class Backups {
@@ -151,7 +151,7 @@ export class Backups {
   async commit(
     tenant: Tenant,
     agent: string,
-    { job, bytesRead }: Commit,
+    { job, bytesRead, took = null }: Commit,
     change = unaudited,
   ): Promise<{ point: string }> {
     const { catalog } = this.#datastore
@@ -160,8 +160,8 @@ export class Backups {
       const nowMs = this.#clock.now()
       const lockedUntilMs = await lockOfNewPoint(catalog, tenant, complete.job.machine, nowMs)
       const store = this.#datastore.tenantStore(tenant)
-      using kept = await store.writeManifest(manifestOf(complete, { bytesRead, nowMs, lockedUntilMs }))
-      const args = { job, agent, bytesRead, nowMs, manifest: kept.id, lockedUntilMs }
+      using kept = await store.writeManifest(manifestOf(complete, { bytesRead, took, nowMs, lockedUntilMs }))
+      const args = { job, agent, bytesRead, took, nowMs, manifest: kept.id, lockedUntilMs }
       await change((entry) => catalog.jobs.commit(args, entry))
     } else if (complete.job.state === 'failed') throw new VarveError('JOB_ENDED', `job ${job} has failed already`)
     // chunks kept from the base may be damaged

@@ -1,7 +1,7 @@
 // The course of each running job, as this process has seen it and its agent has told: where it is, and what it waits for.
-import type { JobLimit } from '../../protocol/backup.ts'
+import type { BackupStep, JobLimit } from '../../protocol/backup.ts'
 import type { Clock } from '../../protocol/peer.ts'
-import type { BackupStep, Spent } from '../../protocol/steps.ts'
+import type { Spent } from '../../protocol/steps.ts'
 import { Hand } from '../chains/hand.ts'
 import { limitOf } from './limit.ts'
 

@@ -6,6 +6,7 @@ import * as s from '../../protocol/schemas.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Backups } from '../jobs/backups.ts'
 import type { StepNotes } from '../jobs/step-notes.ts'
+import { tookOf } from '../jobs/took.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf } from './page.ts'
 
@@ -82,9 +83,10 @@ export const backupActions = ({
   },
 
   'backup.commit': {
-    run: ({ steps, ...params }, { actor, tenant, change }) => {
-      const commit = (): ReturnType<Backups['commit']> => backups.commit(tenant, actor.subject, params, change)
-      return notes.during(tenant.id, params.job, { toldMs: clock.now(), steps }, commit)
+    run: ({ job, bytesRead, ...told }, { actor, tenant, change }) => {
+      const made = { job, bytesRead, took: tookOf(told) }
+      const commit = (): ReturnType<Backups['commit']> => backups.commit(tenant, actor.subject, made, change)
+      return notes.during(tenant.id, job, { toldMs: clock.now(), steps: told.steps }, commit)
     },
   },
 

@@ -7,6 +7,8 @@ import { hex } from '../chunk.ts'
 /** Fields in milliseconds that are not instants. */
 const LENGTHS_OF_TIME: ReadonlySet<string> = new Set([
   'durationMs',
+  'frozenMs',
+  'tookMs',
   'rpoMs',
   'jitterMs',
   'everyMs',

@@ -3,7 +3,7 @@ import type { MissingAttachment } from '../attachments.ts'
 import { kindText } from '../backup.ts'
 import { toldError, type VarveError } from '../errors.ts'
 import type { Job } from '../methods.ts'
-import type { Point } from '../schemas.ts'
+import type { Point, Took } from '../schemas.ts'
 import type { Meter } from './meter.ts'
 import { sizeText } from './size.ts'
 
@@ -46,6 +46,20 @@ const attachmentLines = ({ attachments }: Point, missing: readonly MissingAttach
   ]
 }
 
+/** How long the guest was frozen and what scratch space took, as far as the agent told. */
+const tookLines = (took: Took | null): string[] => {
+  if (took === null) return []
+  const { frozenMs, scratch } = took
+  const limit = scratch?.limitBytes ?? null
+  const told = [
+    ...(frozenMs === null ? [] : [frozenMs === 0 ? 'guest not frozen' : `guest frozen for ${frozenMs} ms`]),
+    ...(scratch === null
+      ? []
+      : [`scratch ${sizeText(scratch.usedBytes)}${limit === null ? '' : ` of ${sizeText(limit)}`}`]),
+  ]
+  return told.length === 0 ? [] : [`  ${told.join(', ')}`]
+}
+
 /** What a restore point holds, and what it took to make it; `missing` is what should have gone with it. */
 export const pointReport = (point: Point, missing: readonly MissingAttachment[]): string[] => {
   const { id, machine, disks, consistency, note, leftOut, bytesRead, bytesSent, bytesStored, durationMs } = point
@@ -57,5 +71,6 @@ export const pointReport = (point: Point, missing: readonly MissingAttachment[])
     ...leftOut.map(({ name, reason }) => `  ${name}: left out (${reason})`),
     ...attachmentLines(point, missing),
     `  read ${sizeText(bytesRead)}, sent ${sizeText(bytesSent)}, stored ${sizeText(bytesStored)} in ${(durationMs / 1000).toFixed(1)} s`,
+    ...tookLines(point.took),
   ]
 }

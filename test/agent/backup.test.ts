@@ -55,6 +55,8 @@ class ScriptedLease implements Lease {
     if (failure !== undefined) throw failure
   }
 
+  scratch: Lease['scratch'] = async () => ({ usedBytes: 65_536, limitBytes: 1 << 20 })
+
   async compared(outcomes: Parameters<Lease['compared']>[0]): Promise<void> {
     for (const [name, { chunks, missed }] of outcomes) this.outcomes.push([name, chunks, missed])
     if (this.outcomes.some(([, , missed]) => missed) && this.refusal !== null) throw this.refusal
@@ -260,7 +262,9 @@ test('a backup begins, is checked, committed, and then its lease ends as committ
   seen.resolve()
   await run.until(idle(run))
   expect(run.calls).toEqual(['backup.begin', 'backup.commit'])
-  expect(commits).toEqual([{ job, bytesRead: 0, steps: expect.any(Array) as unknown }])
+  const scratch = { usedBytes: 65_536, limitBytes: 1 << 20 }
+  // nothing froze the guest, and the agent knows
+  expect(commits).toEqual([{ job, bytesRead: 0, steps: expect.any(Array) as unknown, frozenMs: 0, scratch }])
   expect(commits[0]!.steps.map(({ step }) => step)).toEqual(['lease', 'compare', 'announce', 'check'])
   expect(lease.ends).toEqual(['committed'])
 })
@@ -713,9 +717,15 @@ describe('after a restart', () => {
     expect(run.driver.settled).toEqual(['1 failed'])
   })
 
-  test('a running job goes on with its lease', async () => {
+  test('a running job goes on with its lease, and says not whether an earlier process froze the guest', async () => {
     await using temp = await tempFolder()
-    await using run = await bench(temp)
+    const told: unknown[] = []
+    await using run = await bench(temp, {
+      'backup.commit': async ({ job, frozenMs }) => {
+        told.push(frozenMs)
+        return { point: job }
+      },
+    })
     const lease = new ScriptedLease(entryOf(1).id, [])
     run.driver.adopt = async () => lease
     await run.journal.write(entryOf(1))
@@ -723,6 +733,7 @@ describe('after a restart', () => {
     expect(run.backups.jobOf('db1')).toBe(entryOf(1).id)
     await run.until(idle(run))
     expect(run.calls).toEqual(['backup.begin', 'backup.commit'])
+    expect(told).toEqual([null])
     expect(lease.ends).toEqual(['committed'])
     expect(run.driver.settled).toEqual([])
   })

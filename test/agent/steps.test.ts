@@ -43,6 +43,20 @@ test('a step says how long ago it began, how long it took and what it read', asy
   await open
 })
 
+test('a freeze is told as long as it was, none as 0, and what an earlier process did is not known', () => {
+  const of = (work: (onThawed: (frozenMs: number) => void) => void): number | null => {
+    const steps = new Steps(new HandClock())
+    work(steps.watchFreeze())
+    return steps.told().frozenMs
+  }
+  expect(of(() => {})).toBe(0)
+  expect(of((onThawed) => onThawed(120.4))).toBe(120)
+  // not 0, which says that it was not frozen
+  expect(of((onThawed) => onThawed(0.2))).toBe(1)
+  const later = new Steps(new HandClock())
+  expect(later.told()).toEqual({ steps: [], frozenMs: null })
+})
+
 test('there are never more than a message may have', async () => {
   const steps = new Steps(new HandClock())
   for (let index = 0; index < STEPS_MAX + 5; index++) await steps.time('disk', async () => {}, `vd${index}`)

@@ -27,7 +27,18 @@ const OPEN: readonly string[] = [
 ]
 
 /** Lengths of time, which are no instants. */
-const LENGTHS: ReadonlySet<string> = new Set(['duration', 'rpo', 'jitter', 'every', 'repeat', 'target', 'lag', 'skew'])
+const LENGTHS: ReadonlySet<string> = new Set([
+  'duration',
+  'rpo',
+  'jitter',
+  'every',
+  'repeat',
+  'target',
+  'lag',
+  'skew',
+  'frozen',
+  'took',
+])
 
 /** The paths of a value, such as `points[].disks[].name`, and those below which it has nothing to show. */
 const pathsOf = (value: unknown, at = ''): { found: Set<string>; empty: Set<string> } => {

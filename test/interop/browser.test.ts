@@ -10,8 +10,9 @@ import { createServer, type ServerResponse } from 'node:http'
 import { stripTypeScriptTypes } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
-import { chromium, type Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import { expect, test } from 'vitest'
+import { startBrowser } from '../support/browser.ts'
 import { startGateway } from '../support/gateway.ts'
 import { startMachine } from '../support/qemu.ts'
 import { eventually, tempFolder } from '../support/temp.ts'
@@ -79,21 +80,8 @@ interface Browser extends AsyncDisposable {
   readonly complaints: readonly string[]
 }
 
-const startBrowser = async (url: string): Promise<Browser> => {
-  const browser = await chromium.launch({
-    executablePath: '/usr/bin/chromium',
-    headless: true,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--disable-dev-shm-usage',
-    ],
-  })
+const openBrowser = async (url: string): Promise<Browser> => {
+  const browser = await startBrowser()
   const page = await browser.newPage()
   const complaints: string[] = []
   page.on('pageerror', (error) => complaints.push(String(error)))
@@ -160,7 +148,7 @@ test('a page signs in, lists restore points and follows a running backup to its 
   })
 
   await using site = await startSite()
-  await using browser = await startBrowser(site.url)
+  await using browser = await openBrowser(site.url)
   const { page } = browser
   expect(await inPage(page, 'signIn', gateway.url, null)).toBe('TOKEN_MISSING')
   expect(await inPage(page, 'signIn', gateway.url, 'no.real.token')).toMatch(/^TOKEN_/u)

@@ -41,17 +41,35 @@ const scene = async (script: GuestAgentScript = {}): Promise<Scene> => {
 
 test.concurrent('a machine with a guest agent is frozen for its instant, and thawed', async () => {
   await using at = await scene()
-  const { consistency } = await at.host.backup('db1')
+  const { point, consistency } = await at.host.backup('db1')
   expect(consistency).toBe('frozen')
   expect(at.guest.frozen).toBe(false)
   expect(at.guest.commands).toContain('guest-fsfreeze-freeze')
+  // its agent tells how long, and what its scratch image took, which holds nothing but its own tables
+  const { took, durationMs } = await at.stand.point(point)
+  expect(took?.frozenMs).toBeGreaterThan(0)
+  expect(took?.frozenMs).toBeLessThanOrEqual(durationMs)
+  expect(took?.scratch?.usedBytes).toBeGreaterThan(0)
+  expect(took?.scratch?.usedBytes).toBeLessThan(MIB)
+  expect(took?.scratch?.limitBytes).toBeGreaterThan(took?.scratch?.usedBytes ?? 0)
+  expect(took?.steps.map(({ step }) => step)).toEqual([
+    'lease',
+    'freeze',
+    'compare',
+    'announce',
+    'disk',
+    'attachments',
+    'check',
+  ])
 })
 
 test.concurrent('a freeze that fails is told with the point, or forbids it where the plan requires one', async () => {
   await using at = await scene({ freezeError: 'the file system said no' })
   const { point, consistency } = await at.host.backup('db1')
   expect(consistency).toBe('crash')
-  expect((await at.stand.point(point)).note).toContain('the file system said no')
+  const made = await at.stand.point(point)
+  expect(made.note).toContain('the file system said no')
+  expect(made.took?.frozenMs).toBe(0)
   await at.stand.done('plan', 'set', 'strict', '--cover-others', '--tenant', TENANT, '--consistency', 'freeze-required')
   const before = await at.machine.objects()
   const refused = await at.host.run('backup', 'db1')

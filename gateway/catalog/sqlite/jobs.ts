@@ -14,6 +14,7 @@ import { refuseMissed } from './missed.ts'
 import { planOfMachine } from './plans.ts'
 import { basePoint, findBase } from './base-point.ts'
 import { ATTACHMENT_READ, checkAttachments } from '../attachments.ts'
+import { tookText } from '../manifest.ts'
 import { addByHand, endRunOfJob, startRun } from './runs.ts'
 import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts } from '../reads.ts'
 import type { Sql } from './sql.ts'
@@ -213,8 +214,8 @@ export const jobOperations = {
       uploads.reduce((total, upload) => total + pick(upload), 0)
     sql.run(
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out, missing, seq, checkpoint)
-       SELECT job.id, job.tenant, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM job WHERE job.id = ?`,
+       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out, missing, seq, checkpoint, took)
+       SELECT job.id, job.tenant, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM job WHERE job.id = ?`,
       job.machineRow,
       job.agent,
       begun.timeMs,
@@ -235,6 +236,7 @@ export const jobOperations = {
       JSON.stringify(begun.missing ?? []),
       job.seq,
       begun.checkpoint ? 1 : 0,
+      tookText(args.took ?? null),
       job.id,
     )
     sql.run(

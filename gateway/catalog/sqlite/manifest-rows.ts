@@ -1,6 +1,6 @@
 // The rows of a restore point, its images and its job, as its manifest says them.
 import { ATTACHMENT_READ } from '../attachments.ts'
-import { rootOf, type Manifest } from '../manifest.ts'
+import { rootOf, tookText, type Manifest } from '../manifest.ts'
 import type { Sql } from './sql.ts'
 
 /** Where the rows belong, and what a manifest does not say. */
@@ -17,8 +17,8 @@ export interface PointPlace {
 const insertPoint = (sql: Sql, manifest: Manifest, place: PointPlace): void => {
   sql.run(
     `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-     bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, held, locked_ms, left_out, missing, seq, checkpoint)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+     bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, held, locked_ms, left_out, missing, seq, checkpoint, took)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     manifest.point,
     place.tenant,
     place.machine,
@@ -42,6 +42,7 @@ const insertPoint = (sql: Sql, manifest: Manifest, place: PointPlace): void => {
     JSON.stringify(manifest.missing),
     manifest.seq,
     manifest.checkpoint ? 1 : 0,
+    tookText(manifest.took),
   )
 }
 

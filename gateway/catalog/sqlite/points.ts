@@ -2,6 +2,7 @@
 import type { MissingAttachment } from '../../../protocol/attachments.ts'
 import type { ImageRow, ListedPoint, PointPage, PointRow, PointsAsked, StoredPoint } from '../points.ts'
 import type { LeftOutDisk } from '../../../protocol/backup.ts'
+import { tookIn } from '../manifest.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { nearest } from '../../../protocol/nearest.ts'
 import { PAGE_DISKS_MAX } from '../../../protocol/limits.ts'
@@ -13,25 +14,27 @@ import type { Rowed } from './tenant-row.ts'
 export const LAST_CREATED = 'point.seq DESC, point.committed_ms DESC, point.time_ms DESC, point.id DESC'
 
 const POINT_COLUMNS = `point.id, machine.name AS machine, machine.agent AS agent, time_ms AS timeMs, kind, reason, consistency, note, base,
-  bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, held, left_out AS leftOut,
+  bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, took, held, left_out AS leftOut,
   locked_ms AS lockedUntilMs, verified_ms AS verifiedMs,
   (SELECT coalesce(sum(lost.length), 0) FROM lost WHERE lost.point = point.id) AS lostBytes,
   json_array_length(point.missing) AS missingAttachments`
 
-type Raw<P extends PointRow> = Omit<P, 'held' | 'leftOut' | 'disks' | 'attachments' | 'missing'> & {
+type Raw<P extends PointRow> = Omit<P, 'held' | 'leftOut' | 'took' | 'disks' | 'attachments' | 'missing'> & {
   readonly held: number
+  readonly took: string | null
   readonly leftOut: string
 }
 
 /** An image of a point: of a disk or, where it is marked, an attachment. */
 type FoundImage = ImageRow & { readonly attachment: number }
 
-const listed = <P extends ListedPoint>({ held, leftOut, ...point }: Raw<P>, images: readonly FoundImage[]): P => {
+const listed = <P extends ListedPoint>({ held, leftOut, took, ...point }: Raw<P>, images: readonly FoundImage[]): P => {
   const disks = images.filter(({ attachment }) => attachment === 0).map(({ attachment: _, ...disk }) => disk)
   const attachments = images
     .filter(({ attachment }) => attachment !== 0)
     .map(({ name, size, root }) => ({ name, size, root }))
-  const whole = { ...point, held: held !== 0, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks, attachments }
+  const told = { leftOut: JSON.parse(leftOut) as LeftOutDisk[], took: tookIn(took) }
+  const whole = { ...point, held: held !== 0, ...told, disks, attachments }
   return whole as unknown as P
 }
 

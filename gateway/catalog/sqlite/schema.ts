@@ -210,6 +210,12 @@ ${tallyAgain('agent', 9)}
 ${tallyAgain('machine', 9)}
 `
 
+// what making a point took, as its agent told; of those of before nobody knows
+const VERSION_17 = `
+ALTER TABLE point ADD COLUMN took TEXT;
+${tallyAgain('point', 17)}
+`
+
 /** A migration is SQL, or a function where that would not be clear. */
 export const MIGRATIONS: readonly (string | ((sql: Sql) => void))[] = [
   VERSION_1,
@@ -228,4 +234,5 @@ export const MIGRATIONS: readonly (string | ((sql: Sql) => void))[] = [
   UPKEEP_SCHEMA,
   MISSED_SCHEMA,
   RESTORE_SCHEMA,
+  VERSION_17,
 ]

@@ -89,6 +89,7 @@ const TABLES: Readonly<Record<string, Tallied>> = {
     later: [
       [7, columns('checkpoint', '')],
       [8, columns('', 'missing')],
+      [17, columns('', 'took')],
     ],
     acknowledged: 'held, locked_ms',
   },

@@ -3,7 +3,7 @@ import type { MissingAttachment } from '../../../protocol/attachments.ts'
 import type { DiskRoot } from '../points.ts'
 import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import { hex } from '../../../protocol/chunk.ts'
-import type { ManifestContent } from '../manifest.ts'
+import { tookIn, type ManifestContent } from '../manifest.ts'
 import { read, write, type Operations } from './operation.ts'
 
 export const verificationOperations = {
@@ -44,26 +44,27 @@ export const verificationOperations = {
 
   'points.manifest': read((sql, { tenant, point }) => {
     const row = sql.get<
-      Omit<ManifestContent, 'disks' | 'attachments' | 'job' | 'leftOut' | 'missing' | 'checkpoint'> & {
+      Omit<ManifestContent, 'disks' | 'attachments' | 'job' | 'leftOut' | 'took' | 'missing' | 'checkpoint'> & {
         subject: string
         full: number
         compare: number
         startedMs: number
         leftOut: string
         checkpoint: number
+        took: string | null
         missing: string
       }
     >(
       `SELECT point.id AS point, machine.name AS machine, point.agent, point.base, point.time_ms AS timeMs, point.kind, point.reason,
        consistency, note, configuration, bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored,
-       point.seq, duration_ms AS durationMs, committed_ms AS committedMs, locked_ms AS lockedUntilMs,
+       point.seq, duration_ms AS durationMs, took, committed_ms AS committedMs, locked_ms AS lockedUntilMs,
        left_out AS leftOut, point.missing, point.checkpoint, job.subject, job."full", job.compare, job.started_ms AS startedMs
        FROM point JOIN machine ON machine.id = point.machine JOIN job ON job.id = point.id WHERE point.tenant = ? AND point.id = ?`,
       tenant,
       point,
     )
     if (row === undefined) return null
-    const { subject, full, compare, startedMs, leftOut, missing, checkpoint, ...rest } = row
+    const { subject, full, compare, startedMs, leftOut, took, missing, checkpoint, ...rest } = row
     const images = sql.all<
       Omit<ManifestContent['disks'][number], 'root'> & { root: Uint8Array | null; attachment: number }
     >(
@@ -82,6 +83,7 @@ export const verificationOperations = {
       ...rest,
       job,
       leftOut: JSON.parse(leftOut) as LeftOutDisk[],
+      took: tookIn(took),
       checkpoint: checkpoint !== 0,
       disks,
       attachments,

@@ -1,7 +1,7 @@
 // The frame around the views: navigation, who is signed in, how the connection stands, and the view itself.
 import { useSignal, useSignalEffect } from '@preact/signals'
 import type { ComponentType } from 'preact'
-import { useEffect, useRef } from 'preact/hooks'
+import { useEffect, useMemo, useRef } from 'preact/hooks'
 import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import { Button, Empty, ErrorNote, Loading, Select } from '../parts/basics.tsx'
 import { common } from '../texts/common.ts'
@@ -24,13 +24,13 @@ const shownView = (): View | null => {
   return (view === '' ? views.find(({ isListed }) => isListed) : views.find(({ name }) => name === view)) ?? null
 }
 
-const ZONES: readonly string[] = [
+const zones = (): string[] => [
   ...new Set([Intl.DateTimeFormat().resolvedOptions().timeZone, 'UTC', ...Intl.supportedValuesOf('timeZone')]),
 ]
 
-const Settings = () => (
-  <details class="settings">
-    <summary>{texts.settings}</summary>
+const Choices = () => {
+  const choices = useMemo(() => zones().map((name) => ({ value: name, text: name })), [])
+  return (
     <div>
       <Select
         label={texts.theme}
@@ -38,16 +38,22 @@ const Settings = () => (
         choices={Object.entries(texts.themes).map(([value, text]) => ({ value, text }))}
         onChoose={(value) => chooseTheme(value as Theme)}
       />
-      <Select
-        label={texts.zone}
-        value={zone.value}
-        choices={ZONES.map((name) => ({ value: name, text: name }))}
-        onChoose={chooseZone}
-      />
+      <Select label={texts.zone} value={zone.value} choices={choices} onChoose={chooseZone} />
       <Button onClick={() => link.signOut()}>{texts.signOut}</Button>
     </div>
-  </details>
-)
+  )
+}
+
+const Settings = () => {
+  // hundreds of zones, which hardly anybody looks at
+  const isOpen = useSignal(false)
+  return (
+    <details class="settings" onToggle={(event) => (isOpen.value = event.currentTarget.open)}>
+      <summary>{texts.settings}</summary>
+      {isOpen.value ? <Choices /> : null}
+    </details>
+  )
+}
 
 const Header = ({ onSkip }: { onSkip: () => void }) => {
   const person = link.person.value

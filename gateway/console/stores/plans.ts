@@ -93,7 +93,6 @@ export interface TwoPrunes {
   readonly pointCount: number
 }
 
-/** Each asking leaves two entries in the audit log. */
 export const whatIf = async (link: Link, plan: string, rules: PruneRules): Promise<TwoPrunes> => {
   const asked = { machine: null, group: null, plan, points: null, dryRun: true }
   const now = await link.call('points.prune', { ...asked, rules: null })

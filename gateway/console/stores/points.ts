@@ -90,7 +90,7 @@ export const lastJobOf = (link: Link, machine: string): Resource<{ readonly job:
     }),
   })
 
-/** Why each point stays by the plans as they are, none for one that goes; each asking leaves an entry in the audit log. */
+/** Why each point stays by the plans as they are, none for one that goes. */
 export type Keeps = ReadonlyMap<string, readonly KeepReason[]>
 
 export const keepsOf = (link: Link, machine: string): Resource<Keeps> =>

@@ -1,4 +1,5 @@
 // The texts of the view Plans, in English.
+import type { ConsistencyWish } from '../../../protocol/backup.ts'
 import type { Fate } from '../pictures/retention.ts'
 
 export const plans = {
@@ -54,6 +55,18 @@ export const plans = {
     lockDays: 'Lock new points for days',
     verifyDays: 'Verify again after days',
     verifyHint: 'empty for never',
+    guest: 'How machines are read',
+    consistency: 'The guest’s file systems',
+    consistencies: {
+      none: 'not frozen',
+      freeze: 'frozen if possible',
+      'freeze-required': 'frozen, or no backup',
+    } satisfies Record<ConsistencyWish, string>,
+    compareDays: 'Compare all again after days',
+    compareHint: 'a backup then also reads what is said to be unchanged; empty for never',
+    refuseFull: 'No backup, rather than a full read because',
+    refuseFullHint: 'A full read takes long. One that is refused is told as FULL_REFUSED, and a person may ask for it.',
+    refuseLeftOut: 'No backup, rather than one without a disk that is',
     retention: 'What is kept',
     retentionHint: '0 switches a rule off; all off keeps everything.',
     keep: {
@@ -89,7 +102,7 @@ export const plans = {
   },
   whatIf: {
     ask: 'What would these rules keep?',
-    says: 'A dry run over the points of its machines: nothing is removed. It leaves two entries in the audit log.',
+    says: 'A dry run over the points of its machines: nothing is removed.',
     none: 'The plan has no points yet.',
     counts: {
       stays: (count: string) => `${count} stay`,

@@ -375,6 +375,7 @@ const jobs = (open: () => Promise<World>) =>
       job,
       agent,
       bytesRead: 1,
+      took: { frozenMs: 0, scratch: null, steps: [{ step: 'check' as const, tookMs: 2 }] },
       nowMs: 50,
       lockedUntilMs: null,
       manifest: new Uint8Array(randomBytes(32)),
@@ -405,6 +406,15 @@ const jobs = (open: () => Promise<World>) =>
       })
       const found = await catalog.points.find({ tenant: acme.id, agent: null, prefix: id.slice(0, 8) })
       expect(found).toMatchObject({ id, machine: 'db1', held: false, disks: [{ name: 'vda', size: 4096 }] })
+      expect(found.took).toEqual(commit.took)
+      const { points } = await catalog.points.list({
+        tenant: acme.id,
+        agent: null,
+        machine: null,
+        before: null,
+        limit: 2,
+      })
+      expect(points.map(({ took }) => took)).toEqual([commit.took])
       expect(await catalog.points.roots({ tenant: acme.id, point: id })).toMatchObject({ manifest: commit.manifest })
     })
 

@@ -52,9 +52,14 @@ describe('round trip', () => {
       { ...upload, disk: 'vda' },
       { ...upload, disk: 'vdb', kind: 'full', reason: 'disk-added', evidence: null, comparedChunks: 0 },
     ]
+    const took = {
+      frozenMs: 3,
+      scratch: { usedBytes: 1, limitBytes: null },
+      steps: [{ step: 'lease', tookMs: 4 } as const],
+    }
     const content = manifestOf(
       { job: { ...job, begun } as unknown as JobRow, uploads: uploads as unknown as UploadRow[] },
-      { bytesRead: 7, nowMs: 25, lockedUntilMs: null },
+      { bytesRead: 7, took, nowMs: 25, lockedUntilMs: null },
     )
     expect(content).toMatchObject({
       ...begun,
@@ -65,6 +70,7 @@ describe('round trip', () => {
       bytesSent: 60,
       bytesStored: 80,
       durationMs: 15,
+      took,
       committedMs: 25,
       job: { subject: 's', full: true, compare: true, startedMs: 10 },
       disks: [
@@ -75,11 +81,11 @@ describe('round trip', () => {
   })
 
   test('one of an older program, which knew neither evidence nor what was left out, and always made a checkpoint', () => {
-    const { leftOut: _leftOut, checkpoint: _checkpoint, job, ...rest } = complete()
+    const { leftOut: _leftOut, checkpoint: _checkpoint, took: _took, job, ...rest } = complete()
     const { compare: _compare, ...olderJob } = job
     const disk = { name: 'vda', size: 4096, root: null, kind: 'full', reason: 'first', changed: 1 } as const
     const manifest = decodeManifest(bytesOf({ version: 1, ...rest, job: olderJob, disks: [disk] }))
-    expect(manifest).toMatchObject({ job: { ...olderJob, compare: false }, leftOut: [], checkpoint: true })
+    expect(manifest).toMatchObject({ job: { ...olderJob, compare: false }, leftOut: [], checkpoint: true, took: null })
     expect(manifest.disks).toEqual([{ ...disk, evidence: null, comparedChunks: 0 }])
   })
 })
@@ -94,6 +100,7 @@ describe('hostile bytes', () => {
     ['version 0', bytesOf({ ...complete(), version: 0 }), 'DATA_DAMAGED'],
     ['a later version', bytesOf({ version: 2 }), 'STORE_VERSION'],
     ['a negative size', bytesOf({ ...complete(), version: 1, bytesRead: -1 }), 'DATA_DAMAGED'],
+    ['a freeze of less than nothing', bytesOf({ ...complete(), version: 1, took: { frozenMs: -1 } }), 'DATA_DAMAGED'],
     ['a path for a name', bytesOf({ ...complete(), version: 1, machine: '../x' }), 'DATA_DAMAGED'],
     ['half a root', bytesOf({ ...complete(), version: 1, disks: [{ name: 'v', root: 'ab' }] }), 'DATA_DAMAGED'],
   ])('%s', (_, bytes, code) => {

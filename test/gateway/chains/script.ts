@@ -275,7 +275,12 @@ export class Stand implements AsyncDisposable {
   async commit({ id, machine }: { id: string; machine: MachineRow }, nowMs = 30): Promise<void> {
     const { catalog } = this.datastore
     const complete = await catalog.jobs.complete({ job: id, agent: machine.agent })
-    const figures = { bytesRead: 0, nowMs, lockedUntilMs: null }
+    const took = {
+      frozenMs: 7,
+      scratch: { usedBytes: 9, limitBytes: null },
+      steps: [{ step: 'lease' as const, tookMs: 8 }],
+    }
+    const figures = { bytesRead: 0, took, nowMs, lockedUntilMs: null }
     using kept = await this.datastore.tenantStore(this.tenant).writeManifest(manifestOf(complete, figures))
     await catalog.jobs.commit({ job: id, agent: machine.agent, ...figures, manifest: kept.id })
   }

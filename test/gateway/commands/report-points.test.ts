@@ -20,6 +20,7 @@ const point: Point = {
   bytesSent: 1,
   bytesStored: 1,
   durationMs: 1,
+  took: null,
   disks: [],
   attachments: [],
   missingAttachments: 0,

@@ -3,18 +3,25 @@ import { execFileSync } from 'node:child_process'
 import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { brotliDecompressSync } from 'node:zlib'
-import { expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { buildConsole, PIECES_NAME } from '../../../gateway/console/build.ts'
-import { tempFolder } from '../../support/temp.ts'
+import { tempFolder, type TempFolder } from '../../support/temp.ts'
 
 /** What the first view may weigh, compressed, in bytes. */
 const FIRST_BYTES_MAX = 150 * 1024
 
 const ROOT = path.resolve(import.meta.dirname, '../../..')
 
+let built: TempFolder
+let folder: string
+
+beforeAll(async () => {
+  built = await tempFolder()
+  folder = await buildConsole({ folder: built.join('dist') })
+})
+afterAll(() => built?.[Symbol.asyncDispose]())
+
 test('the page names its pieces by relative addresses, each has its compressed form, and all are small', async () => {
-  await using temp = await tempFolder()
-  const folder = await buildConsole({ folder: temp.join('dist') })
   const page = await readFile(path.join(folder, 'page.html'), 'utf8')
   const named = [...page.matchAll(/(?:src|href)="([^"]+)"/gu)].map(([, address]) => address!)
   const loaded = named.filter((address) => !address.startsWith('data:'))
@@ -35,8 +42,6 @@ test('the page names its pieces by relative addresses, each has its compressed f
 })
 
 test('no code is made of text, which the policy of the page forbids', async () => {
-  await using temp = await tempFolder()
-  const folder = await buildConsole({ folder: temp.join('dist') })
   const scripts = (await readdir(path.join(folder, PIECES_NAME))).filter((name) => name.endsWith('.js'))
   for (const name of scripts) {
     const text = await readFile(path.join(folder, PIECES_NAME, name), 'utf8')
@@ -46,17 +51,17 @@ test('no code is made of text, which the policy of the page forbids', async () =
 
 test('a build that fails leaves the last one as it is and nothing beside it; one that works replaces it', async () => {
   await using temp = await tempFolder()
-  const folder = temp.join('dist')
+  const target = temp.join('dist')
   const entry = temp.join('entry.ts')
-  const built = async (text: string): Promise<string[]> => {
+  const madeOf = async (text: string): Promise<string[]> => {
     await writeFile(entry, text)
-    await buildConsole({ folder, entry })
-    return await readdir(path.join(folder, PIECES_NAME))
+    await buildConsole({ folder: target, entry })
+    return await readdir(path.join(target, PIECES_NAME))
   }
-  const first = await built('console.info("first")')
-  await expect(built('console.info("broken"')).rejects.toThrow('entry.ts')
-  expect(await readdir(path.join(folder, PIECES_NAME))).toEqual(first)
-  const second = await built('console.info("second")')
+  const first = await madeOf('console.info("first")')
+  await expect(madeOf('console.info("broken"')).rejects.toThrow('entry.ts')
+  expect(await readdir(path.join(target, PIECES_NAME))).toEqual(first)
+  const second = await madeOf('console.info("second")')
   expect(second).toHaveLength(first.length)
   expect(second).not.toEqual(first)
   expect((await readdir(temp.path)).sort()).toEqual(['dist', 'entry.ts'])

@@ -2,25 +2,14 @@
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import type { AxeResults } from 'axe-core'
-import { chromium, type Browser, type Page } from 'playwright-core'
+import type { Browser, BrowserContext, Page } from 'playwright-core'
 import type { Role } from '../../../protocol/claims.ts'
+import { startBrowser } from '../../support/browser.ts'
 import { startGateway, type TestGateway } from '../../support/gateway.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
 
 export const WIDE = { width: 1440, height: 900 }
 export const NARROW = { width: 390, height: 844 }
-
-/** What a browser needs in a container without a GPU. */
-const ARGUMENTS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--disable-dev-shm-usage',
-]
 
 export interface Looks {
   readonly size?: { readonly width: number; readonly height: number }
@@ -43,6 +32,7 @@ const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
 export class ConsoleStand implements AsyncDisposable {
   readonly folder: TempFolder
   readonly #browser: Browser
+  readonly #contexts = new Set<BrowserContext>()
   #gateway: TestGateway
 
   private constructor(folder: TempFolder, gateway: TestGateway, browser: Browser) {
@@ -55,7 +45,7 @@ export class ConsoleStand implements AsyncDisposable {
     await using resources = new AsyncDisposableStack()
     const folder = resources.use(await tempFolder())
     const gateway = resources.use(await startGateway({ folder: folder.join('gateway') }))
-    const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args: ARGUMENTS })
+    const browser = await startBrowser()
     resources.move()
     return new ConsoleStand(folder, gateway, browser)
   }
@@ -81,6 +71,7 @@ export class ConsoleStand implements AsyncDisposable {
   async openWith(token: string | null, place: string, looks: Looks = {}): Promise<Shown> {
     const { size = WIDE, theme = 'light', origin = this.#gateway.httpUrl, hasOwnClock = false } = looks
     const context = await this.#browser.newContext({ viewport: size, colorScheme: theme, reducedMotion: 'reduce' })
+    this.#contexts.add(context)
     if (token !== null)
       await context.addInitScript((given) => {
         // a reload goes on with what the page has kept
@@ -99,6 +90,12 @@ export class ConsoleStand implements AsyncDisposable {
     return { page, complaints }
   }
 
+  /** Closes what was opened, so that the next test has the processor for itself. */
+  async closePages(): Promise<void> {
+    await Promise.all([...this.#contexts].map((context) => context.close()))
+    this.#contexts.clear()
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#browser.close()
     await this.#gateway[Symbol.asyncDispose]()
@@ -106,10 +103,14 @@ export class ConsoleStand implements AsyncDisposable {
   }
 }
 
-/** What axe finds wrong on the page, one line each; WCAG 2.2 AA and best practices. */
-export const axeFindings = async (page: Page): Promise<string[]> => {
-  await page.evaluate(await readFile(AXE, 'utf8'))
-  const { violations } = await page.evaluate<AxeResults>('axe.run(document, { resultTypes: ["violations"] })')
+/** What only colours decide, where the same page was looked at in others. */
+const COLOUR_RULES = ['color-contrast', 'link-in-text-block']
+
+/** What axe finds wrong on the page, one line each; WCAG 2.2 AA and best practices, or these rules of them. */
+export const axeFindings = async (page: Page, rules?: readonly string[]): Promise<string[]> => {
+  if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(await readFile(AXE, 'utf8'))
+  const options = { resultTypes: ['violations'], ...(rules === undefined ? {} : { runOnly: rules }) }
+  const { violations } = await page.evaluate<AxeResults>(`axe.run(document, ${JSON.stringify(options)})`)
   return violations.flatMap(({ id, help, nodes }) =>
     nodes.map(({ html, failureSummary = '' }) => `${id}: ${help}: ${html.slice(0, 160)} (${failureSummary})`),
   )
@@ -118,3 +119,30 @@ export const axeFindings = async (page: Page): Promise<string[]> => {
 /** Whether the page can be scrolled sideways, which no width should make it. */
 export const isTooWide = (page: Page): Promise<boolean> =>
   page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth)
+
+/**
+ * What is wrong with the page at a desk and in a hand, in light and dark, one line each: all rules of axe at each width, those
+ * of colours in each theme. `onLook` sees each look before it is checked, named as `1440-dark`; the page is wide and light
+ * after it.
+ */
+export const findingsOfLooks = async (
+  page: Page,
+  onLook: (name: string) => Promise<unknown> = async () => null,
+): Promise<string[]> => {
+  const found: string[] = []
+  for (const size of [WIDE, NARROW])
+    for (const theme of ['light', 'dark'] as const) {
+      await page.setViewportSize(size)
+      await page.emulateMedia({ colorScheme: theme })
+      // what follows the width has followed it
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
+      const name = `${size.width}-${theme}`
+      await onLook(name)
+      const wrong = await axeFindings(page, theme === 'light' ? undefined : COLOUR_RULES)
+      if (await isTooWide(page)) wrong.push('it is wider than its window')
+      found.push(...wrong.map((text) => `${name}: ${text}`))
+    }
+  await page.setViewportSize(WIDE)
+  await page.emulateMedia({ colorScheme: 'light' })
+  return found
+}

@@ -1,6 +1,6 @@
 // The console as each role sees it, and what it does when the connection, the gateway or the token goes: in every view that
 // there is. Method: one gateway with a machine that a real agent has backed up; pages of one browser.
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { VIEWS } from '../../../gateway/console/views/views.ts'
 import { views as names } from '../../../gateway/console/texts/views.ts'
 import { common } from '../../../gateway/console/texts/common.ts'
@@ -34,13 +34,11 @@ beforeAll(async () => {
   await machine.qemu.guestIo('vda', 'write -P 9 0 65536')
   toured = { machine: machine.name, point: await machine.backUp() }
 })
+afterEach(() => stand.closePages())
 afterAll(async () => {
   await machine?.[Symbol.asyncDispose]()
   await stand?.[Symbol.asyncDispose]()
 })
-
-/** Leaves a page, so that the next one has the processor for itself. */
-const leave = ({ page }: Shown): Promise<void> => page.context().close()
 
 test.each(ROLES)('%s: the views of this role open one after the other, and no others', async (role) => {
   const own = viewsOf(role)
@@ -59,7 +57,6 @@ test.each(ROLES)('%s: the views of this role open one after the other, and no ot
     for (const text of await acts(page)) pressed[role].add(text)
   }
   expect(complaints).toEqual([])
-  await leave(shown)
 })
 
 test('who may only look is shown nothing that acts, and whoever may act is', () => {
@@ -97,7 +94,6 @@ test('while the gateway is away every view says so and keeps what it showed; it 
     await settled(shown.page)
     expect([name, await shown.page.getByRole('alert').allTextContents()]).toEqual([name, []])
     expect([name, shown.complaints]).toEqual([name, []])
-    await leave(shown)
   }
 })
 
@@ -180,7 +176,6 @@ test('a link that is cut, refused, silent: the page says so and since when, come
   }
   expect(await typing.page.getByLabel('Name', { exact: true }).inputValue()).toBe('not yet saved')
   expect((await jobs()).map(({ id }) => id)).toEqual([newest.id, ...before.map(({ id }) => id)])
-  for (const shown of both) await leave(shown)
 })
 
 test('a token that ends leads to the sign-in page with the reason, and the page keeps nothing of it', async () => {
@@ -191,7 +186,6 @@ test('a token that ends leads to the sign-in page with the reason, and the page 
   await page.getByText(/TOKEN_EXPIRED/u).waitFor()
   expect(await page.evaluate(() => sessionStorage.getItem('varve.token'))).toBe(null)
   expect(complaints).toEqual([])
-  await leave(shown)
 })
 
 test('a link signs in once: it leaves no code in the address or the history, and its second use says what to do', async () => {
@@ -210,6 +204,4 @@ test('a link signs in once: it leaves no code in the address or the history, and
   await second.page.getByText(/LOGIN_CODE_INVALID/u).waitFor()
   expect(second.page.url()).not.toContain(code)
   expect([...first.complaints, ...second.complaints]).toEqual([])
-  await leave(first)
-  await leave(second)
 })

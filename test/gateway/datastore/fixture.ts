@@ -118,6 +118,7 @@ export const newManifest = (rest: Partial<ManifestContent> = {}): ManifestConten
   bytesSent: 0,
   bytesStored: 0,
   durationMs: 0,
+  took: null,
   committedMs: 1,
   lockedUntilMs: null,
   seq: 0,

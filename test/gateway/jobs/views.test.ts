@@ -120,7 +120,8 @@ test('a point shows neither its agent nor its configuration', () => {
   } as const
   const disks = [{ ...disk, name: 'vda', size: 5, root: null, changedBytes: 6, comparedChunks: 8 }]
   const attachments = [{ name: 'nvram', size: 0, root: null }]
-  const point = { id: ID, machine: 'db1', timeMs: 7, ...disk, ...rest, disks, attachments }
+  const took = { frozenMs: 6, scratch: null, steps: [] }
+  const point = { id: ID, machine: 'db1', timeMs: 7, ...disk, ...rest, took, disks, attachments }
   const stored = {
     ...point,
     held: true,

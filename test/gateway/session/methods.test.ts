@@ -135,7 +135,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'image.content': { job, disk: 'vda', before: 9, limit: 1 },
   'image.compare': { job, disk: 'vda', positions: [0], ids: new Uint8Array(32) },
   'image.upload': { job, disk: 'vda' },
-  'backup.commit': { job, bytesRead: 0, steps: [] },
+  'backup.commit': { job, bytesRead: 0, steps: [], frozenMs: null, scratch: null },
   'backup.fail': { job, code: 'X', message: 'x', steps: [] },
   'backup.released': { job },
 })

@@ -67,6 +67,7 @@ test('a restore point with its disks, what was left out and what it took', () =>
     bytesSent: 2048,
     bytesStored: 1024,
     durationMs: 1500,
+    took: { frozenMs: 42, scratch: { usedBytes: 2048, limitBytes: 8192 }, steps: [] },
     held: false,
     lockedUntilMs: null,
     verifiedMs: null,
@@ -89,7 +90,14 @@ test('a restore point with its disks, what was left out and what it took', () =>
     ...Array.from({ length: 8 }, (_, index) => `  f${index}: not attached (there is no such file)`),
     '  and 1 more that could not be attached',
     '  read 4.0 KiB, sent 2.0 KiB, stored 1.0 KiB in 1.5 s',
+    '  guest frozen for 42 ms, scratch 2.0 KiB of 8.0 KiB',
   ])
   const bare = { ...point, attachments: [], missingAttachments: 0 } as Point
   expect(pointReport(bare, []).join()).not.toContain('attach')
+  const last = (took: Point['took']) => pointReport({ ...point, took }, []).at(-1)
+  expect(last({ frozenMs: 0, scratch: { usedBytes: 0, limitBytes: null }, steps: [] })).toBe(
+    '  guest not frozen, scratch 0 B',
+  )
+  const untold = '  read 4.0 KiB, sent 2.0 KiB, stored 1.0 KiB in 1.5 s'
+  expect([last(null), last({ frozenMs: null, scratch: null, steps: [] })]).toEqual([untold, untold])
 })

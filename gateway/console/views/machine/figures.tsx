@@ -9,6 +9,7 @@ import { durationText, timeText } from '../../parts/format.ts'
 import { Table, type Column } from '../../parts/table.tsx'
 import { machine as texts } from '../../texts/machine.ts'
 import { points as words } from '../../texts/points.ts'
+import { frozenText, scratchText } from './took.ts'
 import type { Usages } from './usages.ts'
 
 const { columns } = texts.figures
@@ -35,6 +36,14 @@ const columnsOf = (usages: Usages): Column<Point>[] => [
     title: columns.duration,
     isNumber: true,
     cell: ({ durationMs }) => durationText(durationMs),
+  },
+  { name: 'frozen', title: columns.frozen, isNumber: true, isExtra: true, cell: ({ took }) => frozenText(took) },
+  {
+    name: 'scratch',
+    title: columns.scratch,
+    isNumber: true,
+    isExtra: true,
+    cell: ({ took }) => scratchText(took),
   },
   ...(usages.asked.value.kind === 'known'
     ? [

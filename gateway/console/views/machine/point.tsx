@@ -15,6 +15,7 @@ import { points as words } from '../../texts/points.ts'
 import { isLocked } from './badges.tsx'
 import { Fact } from './facts.tsx'
 import { LOCK_DAYS, LOCK_DAYS_MAX, lockOf } from './lock.ts'
+import { frozenText, scratchText, stepsText } from './took.ts'
 import type { Usages } from './usages.ts'
 
 const KeptBy = ({ point, keeps }: { point: Point; keeps: Resource<Keeps> }) => {
@@ -44,6 +45,16 @@ const Frees = ({ point, usages }: { point: Point; usages: Usages }) => {
         <Button onClick={() => void usages.ask()}>{texts.point.askFrees}</Button>
       ) : null}
       {asked.kind === 'failed' ? <ErrorNote error={asked.error} /> : null}
+    </Fact>
+  )
+}
+
+const Steps = ({ point: { took } }: { point: Point }) => {
+  const text = stepsText(took)
+  if (text === null) return null
+  return (
+    <Fact name={texts.point.steps} isLong>
+      {text}
     </Fact>
   )
 }
@@ -90,12 +101,15 @@ const PointFacts = ({
       <Bytes bytes={point.bytesStored} />
     </Fact>
     <Fact name={texts.point.duration}>{durationText(point.durationMs)}</Fact>
+    <Fact name={texts.point.frozen}>{frozenText(point.took)}</Fact>
+    <Fact name={texts.point.scratch}>{scratchText(point.took)}</Fact>
     <Frees point={point} usages={usages} />
     {point.note === null ? null : (
       <Fact name={texts.point.note}>
         <span class="text">{point.note}</span>
       </Fact>
     )}
+    <Steps point={point} />
     <Fact name={texts.point.id}>
       <code>{point.id}</code>
     </Fact>

@@ -1,11 +1,12 @@
 // A plan as a person writes it into a form, and the change that this is. Pure.
+import type { ConsistencyWish, LeftOutReason, ReadReason } from '../../../../protocol/backup.ts'
 import { KEEP_OFF, PLAN_RULES_DEFAULT, type KeepRules, type Plan, type PlanChange } from '../../../../protocol/plans.ts'
 import { plans as texts } from '../../texts/plans.ts'
 
 const HOUR_MS = 3_600_000
 const MINUTE_MS = 60_000
 
-/** Every field as text, but for those that are on or off. */
+/** Every field as text, but for those that are chosen, or on or off. */
 export interface Draft {
   readonly name: string
   readonly enabled: boolean
@@ -17,6 +18,10 @@ export interface Draft {
   readonly priority: string
   readonly lockDays: string
   readonly verifyDays: string
+  readonly consistency: ConsistencyWish
+  readonly compareDays: string
+  readonly refuseFull: readonly ReadReason[]
+  readonly refuseLeftOut: readonly LeftOutReason[]
   readonly keep: Readonly<Record<keyof KeepRules, string>>
   readonly machines: string
   readonly groups: string
@@ -40,6 +45,10 @@ export const draftOf = (plan: Plan | null): Draft => {
     priority: String(rules.priority),
     lockDays: String(rules.lockDays),
     verifyDays: rules.verifyDays === null ? '' : String(rules.verifyDays),
+    consistency: rules.consistency,
+    compareDays: rules.compareDays === null ? '' : String(rules.compareDays),
+    refuseFull: rules.refuseFull,
+    refuseLeftOut: rules.refuseLeftOut,
     keep: Object.fromEntries(KEEP_FIELDS.map((field) => [field, String(keep[field])])) as Draft['keep'],
     machines: covers.machines.join(', '),
     groups: covers.groups.join(', '),
@@ -70,6 +79,10 @@ const listOf = (text: string): string[] => [...new Set(text.split(/[\s,]+/u).fil
 
 const scaled = (value: number | null, unit: number): number | null => (value === null ? null : Math.round(value * unit))
 
+/** A choice with one of its parts on or off; the others stay as they are. */
+export const toggled = <T>(chosen: readonly T[], part: T): readonly T[] =>
+  chosen.includes(part) ? chosen.filter((each) => each !== part) : [...chosen, part]
+
 /** The rules of retention that a draft has; DraftError. */
 export const keepOf = ({ keep }: Pick<Draft, 'keep'>): KeepRules =>
   Object.fromEntries(KEEP_FIELDS.map((field) => [field, numberOf(keep[field], texts.edit.keep[field])])) as KeepRules
@@ -88,6 +101,10 @@ export const changeOf = (draft: Draft): PlanChange => {
     priority: numberOf(draft.priority, edit.priority),
     lockDays: numberOf(draft.lockDays, edit.lockDays),
     verifyDays: orNull(draft.verifyDays, edit.verifyDays),
+    consistency: draft.consistency,
+    compareDays: orNull(draft.compareDays, edit.compareDays),
+    refuseFull: [...draft.refuseFull],
+    refuseLeftOut: [...draft.refuseLeftOut],
     keep: keepOf(draft),
     covers: {
       machines: listOf(draft.machines),

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import { runOperation } from '../../../../gateway/catalog/sqlite/operations.ts'
 import { MIGRATIONS } from '../../../../gateway/catalog/sqlite/schema.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
-import { TALLIED } from '../../../../gateway/catalog/sqlite/tally-schema.ts'
+import { TALLIED, tallyAgain, tallyEnd } from '../../../../gateway/catalog/sqlite/tally-schema.ts'
 import { tempFolder } from '../../../support/temp.ts'
 import { testDice } from '../../../support/seed.ts'
 
@@ -231,4 +231,27 @@ test('agents and machines from before sites are in none and without a uuid, and 
     })
   }
   expect(examine(sql)).toEqual([])
+})
+
+test('points from before their agents told what they took say nothing of it, and are counted on', async () => {
+  await using temp = await tempFolder()
+  {
+    using sql = new Sql(temp.join('db'))
+    // the schema of the version before
+    sql.script(`${tallyEnd('point')} ALTER TABLE point DROP COLUMN took; ${tallyAgain('point', 16)}`)
+    sql.script(`INSERT INTO tenant (id, name, uuid, id_key, chunk_bytes, created_ms) VALUES (1, 'a', 'u', x'0102', 4096, 1);
+      INSERT INTO agent (id, tenant, host, public_key, enrolled_ms) VALUES ('g', 1, 'h', 'k', 1);
+      INSERT INTO machine (id, tenant, name, agent, created_ms) VALUES (1, 1, 'm', 'g', 1);
+      INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, configuration, bytes_read, bytes_sent,
+      bytes_stored, duration_ms, committed_ms, manifest) VALUES ('j', 1, 1, 'g', 1, 'full', 'first', 'crash', '{}', 1, 1, 1, 1, 1, x'aa');
+      PRAGMA user_version = 16`)
+  }
+  using sql = new Sql(temp.join('db'))
+  expect(sql.get('PRAGMA user_version')).toEqual({ user_version: MIGRATIONS.length })
+  expect(examine(sql)).toEqual([])
+  expect(runOperation(sql, 'points.find', { tenant: 'u', agent: null, prefix: 'j' }).took).toBe(null)
+  sql.run(`UPDATE point SET took = '{"frozenMs":1}'`)
+  expect(examine(sql)).toEqual([])
+  uncounted(sql, () => sql.run("UPDATE point SET took = NULL WHERE id = 'j'"))
+  expect(examine(sql)).toEqual(['rows of the table point are not as they were written'])
 })

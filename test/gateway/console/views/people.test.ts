@@ -1,7 +1,7 @@
 // The view People and things in a real browser: agents, enrolment, tenants, tokens, notifications and the audit log, by role.
 import { generateKeyPairSync } from 'node:crypto'
 import type { Page } from 'playwright-core'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { enrol } from '../../../../gateway/auth/tokens.ts'
 import { enrolHost } from '../../../../agent/enrol.ts'
 import { Identity } from '../../../../agent/identity.ts'
@@ -40,6 +40,7 @@ beforeAll(async () => {
   const enrolling = { publicKey: publicKey.export({ format: 'jwk' }).x!, nowMs: Date.now(), address: 'test' }
   await enrol(gateway.authority, { ...enrolling, token: await gateway.enrolmentToken(), host: HOSTILE })
 })
+afterEach(() => stand.closePages())
 afterAll(async () => await stand?.[Symbol.asyncDispose]())
 
 test('agents: what each is, its commands by the keyboard, a site, and a revocation that has to be typed', async () => {
@@ -89,6 +90,7 @@ test('a host is enrolled by one command that is shown once, and the page sees it
   await stand.gateway.connectAgent(await Identity.load(state), ['web1'])
   await page.getByText('Its agent is connected. Machines it serves: 1.').waitFor()
   await page.getByRole('link', { name: 'Show the agents' }).click()
+  await page.waitForURL(/people\/agents/u)
   await page.goBack()
   await page.getByRole('button', { name: 'Make the command' }).waitFor()
   expect(await page.content()).not.toContain(token)

@@ -1,9 +1,9 @@
 // The view Restore in a real browser: a real agent writes a real QEMU's disk where its configuration allows it.
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { DISK_BYTES, RealMachine } from '../real-machine.ts'
-import { axeFindings, ConsoleStand, isTooWide, NARROW, WIDE } from '../stand.ts'
+import { axeFindings, ConsoleStand, findingsOfLooks, isTooWide, NARROW } from '../stand.ts'
 
 const SHOTS = process.env['VARVE_SHOTS']
 
@@ -24,6 +24,7 @@ beforeAll(async () => {
   const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
   agent = (await owner.call('agents.list', {})).agents[0]!.id
 })
+afterEach(() => stand.closePages())
 afterAll(async () => {
   await machine?.[Symbol.asyncDispose]()
   await stand?.[Symbol.asyncDispose]()
@@ -112,18 +113,14 @@ test('one that runs is shown with how far it is, and ended by who may; hostile n
   }
   const made = { id: randomUUID(), tenant: tenant.id, point: point.id, agent, overwrite: false }
   await catalog.restores.start({ ...made, subject: name, disks: [disk], nowMs: Date.now() })
-  for (const theme of ['dark', 'light'] as const) {
-    const { page, complaints } = await stand.open('viewer', '#/restore', { size: NARROW, theme })
-    await page.getByText('1.00 GiB of 4.00 GiB').first().waitFor()
-    expect(await page.getByRole('button', { name: /Cancel/u }).count()).toBe(0)
-    expect(await page.getByRole('heading', { name: /Which machine/u }).count()).toBe(0)
-    expect(await page.locator('img').count()).toBe(0)
-    expect(await axeFindings(page)).toEqual([])
-    expect(await isTooWide(page)).toBe(false)
-    await shot(page, `restore-running-narrow-${theme}`)
-    expect(complaints).toEqual([])
-  }
-  const { page } = await stand.open('operator', '#/restore', { size: WIDE })
+  const viewer = await stand.open('viewer', '#/restore')
+  await viewer.page.getByText('1.00 GiB of 4.00 GiB').first().waitFor()
+  expect(await viewer.page.getByRole('button', { name: /Cancel/u }).count()).toBe(0)
+  expect(await viewer.page.getByRole('heading', { name: /Which machine/u }).count()).toBe(0)
+  expect(await viewer.page.locator('img').count()).toBe(0)
+  expect(await findingsOfLooks(viewer.page, (look) => shot(viewer.page, `restore-running-${look}`))).toEqual([])
+  expect(viewer.complaints).toEqual([])
+  const { page } = await stand.open('operator', '#/restore')
   await page.getByRole('button', { name: /Cancel the restore/u }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'End the restore' }).click()
   await page.locator('.restores').getByText('cancelled').waitFor()

@@ -1,6 +1,6 @@
 // The views Running and Events in a real browser, with a backup that an agent of the test's own carries out, by role.
 import type { Page } from 'playwright-core'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import type { Identity } from '../../../../agent/identity.ts'
 import { VarveError } from '../../../../protocol/errors.ts'
 import { DOWN, RUN, UP, type Params } from '../../../../protocol/methods.ts'
@@ -70,6 +70,7 @@ beforeAll(async () => {
   await connect([])
   person = await stand.gateway.connectAs(await stand.gateway.tokenFor('operator'))
 })
+afterEach(() => stand.closePages())
 afterAll(async () => await stand?.[Symbol.asyncDispose]())
 
 test('with nothing that runs it says so, and what is due', async () => {
