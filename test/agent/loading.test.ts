@@ -15,7 +15,9 @@ const loadedBy = (...files: readonly string[]): Set<string> => {
     if (loaded.has(file)) return
     loaded.add(file)
     const text = readFileSync(path.join(root, file), 'utf8')
-    for (const [, what = '', from = ''] of text.matchAll(/^(?:import|export) (?!type )([^'"=]*?) from '(\.[^']+)'/gmu)) {
+    for (const [, what = '', from = ''] of text.matchAll(
+      /^(?:import|export) (?!type )([^'"=]*?) from '(\.[^']+)'/gmu,
+    )) {
       const types = /^\{([^}]*)\}/u
         .exec(what)?.[1]
         ?.split(',')

@@ -29,9 +29,7 @@ export class Service implements AsyncDisposable {
 
   static async start(name: string, logFile: string, command: string, args: readonly string[]): Promise<Service> {
     await using log = await open(logFile, 'a')
-    // as the launchers start the programs
-    const env = { MALLOC_ARENA_MAX: '2', ...process.env }
-    const child = spawn(command, args, { detached: true, stdio: ['ignore', log.fd, log.fd], env })
+    const child = spawn(command, args, { detached: true, stdio: ['ignore', log.fd, log.fd] })
     await once(child, 'spawn')
     return new Service(name, logFile, child)
   }
