@@ -118,17 +118,20 @@ export const Field = ({ label, hint, ...input }: FieldProps) => (
 interface SearchProps {
   readonly label: string
   readonly value: string
+  /** In characters. */
+  readonly maxLength?: number
   readonly onInput: (text: string) => void
 }
 
 /** A field for what is looked for, which no browser corrects or remembers. */
-export const Search = ({ label, value, onInput }: SearchProps) => (
+export const Search = ({ label, value, maxLength, onInput }: SearchProps) => (
   <Field
     label={label}
     type="search"
     autocomplete="off"
     spellcheck={false}
     value={value}
+    maxLength={maxLength}
     onInput={(event) => onInput(event.currentTarget.value)}
   />
 )
