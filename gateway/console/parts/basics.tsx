@@ -65,7 +65,7 @@ export const Bytes = ({ bytes }: { bytes: number | null }) =>
 /** An error in its sentence, with its code and a way to try again. */
 export const ErrorNote = ({ error, onRetry }: { error: VarveError; onRetry?: () => void }) => (
   <div class="note bad" role="alert">
-    <Mark tone="bad">{error.message}</Mark> <code>{error.code}</code>
+    <Mark tone="bad">{error.message}</Mark> <code>{error.code}</code>{' '}
     {onRetry === undefined ? null : <Button onClick={onRetry}>{common.tryAgain}</Button>}
   </div>
 )
