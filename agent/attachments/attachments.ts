@@ -2,7 +2,8 @@
 import { missingReason } from '../../protocol/attachments.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Log } from '../../protocol/host/log.ts'
-import type { AttachmentSource, Lease, LeaseDriver, Machine, MachineConfig } from '../drivers/driver.ts'
+import type { AttachmentSource } from './source.ts'
+import type { Lease, LeaseDriver, Machine, MachineConfig } from '../drivers/driver.ts'
 import { attachedSources } from './gather.ts'
 import { AttachmentSpool, NOTHING_ATTACHED, type Attached } from './spool.ts'
 

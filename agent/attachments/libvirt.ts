@@ -2,7 +2,7 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { asVarveError } from '../../protocol/errors.ts'
-import type { AttachmentSource } from '../drivers/driver.ts'
+import type { AttachmentSource } from './source.ts'
 import { withoutDomainSecrets } from './domain-secrets.ts'
 import type { Reader } from './reader.ts'
 import { attributeOf, childrenOf, elementAt, readXml, textAt, textOf, type XmlElement } from '../libvirt/xml.ts'

@@ -1,7 +1,7 @@
 // The process that listens on a UNIX socket, and what it was started with.
 import { readdir, readFile, readlink, realpath } from 'node:fs/promises'
 import { NOBODY, readerOf, type Reader } from './reader.ts'
-import { parseUnixSockets } from '../discover/unix-sockets.ts'
+import { parseUnixSockets } from '../processes/unix-sockets.ts'
 
 /** Longest command line that is taken, in bytes. */
 const COMMAND_BYTES_MAX = 1024 * 1024

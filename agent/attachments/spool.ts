@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import * as v from 'valibot'
 import { announcedAttachment, attachments, missingAttachments } from '../../protocol/attachments.ts'
 import { hasCode } from '../../protocol/host/system-error.ts'
-import type { AttachmentSource } from '../drivers/driver.ts'
+import type { AttachmentSource } from './source.ts'
 import { gather } from './gather.ts'
 
 /** Name of the list; it is there once all files are. */

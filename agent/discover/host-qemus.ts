@@ -2,8 +2,8 @@
 import { constants } from 'node:fs'
 import { access, open, readdir, readFile, readlink, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { readCommand, type QemuCommand } from './qemu-command.ts'
-import { parseUnixSockets, type UnixSocket } from './unix-sockets.ts'
+import { readCommand, type QemuCommand } from '../processes/qemu-command.ts'
+import { parseUnixSockets, type UnixSocket } from '../processes/unix-sockets.ts'
 
 /** Longest command line that is looked at, in bytes. */
 const COMMAND_BYTES_MAX = 256 * 1024

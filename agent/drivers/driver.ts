@@ -12,7 +12,7 @@ import type {
 import type { VarveError } from '../../protocol/errors.ts'
 import type { CheckpointList, Forgotten, MachineStatus, Reread } from '../../protocol/methods.ts'
 import type { ScratchUse } from '../../protocol/schemas.ts'
-import type { Reader } from '../attachments/reader.ts'
+import type { AttachmentSource } from '../attachments/source.ts'
 import type { Thawer } from '../guest/thawer.ts'
 import type { JsonValue } from '../json-value.ts'
 import type { JournalEntry, LeaseJournal, PayloadFormat } from './journal.ts'
@@ -46,16 +46,6 @@ export interface MachineIdentity {
    */
   readonly here: boolean
 }
-
-/**
- * A small file that goes with a restore point: its bytes, a file of the host, or why it could not be had. `reader` is who named
- * the path, where that is neither the agent's configuration nor one who may read whatever the agent may.
- */
-export type AttachmentSource = { readonly name: string } & (
-  | { readonly bytes: Uint8Array }
-  | { readonly path: string; readonly reader?: Reader | null }
-  | { readonly missing: string }
-)
 
 /** A disk as a restore point holds it; `size` is bytes. */
 export interface BaseDisk {

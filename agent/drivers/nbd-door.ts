@@ -5,7 +5,7 @@
 import { readFile, rename } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseUnixSockets, type UnixSocket } from '../discover/unix-sockets.ts'
+import { parseUnixSockets, type UnixSocket } from '../processes/unix-sockets.ts'
 
 /** How long a client may be connected that is still shaking hands, in milliseconds: QEMU gives it 10 s. */
 export const HANDSHAKES_LIMIT_MS = 11_000

@@ -1,6 +1,13 @@
 // zstd with contexts that live as long as their thread, working into memory that stays: making one for each chunk, and fresh
 // memory for each result, cost a third of the compressing and half of the decompressing.
-import { constants, createZstdCompress, createZstdDecompress, type ZstdOptions } from 'node:zlib'
+import {
+  constants,
+  createZstdCompress,
+  createZstdDecompress,
+  zstdCompressSync,
+  zstdDecompressSync,
+  type ZstdOptions,
+} from 'node:zlib'
 import { VarveError } from '../errors.ts'
 
 /** What zstd may need beyond the plain length for bytes that do not compress. */
@@ -30,15 +37,26 @@ interface Stream {
   close(): void
 }
 
+/** Nobody promises what is below a stream: another Node may have something else there. */
+const isStream = (made: object): made is Stream => {
+  const { _handle: handle, _writeState: state } = made as Partial<Stream>
+  return typeof handle?.writeSync === 'function' && state instanceof Uint32Array
+}
+
+/** The same by calls that Node promises, each with a context and memory of its own; throws what zstd says. */
+type Plainly = (input: Uint8Array, lengthMax: number) => Uint8Array<ArrayBuffer>
+
 /** A context and the room for its results, which grows. */
 class Context {
-  readonly #open: () => Stream
+  readonly #open: () => object
+  readonly #plainly: Plainly
   #stream: Stream | null = null
   #error: string | null = null
   #room: Uint8Array<ArrayBuffer> = new Uint8Array(0)
 
-  constructor(open: () => Stream) {
+  constructor(open: () => object, plainly: Plainly) {
     this.#open = open
+    this.#plainly = plainly
   }
 
   /**
@@ -46,8 +64,9 @@ class Context {
    * CHUNK_INVALID.
    */
   run(input: Uint8Array, lengthMax: number): Uint8Array<ArrayBuffer> | null {
-    if (this.#room.length < lengthMax + MARGIN_BYTES) this.#room = new Uint8Array(lengthMax + MARGIN_BYTES)
     this.#stream ??= this.#begin()
+    if (this.#stream === null) return this.#runPlainly(input, lengthMax)
+    if (this.#room.length < lengthMax + MARGIN_BYTES) this.#room = new Uint8Array(lengthMax + MARGIN_BYTES)
     const { _handle: handle, _writeState: left } = this.#stream
     this.#error = null
     const limit = lengthMax + MARGIN_BYTES
@@ -60,8 +79,18 @@ class Context {
     return length > lengthMax || inputLeft > 0 ? null : this.#room.subarray(0, length)
   }
 
-  #begin(): Stream {
+  #runPlainly(input: Uint8Array, lengthMax: number): Uint8Array<ArrayBuffer> | null {
+    try {
+      return this.#plainly(input, lengthMax)
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') return null
+      throw new VarveError('CHUNK_INVALID', `zstd does not take it: ${String(thrown)}`)
+    }
+  }
+
+  #begin(): Stream | null {
     const stream = this.#open()
+    if (!isStream(stream)) return null
     stream._handle.onerror = (message) => (this.#error = message)
     return stream
   }
@@ -72,12 +101,18 @@ class Context {
   }
 }
 
-const openStream = (make: (options: ZstdOptions) => object, params: Record<number, number>): (() => Stream) => {
-  // the least that streams may have: they never use it
-  return () => make({ params, chunkSize: 64 }) as Stream
-}
+/** The least that streams may have: they never use it. */
+const STREAM: ZstdOptions = { chunkSize: 64 }
 
 const compressors = new Map<number, Context>()
+
+const compressor = (level: number): Context => {
+  const params = { [constants.ZSTD_c_compressionLevel]: level }
+  return new Context(
+    () => createZstdCompress({ ...STREAM, params }),
+    (plain) => zstdCompressSync(plain, { params, pledgedSrcSize: plain.length }),
+  )
+}
 
 /**
  * One zstd frame of this level that says its length, where that is shorter than `plain`, else null; a view that the next call of
@@ -85,15 +120,17 @@ const compressors = new Map<number, Context>()
  */
 export const compressed = (plain: Uint8Array, level: number): Uint8Array<ArrayBuffer> | null => {
   let context = compressors.get(level)
-  if (context === undefined) {
-    context = new Context(openStream(createZstdCompress, { [constants.ZSTD_c_compressionLevel]: level }))
-    compressors.set(level, context)
-  }
+  if (context === undefined) compressors.set(level, (context = compressor(level)))
   const frame = context.run(plain, plain.length)
   return frame !== null && frame.length < plain.length ? frame : null
 }
 
-const decompressor = new Context(openStream(createZstdDecompress, { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX }))
+const params = { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX }
+
+const decompressor = new Context(
+  () => createZstdDecompress({ ...STREAM, params }),
+  (frame, maxOutputLength) => zstdDecompressSync(frame, { params, maxOutputLength }),
+)
 
 /**
  * The content of one zstd frame, which `isOneFrame` must have found to be just that, as a view that the next call of this thread

@@ -10,6 +10,7 @@ import { expectDisks } from '../support/stand-checks.ts'
 import type { Host } from '../support/stand-host.ts'
 import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
+import { Story } from './story.ts'
 
 /** A freeze takes at most so long, and what is done to a process comes at most so long after another, in milliseconds. */
 const FREEZE_WITHIN_MS = 3000
@@ -27,7 +28,7 @@ export class FreezeHistory implements AsyncDisposable {
   readonly #machine: ModelMachine
   readonly #guest: ScriptedGuestAgent
   readonly #script: { freezeDelayMs: number }
-  readonly #told: string[] = []
+  readonly #story = new Story()
 
   private constructor(parts: {
     dice: Dice
@@ -64,21 +65,16 @@ export class FreezeHistory implements AsyncDisposable {
   }
 
   async run(rounds: number): Promise<void> {
-    try {
-      for (let round = 0; round < rounds; round++) {
-        await this.#round()
-        await this.#goOn()
-      }
-    } catch (cause) {
-      const story = this.#told.map((line, index) => `  ${index + 1}. ${line}`).join('\n')
-      const now = `frozen: ${this.#guest.frozen}, last commands: ${this.#guest.commands.slice(-8).join(' ')}`
-      throw new Error(
-        `the freezes of seed ${this.#dice.seed} break a promise after\n${story}\n${now}\n${String(cause)}`,
-        {
-          cause,
-        },
-      )
-    }
+    await this.#story.during(
+      `the freezes of seed ${this.#dice.seed} break a promise`,
+      async () => {
+        for (let round = 0; round < rounds; round++) {
+          await this.#round()
+          await this.#goOn()
+        }
+      },
+      () => `frozen: ${this.#guest.frozen}, last commands: ${this.#guest.commands.slice(-8).join(' ')}`,
+    )
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -106,7 +102,7 @@ export class FreezeHistory implements AsyncDisposable {
     const afterMs = this.#dice.below(delayMs + GAP_WITHIN_MS)
     const deeds = this.#deeds()
     const list = deeds.map(([party, signal]) => `${party} ${signal}`).join(', ')
-    this.#told.push(`a freeze of ${delayMs} ms; ${afterMs} ms after it was asked for: ${list}`)
+    this.#story.tell(`a freeze of ${delayMs} ms; ${afterMs} ms after it was asked for: ${list}`)
     this.#script.freezeDelayMs = delayMs
     const asked = this.#guest.commands.length
     await this.#stand.startBackup('db1')

@@ -5,13 +5,15 @@ import { asVarveError } from '../../protocol/errors.ts'
 import type { Job } from '../../protocol/methods.ts'
 import { Dice } from '../support/model-dice.ts'
 import { MIB, type BlockObjects, type ModelDisk, type ModelMachine, type Snapshot } from '../support/model-machine.ts'
-import { expectDisks, expectNothingLeft } from '../support/stand-checks.ts'
+import { expectNothingLeft } from '../support/stand-checks.ts'
 import type { Host } from '../support/stand-host.ts'
 import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 import { DISK_EVENTS, DiskEvents } from './disk-events.ts'
 import { KnownDisks } from './known-disks.ts'
+import { KeptPoints } from './kept-points.ts'
 import { raceSnapshot } from './snapshot-race.ts'
+import { Story } from './story.ts'
 
 /** Slow enough that a backup of a few MiB can be met in its middle, in the words of the configuration. */
 const BANDWIDTH = '4 MiB'
@@ -56,22 +58,22 @@ export class History implements AsyncDisposable {
   readonly #stand: Stand
   readonly #host: Host
   readonly #machine: ModelMachine
-  readonly #points = new Map<string, Snapshot>()
+  readonly #points: KeptPoints
   readonly #known: KnownDisks
   readonly #events: DiskEvents
-  /** What happened, for the message of a failed check. */
-  readonly #told: string[] = []
+  readonly #story = new Story()
   /** A lease broke together with QEMU: its remains are removed with the next one, at the latest. */
   #unsettled = false
 
   private constructor(dice: Dice, stand: Stand, host: Host, machine: ModelMachine) {
     this.#dice = dice
     this.#stand = stand
+    this.#points = new KeptPoints(stand)
     this.#host = host
     this.#machine = machine
     const known = new KnownDisks(machine.disks.map(({ id }) => id))
     this.#known = known
-    this.#events = new DiskEvents({ dice, machine, known, tell: (line) => void this.#told.push(line) })
+    this.#events = new DiskEvents({ dice, machine, known, tell: (line) => this.#story.tell(line) })
   }
 
   static async start(seed: number): Promise<History> {
@@ -99,12 +101,12 @@ export class History implements AsyncDisposable {
   }
 
   get pointCount(): number {
-    return this.#points.size
+    return this.#points.count
   }
 
   /** Does so many steps with their checks, then restores every point once more. */
   async run(steps: number): Promise<void> {
-    try {
+    await this.#story.during(`the history of seed ${this.#dice.seed} breaks a promise`, async () => {
       await this.#write()
       await this.#backup(false)
       for (let step = 0; step < steps; step++) {
@@ -113,13 +115,8 @@ export class History implements AsyncDisposable {
       }
       await this.#backup(false)
       await this.#check()
-      for (const [point, model] of this.#points) expectDisks(await this.#stand.restore(point), model, point)
-    } catch (cause) {
-      const story = this.#told.map((line, index) => `  ${index + 1}. ${line}`).join('\n')
-      throw new Error(`the history of seed ${this.#dice.seed} breaks a promise after\n${story}\n${String(cause)}`, {
-        cause,
-      })
-    }
+      await this.#points.expectKept()
+    })
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -142,14 +139,14 @@ export class History implements AsyncDisposable {
         return await this.#racingSnapshot()
       case 'crash QEMU':
       case 'restart QEMU':
-        this.#told.push(step)
+        this.#story.tell(step)
         return await this.#events.restart(step === 'crash QEMU')
       case 'restart agent':
-        this.#told.push(step)
+        this.#story.tell(step)
         await this.#host.end(this.#dice.pick(['SIGTERM', 'SIGINT', 'SIGKILL']))
         return await this.#host.start()
       case 'restart gateway':
-        this.#told.push(step)
+        this.#story.tell(step)
         await this.#stand.endGateway(this.#dice.pick(['SIGTERM', 'SIGKILL']))
         return await this.#stand.startGateway()
       case 'resize':
@@ -166,12 +163,12 @@ export class History implements AsyncDisposable {
 
   async #write(): Promise<void> {
     const count = 1 + this.#dice.below(10)
-    this.#told.push(`${count} writes`)
+    this.#story.tell(`${count} writes`)
     for (let done = 0; done < count; done++) await this.#machine.touch(this.#dice)
   }
 
   async #backup(full: boolean): Promise<void> {
-    this.#told.push(full ? 'full backup' : 'backup')
+    this.#story.tell(full ? 'full backup' : 'backup')
     const job = await this.#stand.startBackup('db1', full)
     await this.#stand.begun(job)
     const model = this.#machine.snapshot()
@@ -189,7 +186,7 @@ export class History implements AsyncDisposable {
     const job = await this.#stand.startBackup('db1')
     const race = await raceSnapshot(this.#machine, { disk, dice: this.#dice })
     const ended = await this.#stand.ended(job)
-    this.#told.push(`backup with a snapshot of ${disk} ${race.told}`)
+    this.#story.tell(`backup with a snapshot of ${disk} ${race.told}`)
     expect(ended, 'a backup that meets a snapshot').toMatchObject({ state: 'committed', error: null })
     const { timeMs } = await this.#stand.point(job)
     const model = race.stateIn(await this.#stand.restore(job), timeMs)
@@ -206,7 +203,7 @@ export class History implements AsyncDisposable {
     const failure = this.#dice.pick(FAILURES)
     const moment = this.#dice.pick(['start', 'instant', 'end'] as const)
     const afterMs = this.#dice.below(moment === 'end' ? END_WITHIN_MS : FAILURE_WITHIN_MS)
-    this.#told.push(`backup with "${failure}" ${afterMs} ms after its ${moment}`)
+    this.#story.tell(`backup with "${failure}" ${afterMs} ms after its ${moment}`)
     const job = await this.#stand.startBackup('db1')
     if (moment === 'start') {
       // until the instant the guest writes nothing, so that the model holds whenever it is
@@ -223,7 +220,7 @@ export class History implements AsyncDisposable {
     }
     for (let done = 0; done < 3; done++) await this.#machine.touch(this.#dice)
     const ended = await this.#stand.ended(job)
-    this.#told.push(`  ${ended.state} ${ended.error?.code ?? ''}`)
+    this.#story.tell(`  ${ended.state} ${ended.error?.code ?? ''}`)
     if (ended.state === 'committed') {
       await this.#committed(ended, model)
       if (failure.endsWith('QEMU')) this.#known.committed(ended.disks, 'unknown')
@@ -278,8 +275,7 @@ export class History implements AsyncDisposable {
 
   /** Checks a new restore point, and what it says of the machine from now on. */
   async #committed(job: Job, model: Snapshot): Promise<void> {
-    expectDisks(await this.#stand.restore(job.id), model, job.id)
-    this.#points.set(job.id, model)
+    await this.#points.add(job.id, model)
     for (const { name, kind, reason } of job.disks)
       expect(reason === 'bitmap', `${name}: ${kind} ${reason}`).toBe(kind === 'incremental')
     this.#known.committed(job.disks, 'kept')
@@ -287,16 +283,8 @@ export class History implements AsyncDisposable {
 
   /** Nothing is left, nothing is missing: objects in QEMU, the host's folders, the list of points. */
   async #check(): Promise<void> {
-    const last = [...this.#points.keys()].at(-1)!
-    const listed = await eventually(async () => {
-      try {
-        return (await this.#stand.listPoints()).map(({ id }) => id)
-      } catch (thrown) {
-        if (asVarveError(thrown).endsConnection) return null
-        throw thrown
-      }
-    })
-    expect(listed).toEqual([...this.#points.keys()].toReversed())
+    const last = this.#points.last!
+    await this.#points.expectListed()
     if (this.#unsettled) return
     const checkpoint = this.#host.checkpoint(last)
     const bitmapsOf = (...states: Parameters<KnownDisks['withCheckpoint']>[0]): string[] =>

@@ -6,6 +6,7 @@ import { bare, expectDisks, expectNothingLeft, withCheckpoint } from '../support
 import type { Host } from '../support/stand-host.ts'
 import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
+import { Story } from './story.ts'
 
 /** The scratch file system, what stays free on it, and the disk, which does not fit: in bytes. */
 const SCRATCH_BYTES = 24 * MIB
@@ -42,7 +43,7 @@ export class ScratchHistory implements AsyncDisposable {
   readonly #host: Host
   readonly #machine: ModelMachine
   readonly #before: BlockObjects
-  readonly #told: string[] = []
+  readonly #story = new Story()
 
   private constructor(parts: { dice: Dice; stand: Stand; host: Host; machine: ModelMachine; before: BlockObjects }) {
     this.#dice = parts.dice
@@ -73,7 +74,7 @@ export class ScratchHistory implements AsyncDisposable {
 
   /** One backup for each absence; the last one is let end and holds all. */
   async run(absences: readonly Absence[]): Promise<void> {
-    try {
+    await this.#story.during(`scratch space of seed ${this.#dice.seed} breaks a promise`, async () => {
       for (const absence of absences) await this.#round(absence)
       await this.#host.end('SIGTERM')
       await this.#host.start({ bandwidth: '1 GiB' })
@@ -81,12 +82,7 @@ export class ScratchHistory implements AsyncDisposable {
       expectDisks(await this.#stand.restore(point), this.#machine.snapshot(), point)
       const after = withCheckpoint(this.#before, this.#host.checkpoint(point), this.#machine.disks)
       await expectNothingLeft(this.#host, this.#machine, after)
-    } catch (cause) {
-      const story = this.#told.map((line, index) => `  ${index + 1}. ${line}`).join('\n')
-      throw new Error(`scratch space of seed ${this.#dice.seed} breaks a promise after\n${story}\n${String(cause)}`, {
-        cause,
-      })
-    }
+    })
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -95,7 +91,7 @@ export class ScratchHistory implements AsyncDisposable {
 
   async #round(absence: Absence): Promise<void> {
     const piecesBefore = this.#dice.below(BEFORE_PIECES)
-    this.#told.push(`${absence} after ${piecesBefore} pieces`)
+    this.#story.tell(`${absence} after ${piecesBefore} pieces`)
     for (let at = 0; at < CHANGED_BYTES; at += MIB) await this.#machine.write('vda', at, this.#dice.bytes(MIB))
     const job = await this.#stand.startBackup('db1')
     const { state, error } = await this.#stand.begun(job)
@@ -110,7 +106,7 @@ export class ScratchHistory implements AsyncDisposable {
     await eventually(async () => (await this.#machine.objects()).jobs.length === 0)
     await this.#comeBack(guards)
     const ended = await this.#stand.ended(job)
-    this.#told.push(`  ${ended.state} ${ended.error?.code ?? ''}`)
+    this.#story.tell(`  ${ended.state} ${ended.error?.code ?? ''}`)
   }
 
   async #leave(absence: Absence, guards: readonly number[]): Promise<void> {

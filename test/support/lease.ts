@@ -1,6 +1,5 @@
 // A machine, a model of what its disks hold, and a lease driver over a QMP link of its own.
-import { randomUUID } from 'node:crypto'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LeaseJournal } from '../../agent/drivers/journal.ts'
 import type {
@@ -8,7 +7,6 @@ import type {
   Lease,
   LeaseBase,
   LeaseDriver,
-  LeaseRequest,
   LeasedDisk,
   MachineConfig,
 } from '../../agent/drivers/driver.ts'
@@ -17,12 +15,9 @@ import type { QmpCaller, QmpClient } from '../../agent/qmp/client.ts'
 import { listNodes } from '../../agent/qmp/disks.ts'
 import { driverHost } from './driver-host.ts'
 import { qmpMachine } from './journal-entry.ts'
-import { victimProgram } from './lease-victim.ts'
+import { AGENT_ID, LeaseStage, nbdUri } from './lease-stage.ts'
 import { TestMachine, type TestDisk } from './qemu.ts'
 import { run } from './run.ts'
-import { Program } from './stand-program.ts'
-
-export const AGENT_ID = '0192aaaa-0000-7000-8000-0000c0ffee42'
 
 export const MIB = 1024 * 1024
 
@@ -35,8 +30,6 @@ export interface DirtyRange {
 interface MapEntry extends DirtyRange {
   readonly type: number
 }
-
-export const nbdUri = (disk: LeasedDisk): string => `nbd+unix:///${disk.exportName}?socket=${disk.socketPath}`
 
 /** The changed ranges of an incremental disk. */
 export const dirtyRanges = async (disk: LeasedDisk): Promise<readonly DirtyRange[]> => {
@@ -106,25 +99,25 @@ export interface TestAgent extends AsyncDisposable {
   readonly died: Promise<void>
 }
 
-export class LeaseBench implements AsyncDisposable {
+export class LeaseBench extends LeaseStage implements AsyncDisposable {
   readonly machine: TestMachine
-  readonly folder: string
-  readonly model = new Map<string, Buffer>()
   guestAgent: string | null = null
 
   constructor(folder: string, disks: readonly TestDisk[]) {
-    this.folder = folder
+    super(
+      folder,
+      'qmp',
+      disks.map(({ id, size }) => ({ name: id, size })),
+    )
     this.machine = new TestMachine({ folder, disks })
-    for (const { id, size } of disks) this.model.set(id, Buffer.alloc(size))
   }
 
-  get stateFolder(): string {
-    return join(this.folder, 'state')
-  }
-
-  /** The machine as the configuration names it. */
-  get configured(): MachineConfig {
+  override get configured(): MachineConfig {
     return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent: this.guestAgent })
+  }
+
+  protected override get guest(): TestMachine {
+    return this.machine
   }
 
   async agent({ dies, before, warn = () => undefined, ...options }: AgentOptions = {}): Promise<TestAgent> {
@@ -143,62 +136,10 @@ export class LeaseBench implements AsyncDisposable {
     const { freeBytes, ...changes } = options
     const log = { info: () => undefined, warn }
     const host = await driverHost(this.stateFolder, { agents: [AGENT_ID], log, ...changes })
-    const runtimeFolder = join(this.folder, 'run')
+    const { runtimeFolder } = this
     const driver = new QmpDriver(host, { runtimeFolder, between, ...(freeBytes === undefined ? {} : { freeBytes }) })
     const end = (): Promise<void> => driver[Symbol.asyncDispose]()
     return { driver, journal: host.journal, died, client: () => last!, [Symbol.asyncDispose]: end }
-  }
-
-  request(options: Partial<LeaseRequest> & { readonly exclude?: readonly string[] } = {}): LeaseRequest {
-    const { exclude = [], ...rest } = options
-    return {
-      machine: { ...this.configured, exclude },
-      leaseId: randomUUID(),
-      agentId: AGENT_ID,
-      formerAgents: [],
-      base: null,
-      full: false,
-      compare: false,
-      consistency: 'none',
-      freezeTimeoutMs: 10_000,
-      refuseFull: [],
-      refuseLeftOut: [],
-      ...rest,
-    }
-  }
-
-  /** An agent of its own process that has begun the lease. */
-  async victim(request: LeaseRequest, reserveBytes: number): Promise<Program> {
-    const program = join(this.folder, 'victim.ts')
-    const runtimeFolder = join(this.folder, 'run')
-    await writeFile(program, victimProgram({ stateFolder: this.stateFolder, runtimeFolder, request, reserveBytes }))
-    const victim = new Program(program)
-    await victim.says(/begun/)
-    return victim
-  }
-
-  async write(disk: string, pattern: number, offset: number, length: number): Promise<void> {
-    await this.machine.guestWrite(disk, pattern, offset, length)
-    this.model.get(disk)?.fill(pattern, offset, offset + length)
-  }
-
-  async zero(disk: string, offset: number, length: number): Promise<void> {
-    await this.machine.guestZero(disk, offset, length)
-    this.model.get(disk)?.fill(0, offset, offset + length)
-  }
-
-  /** The disks as the guest has written them up to now. */
-  snapshot(): ReadonlyMap<string, Buffer> {
-    return new Map([...this.model].map(([disk, bytes]) => [disk, Buffer.from(bytes)]))
-  }
-
-  /** What a lease's export holds, copied by nbdcopy. */
-  async content(disk: LeasedDisk): Promise<Buffer> {
-    const file = join(this.folder, `copy-${randomUUID()}`)
-    await run('nbdcopy', [nbdUri(disk), file])
-    const bytes = await readFile(file)
-    await rm(file)
-    return bytes
   }
 
   /** Every export, job, node and bitmap in QEMU, to compare before and after. */

@@ -1,17 +1,16 @@
 // A libvirt domain, a model of what its disks hold, and a lease driver with a link to libvirt of its own.
 
-import { randomUUID } from 'node:crypto'
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir } from 'node:fs/promises'
 import path from 'node:path'
-import type { DriverHost, LeaseDriver, LeaseRequest, LeasedDisk, MachineConfig } from '../../agent/drivers/driver.ts'
+import type { DriverHost, LeaseDriver, MachineConfig } from '../../agent/drivers/driver.ts'
 import type { LeaseJournal } from '../../agent/drivers/journal.ts'
 import { addressOf } from '../../agent/drivers/libvirt/keys.ts'
 import { LibvirtDriver, type LibvirtDriverParts } from '../../agent/drivers/libvirt/libvirt-driver.ts'
 import type { LibvirtConnection } from '../../agent/libvirt/connection.ts'
 import type { LibvirtCaller } from '../../agent/libvirt/types.ts'
 import { driverHost } from './driver-host.ts'
-import { AGENT_ID, MIB, nbdUri } from './lease.ts'
-import { victimProgram } from './lease-victim.ts'
+import { MIB } from './lease.ts'
+import { AGENT_ID, LeaseStage } from './lease-stage.ts'
 import {
   startLibvirt,
   type TestDomain,
@@ -20,8 +19,6 @@ import {
   type TestLibvirt,
 } from './libvirt.ts'
 import { qmpCommand } from './libvirt-calls.ts'
-import { run } from './run.ts'
-import { Program } from './stand-program.ts'
 
 /** Calls that change something in libvirt or in the machine. */
 const CHANGES: ReadonlySet<string> = new Set([
@@ -102,35 +99,32 @@ interface Node {
 /** Names of the bitmaps and the checkpoint that a lease left. */
 export const checkpointOf = (leaseId: string): string => `varve-c0ffee42-cp-${leaseId}`
 
-export class LibvirtBench implements AsyncDisposable {
-  readonly folder: string
+export class LibvirtBench extends LeaseStage implements AsyncDisposable {
   readonly libvirt: TestLibvirt
   readonly testDisks: readonly TestDomainDisk[]
-  readonly model = new Map<string, Buffer>()
   domain: TestDomain
 
   constructor(folder: string, libvirt: TestLibvirt, domain: TestDomain) {
-    this.folder = folder
+    const { disks } = domain.options
+    super(
+      folder,
+      'libvirt',
+      disks.map(({ target, size }) => ({ name: target, size })),
+    )
     this.libvirt = libvirt
     this.domain = domain
-    this.testDisks = domain.options.disks
-    for (const { target, size } of this.testDisks) this.model.set(target, Buffer.alloc(size))
-  }
-
-  get stateFolder(): string {
-    return path.join(this.folder, 'state')
-  }
-
-  get runtimeFolder(): string {
-    return path.join(this.folder, 'run')
+    this.testDisks = disks
   }
 
   get disks(): string[] {
     return [...this.model.keys()]
   }
 
-  /** The machine as the configuration names it. */
-  get configured(): MachineConfig {
+  protected override get guest(): TestDomain {
+    return this.domain
+  }
+
+  override get configured(): MachineConfig {
     const keys = { domain: this.domain.name, uri: this.libvirt.uri }
     return { name: 'test', driver: 'libvirt', address: addressOf(keys), keys, exclude: [], attach: [] }
   }
@@ -152,59 +146,6 @@ export class LibvirtBench implements AsyncDisposable {
     const parts = { runtimeFolder, between, ...(freeBytes === undefined ? {} : { freeBytes }) }
     const driver = new LibvirtDriver(host, parts)
     return { driver, journal: host.journal, host, died, [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose]() }
-  }
-
-  request(options: Partial<LeaseRequest> & { readonly exclude?: readonly string[] } = {}): LeaseRequest {
-    const { exclude = [], ...rest } = options
-    return {
-      machine: { ...this.configured, exclude },
-      leaseId: randomUUID(),
-      agentId: AGENT_ID,
-      formerAgents: [],
-      base: null,
-      full: false,
-      compare: false,
-      consistency: 'none',
-      freezeTimeoutMs: 10_000,
-      refuseFull: [],
-      refuseLeftOut: [],
-      ...rest,
-    }
-  }
-
-  /** An agent of its own process that has begun the lease. */
-  async victim(request: LeaseRequest, reserveBytes = 1): Promise<Program> {
-    const program = path.join(this.folder, 'victim.ts')
-    const { stateFolder, runtimeFolder } = this
-    await mkdir(stateFolder, { recursive: true })
-    await writeFile(program, victimProgram({ driver: 'libvirt', stateFolder, runtimeFolder, request, reserveBytes }))
-    const victim = new Program(program)
-    await victim.says(/begun/)
-    return victim
-  }
-
-  async write(disk: string, pattern: number, offset: number, length: number): Promise<void> {
-    await this.domain.guestWrite(disk, pattern, offset, length)
-    this.model.get(disk)?.fill(pattern, offset, offset + length)
-  }
-
-  async zero(disk: string, offset: number, length: number): Promise<void> {
-    await this.domain.guestZero(disk, offset, length)
-    this.model.get(disk)?.fill(0, offset, offset + length)
-  }
-
-  /** The disks as the guest has written them up to now. */
-  snapshot(): ReadonlyMap<string, Buffer> {
-    return new Map([...this.model].map(([disk, bytes]) => [disk, Buffer.from(bytes)]))
-  }
-
-  /** What a lease's export holds, copied by nbdcopy. */
-  async content(disk: LeasedDisk): Promise<Buffer> {
-    const file = path.join(this.folder, `copy-${randomUUID()}`)
-    await run('nbdcopy', [nbdUri(disk), file])
-    const bytes = await readFile(file)
-    await rm(file)
-    return bytes
   }
 
   /** Names of libvirt's checkpoints. */

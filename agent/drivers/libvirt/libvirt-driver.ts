@@ -8,8 +8,8 @@ import { readerOfLibvirt } from '../../attachments/reader.ts'
 import type { LibvirtConnection } from '../../libvirt/connection.ts'
 import type { LibvirtLinkState } from '../../libvirt/link.ts'
 import type { LibvirtCaller, LibvirtDomain, LibvirtEvent } from '../../libvirt/types.ts'
+import type { AttachmentSource } from '../../attachments/source.ts'
 import type {
-  AttachmentSource,
   DriverHost,
   Lease,
   LeaseDriver,

@@ -3,8 +3,8 @@
 import type { VarveError } from '../../../protocol/errors.ts'
 import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import { QmpClient } from '../../qmp/client.ts'
+import type { AttachmentSource } from '../../attachments/source.ts'
 import type {
-  AttachmentSource,
   DriverHost,
   Lease,
   LeaseDriver,

@@ -5,10 +5,10 @@ import { asVarveError } from '../../../protocol/errors.ts'
 import { commandText } from '../../attachments/command-line.ts'
 import { commandOfListener } from '../../attachments/process.ts'
 import type { Reader } from '../../attachments/reader.ts'
-import { readCommand } from '../../discover/qemu-command.ts'
+import { readCommand } from '../../processes/qemu-command.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { readOnlyFlash } from '../../qmp/flash.ts'
-import type { AttachmentSource } from '../driver.ts'
+import type { AttachmentSource } from '../../attachments/source.ts'
 
 /** Where things lie on this host. */
 export interface HostPlaces {

@@ -6,8 +6,8 @@ import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import type { QmpCaller, QmpClient } from '../../qmp/client.ts'
 import type { QmpLinkState } from '../../qmp/link.ts'
+import type { AttachmentSource } from '../../attachments/source.ts'
 import type {
-  AttachmentSource,
   DriverHost,
   Lease,
   LeaseDriver,

@@ -4,7 +4,7 @@ import { chmod, chown, mkdir, open, symlink, truncate, writeFile } from 'node:fs
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { attachedSources, gather } from '../../../agent/attachments/gather.ts'
-import type { AttachmentSource } from '../../../agent/drivers/driver.ts'
+import type { AttachmentSource } from '../../../agent/attachments/source.ts'
 import { isAttachmentName } from '../../../protocol/attachments.ts'
 import { ATTACHMENT_BYTES_MAX, ATTACHMENTS_BYTES_MAX, ATTACHMENTS_MAX, MISSING_MAX } from '../../../protocol/limits.ts'
 import { tempFolder } from '../../support/temp.ts'

@@ -15,6 +15,7 @@ import type {
 } from '../../../agent/drivers/driver.ts'
 import type { Checkpoint } from '../../../protocol/methods.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import type { ScratchUse } from '../../../protocol/schemas.ts'
 import type { JournalEntry, LeaseJournal } from '../../../agent/drivers/journal.ts'
 import { asBase, dirtyRanges, MIB } from '../../support/lease.ts'
 import type { Program } from '../../support/stand-program.ts'
@@ -87,6 +88,15 @@ const expectContent = async (host: SuiteHost, lease: Lease, expected: ReadonlyMa
   for (const disk of lease.disks) {
     expect((await host.content(disk)).equals(expected.get(disk.name) ?? Buffer.alloc(0)), disk.name).toBe(true)
   }
+}
+
+/** Scratch space has grown by what the guest has written of each disk since `before`; what copies nothing needs none. */
+const expectCopied = async (host: SuiteHost, lease: Lease, before: ScratchUse | null, bytes: number): Promise<void> => {
+  const now = await lease.scratch()
+  const none = { usedBytes: 0, limitBytes: null }
+  if (host.holds !== 'copies') return expect([before, now]).toEqual([none, none])
+  expect(now!.usedBytes - before!.usedBytes).toBeGreaterThanOrEqual(host.disks.length * bytes)
+  expect(now!.limitBytes).toBeGreaterThan(now!.usedBytes)
 }
 
 const expectClean = async (host: SuiteHost, remains: object): Promise<void> => {
@@ -164,6 +174,7 @@ const content = (startHost: StartHost): void => {
     expect(full).toMatchObject({ consistency: 'crash', consistencyNote: null, leftOut: [] })
     expect(new Set(reasons(full))).toEqual(new Set(['full first']))
     for (const { dirtyContext, base: from } of full.disks) expect([dirtyContext, from]).toEqual([null, null])
+    const scratch = await full.scratch()
     const afterFull = await writing(host, async () => {
       for (const disk of host.disks) {
         await host.write(disk, 0x22, KIB64, KIB64)
@@ -171,6 +182,7 @@ const content = (startHost: StartHost): void => {
       }
     })
     await expectContent(host, full, atFull)
+    await expectCopied(host, full, scratch, 2 * KIB64)
     await full.check()
     await full.end('committed')
     const base = await continued(host, full)

@@ -138,7 +138,7 @@ test('points are listed, held, locked, planned and pruned on a stopped gateway, 
     counted('points.prune', 'ok'),
     counted('points.prune', 'POINT_HELD'),
     counted('points.remove', 'ok'),
-  ]).toEqual([3, 1, 4])
+  ]).toEqual([2, 1, 4])
   expect((await run('audit', 'check')).stdout).toMatch(/^The audit log is whole: \d+ entries\.\n$/u)
   expect(beta).toHaveLength(1)
 })

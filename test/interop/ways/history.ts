@@ -7,10 +7,11 @@ import { asVarveError } from '../../../protocol/errors.ts'
 import type { Job } from '../../../protocol/methods.ts'
 import { Dice } from '../../support/model-dice.ts'
 import type { Snapshot } from '../../support/model-machine.ts'
-import { expectDisks } from '../../support/stand-checks.ts'
 import type { Host } from '../../support/stand-host.ts'
 import { Stand } from '../../support/stand.ts'
 import { eventually } from '../../support/temp.ts'
+import { KeptPoints } from '../kept-points.ts'
+import { Story } from '../story.ts'
 import { MACHINE, type LibvirtCarrier, type QmpCarrier } from './carriers.ts'
 import { WaysMachine, type Way } from './machine.ts'
 import { Tracks } from './tracks.ts'
@@ -48,15 +49,15 @@ export class WaysHistory implements AsyncDisposable {
   readonly #hosts: readonly [Host, Host]
   readonly #machine: WaysMachine
   readonly #tracks: Tracks
-  readonly #points = new Map<string, Snapshot>()
-  /** What happened, for the message of a failed check. */
-  readonly #told: string[] = []
+  readonly #points: KeptPoints
+  readonly #story = new Story()
   /** The machine crashed under a lease, whose remains wait until it runs the same way again. */
   #leaseCrashed = false
 
   private constructor(dice: Dice, stand: Stand, hosts: readonly [Host, Host], machine: WaysMachine) {
     this.#dice = dice
     this.#stand = stand
+    this.#points = new KeptPoints(stand)
     this.#hosts = hosts
     this.#machine = machine
     this.#tracks = new Tracks(machine.disks)
@@ -83,7 +84,7 @@ export class WaysHistory implements AsyncDisposable {
   }
 
   get pointCount(): number {
-    return this.#points.size
+    return this.#points.count
   }
 
   /** How many disks of all points were increments, and how many full reads. */
@@ -93,7 +94,7 @@ export class WaysHistory implements AsyncDisposable {
 
   /** Does so many steps with their checks, then restores every point once more. */
   async run(steps: number): Promise<void> {
-    try {
+    await this.#story.during(`the history of seed ${this.#dice.seed} breaks a promise`, async () => {
       await this.#write()
       await this.#backup(false)
       for (let step = 0; step < steps; step++) {
@@ -103,13 +104,8 @@ export class WaysHistory implements AsyncDisposable {
       }
       await this.#backup(false)
       await this.#check()
-      for (const [point, model] of this.#points) expectDisks(await this.#stand.restore(point), model, point)
-    } catch (cause) {
-      const story = this.#told.map((line, index) => `  ${index + 1}. ${line}`).join('\n')
-      throw new Error(`the history of seed ${this.#dice.seed} breaks a promise after\n${story}\n${String(cause)}`, {
-        cause,
-      })
-    }
+      await this.#points.expectKept()
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -141,7 +137,7 @@ export class WaysHistory implements AsyncDisposable {
 
   async #end(crash: boolean): Promise<void> {
     if (this.#machine.isOff) return
-    this.#told.push(crash ? 'it crashes' : 'it is shut down')
+    this.#story.tell(crash ? 'it crashes' : 'it is shut down')
     await this.#machine.stop(crash)
     this.#tracks.ended(crash)
   }
@@ -150,7 +146,7 @@ export class WaysHistory implements AsyncDisposable {
   async #turn(): Promise<void> {
     await this.#end(false)
     const way = this.#dice.pick(['host 0', 'libvirt'] as const)
-    this.#told.push(`it runs: ${way}`)
+    this.#story.tell(`it runs: ${way}`)
     await this.#machine.start(way)
     this.#tracks.started()
     await this.#configure(way)
@@ -179,7 +175,7 @@ export class WaysHistory implements AsyncDisposable {
     if (this.#machine.way === 'libvirt') return await this.#turn()
     // QEMU migrates no inconsistent bitmap
     const withBitmaps = this.#dice.chance(0.7) && !this.#tracks.crashed
-    this.#told.push(`it moves away from ${this.#machine.way} ${withBitmaps ? 'with' : 'without'} its bitmaps`)
+    this.#story.tell(`it moves away from ${this.#machine.way} ${withBitmaps ? 'with' : 'without'} its bitmaps`)
     await this.#machine.migrate(withBitmaps)
     this.#tracks.moved(withBitmaps)
     await this.#settled()
@@ -207,13 +203,13 @@ export class WaysHistory implements AsyncDisposable {
 
   async #write(): Promise<void> {
     const count = 1 + this.#dice.below(6)
-    if (!this.#machine.isOff) this.#told.push(`${count} writes`)
+    if (!this.#machine.isOff) this.#story.tell(`${count} writes`)
     for (let done = 0; done < count; done++) await this.#machine.touch(this.#dice)
   }
 
   async #backup(full: boolean): Promise<void> {
     const state = this.#machine.isOff ? 'off' : this.#machine.way
-    this.#told.push(`${full ? 'full backup' : 'backup'} (${state})`)
+    this.#story.tell(`${full ? 'full backup' : 'backup'} (${state})`)
     const job = await this.#stand.startBackup(MACHINE, full)
     await this.#stand.begun(job)
     const model = this.#machine.snapshot()
@@ -226,7 +222,9 @@ export class WaysHistory implements AsyncDisposable {
   async #failingBackup(): Promise<void> {
     const failure = this.#dice.pick(FAILURES)
     const afterMs = this.#dice.below(FAILURE_WITHIN_MS)
-    this.#told.push(`backup (${this.#machine.isOff ? 'off' : this.#machine.way}) with "${failure}" after ${afterMs} ms`)
+    this.#story.tell(
+      `backup (${this.#machine.isOff ? 'off' : this.#machine.way}) with "${failure}" after ${afterMs} ms`,
+    )
     const job = await this.#stand.startBackup(MACHINE)
     const early = this.#dice.chance(0.5)
     if (!early) await this.#stand.begun(job)
@@ -238,7 +236,7 @@ export class WaysHistory implements AsyncDisposable {
     const begun = await this.#stand.begun(job)
     if (early && begun.state === 'running') for (let done = 0; done < 2; done++) await this.#machine.touch(this.#dice)
     const ended = await this.#stand.ended(job)
-    this.#told.push(`  ${ended.state} ${ended.error?.code ?? ''}`)
+    this.#story.tell(`  ${ended.state} ${ended.error?.code ?? ''}`)
     if (ended.state === 'committed') await this.#committed(ended, model, null)
     else if (!early) expect(MAY_FAIL, 'only these end a lease').toContain(failure)
     this.#tracks.disturbed()
@@ -269,8 +267,7 @@ export class WaysHistory implements AsyncDisposable {
 
   /** Checks a new restore point, and notes what its disks must say from now on; `full` is null where it was disturbed. */
   async #committed(job: Job, model: Snapshot, full: boolean | null): Promise<void> {
-    expectDisks(await this.#stand.restore(job.id), model, job.id)
-    this.#points.set(job.id, model)
+    await this.#points.add(job.id, model)
     for (const { name, kind, reason } of job.disks)
       expect(reason === 'bitmap', `${name}: ${kind} ${reason}`).toBe(kind === 'incremental')
     const ran = this.#machine.isOff ? 'offline' : this.#machine.way === 'libvirt' ? 'libvirt' : 'qmp'
@@ -283,15 +280,7 @@ export class WaysHistory implements AsyncDisposable {
 
   /** Nothing is missing from the list of points, and nothing of a lease is left on a host. */
   async #check(): Promise<void> {
-    const listed = await eventually(async () => {
-      try {
-        return (await this.#stand.listPoints()).map(({ id }) => id)
-      } catch (thrown) {
-        if (asVarveError(thrown).endsConnection) return null
-        throw thrown
-      }
-    })
-    expect(listed).toEqual([...this.#points.keys()].toReversed())
+    await this.#points.expectListed()
     for (const host of this.#hosts) {
       const clean = async (): Promise<boolean> => {
         const { scratch, journal, sockets } = await host.residue()

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import * as fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { compressed, decompressed } from '../../../protocol/host/zstd.ts'
 import { isOneFrame } from '../../../protocol/zstd-frame.ts'
 import { oddFrames, zstdFrame } from '../wire-chunks.ts'
@@ -67,4 +67,22 @@ test('no more is made than was asked for', () => {
   expect(decompressed(frame, 2_000_000)?.length).toBe(1_000_000)
   expect(compressed(randomBytes(65_536), 1)).toBe(null)
   expect(zstdDecompressSync(ownCompressed(plain, 1)).equals(plain)).toBe(true)
+})
+
+test('a Node with something else below its streams does the same by calls that it promises', async () => {
+  vi.resetModules()
+  vi.doMock(import('node:zlib'), async (original) => {
+    const zlib = await original()
+    const bare = (): never => ({}) as never
+    return { ...zlib, createZstdCompress: bare, createZstdDecompress: bare }
+  })
+  const plainly = await import('../../../protocol/host/zstd.ts')
+  const plain = Buffer.from(randomBytes(4000).toString('hex'))
+  const frame = Buffer.from(plainly.compressed(plain, 1)!)
+  expect(frame.equals(ownCompressed(plain, 1))).toBe(true)
+  expect(Buffer.from(plainly.decompressed(frame, 8000)!).equals(plain)).toBe(true)
+  expect(plainly.decompressed(frame, 7999)).toBe(null)
+  expect(plainly.compressed(randomBytes(65_536), 1)).toBe(null)
+  expect(() => plainly.decompressed(frame.subarray(0, 100), 8000)).toThrow('zstd does not take it')
+  vi.doUnmock('node:zlib')
 })

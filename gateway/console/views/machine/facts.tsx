@@ -10,9 +10,9 @@ import { points as words } from '../../texts/points.ts'
 import { protection } from '../../texts/protection.ts'
 import { TONES } from '../protection/tones.ts'
 
-/** A term with what it is. */
-export const Fact = ({ name, children }: { name: string; children: ComponentChildren }) => (
-  <div>
+/** A term with what it is; a long one has the whole width. */
+export const Fact = ({ name, isLong, children }: { name: string; isLong?: boolean; children: ComponentChildren }) => (
+  <div class={isLong === true ? 'long' : undefined}>
     <dt>{name}</dt>
     <dd>{children}</dd>
   </div>

@@ -51,7 +51,12 @@ const Frees = ({ point, usages }: { point: Point; usages: Usages }) => {
 
 const Steps = ({ point: { took } }: { point: Point }) => {
   const text = stepsText(took)
-  return text === null ? null : <Fact name={texts.point.steps}>{text}</Fact>
+  if (text === null) return null
+  return (
+    <Fact name={texts.point.steps} isLong>
+      {text}
+    </Fact>
+  )
 }
 
 const PointFacts = ({
@@ -98,13 +103,13 @@ const PointFacts = ({
     <Fact name={texts.point.duration}>{durationText(point.durationMs)}</Fact>
     <Fact name={texts.point.frozen}>{frozenText(point.took)}</Fact>
     <Fact name={texts.point.scratch}>{scratchText(point.took)}</Fact>
-    <Steps point={point} />
     <Frees point={point} usages={usages} />
     {point.note === null ? null : (
       <Fact name={texts.point.note}>
         <span class="text">{point.note}</span>
       </Fact>
     )}
+    <Steps point={point} />
     <Fact name={texts.point.id}>
       <code>{point.id}</code>
     </Fact>

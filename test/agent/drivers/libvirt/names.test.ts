@@ -9,7 +9,7 @@ import {
   socketPathOf,
   VARVE_CHECKPOINT,
 } from '../../../../agent/drivers/libvirt/names.ts'
-import { AGENT_ID } from '../../../support/lease.ts'
+import { AGENT_ID } from '../../../support/lease-stage.ts'
 
 const OTHER = '0192bbbb-0000-7000-8000-0000beefcafe'
 const LEASE = '0192cccc-1111-7222-8333-444455556666'

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import type { LibvirtEntry } from '../../../../agent/drivers/libvirt/entry.ts'
 import { backupXml, checkpointXml, planLease, type Planning } from '../../../../agent/drivers/libvirt/plan.ts'
 import { attributeOf, childrenOf, elementAt, readXml, textAt } from '../../../../agent/libvirt/xml.ts'
-import { AGENT_ID } from '../../../support/lease.ts'
+import { AGENT_ID } from '../../../support/lease-stage.ts'
 
 const LEASE = '0192cccc-1111-7222-8333-444455556666'
 const UUID = '12345678-9abc-def0-1234-56789abcdef0'

@@ -2,7 +2,7 @@
 import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { qmpAttachments } from '../../../../agent/drivers/qmp/attachments.ts'
-import type { AttachmentSource } from '../../../../agent/drivers/driver.ts'
+import type { AttachmentSource } from '../../../../agent/attachments/source.ts'
 import { readOnlyFlash } from '../../../../agent/qmp/flash.ts'
 import { VarveError } from '../../../../protocol/errors.ts'
 import { TestMachine } from '../../../support/qemu.ts'

@@ -6,7 +6,8 @@ import { asVarveError, VarveError } from '../../../../protocol/errors.ts'
 import type { Lease, LeaseBase, MachineConfig } from '../../../../agent/drivers/driver.ts'
 import { listNodes } from '../../../../agent/qmp/disks.ts'
 import { ScriptedGuestAgent } from '../../../support/guest-agent.ts'
-import { AGENT_ID, MIB, asBase, dirtyRanges, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
+import { MIB, asBase, dirtyRanges, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
+import { AGENT_ID } from '../../../support/lease-stage.ts'
 import { tempFolder } from '../../../support/temp.ts'
 
 const reasons = (lease: Lease): Record<string, string> =>

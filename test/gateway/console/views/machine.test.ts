@@ -46,6 +46,7 @@ test('points are layers with what they changed, a key goes through them, and eac
   await page.keyboard.press('End')
   await page.waitForURL(new RegExp(`point=${points[0]}`, 'u'))
   await page.getByText('the first backup of it').first().waitFor()
+  await page.getByRole('columnheader', { name: 'Scratch' }).waitFor()
   await page.locator('.point dl').getByText('not frozen').waitFor()
   await page
     .locator('.point dl')
@@ -66,6 +67,8 @@ test('points are layers with what they changed, a key goes through them, and eac
   await page.locator('.layer').last().getByText('locked').waitFor()
   await page.getByRole('button', { name: 'Work out what each would free' }).click()
   await page.getByRole('columnheader', { name: 'Would free' }).waitFor()
+  // a button can be read also under the pointer
+  await page.locator('.point a.main').hover()
   expect(await axeFindings(page)).toEqual([])
   await shot(page, 'machine-wide-light')
   expect(complaints).toEqual([])

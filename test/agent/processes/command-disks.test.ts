@@ -1,7 +1,7 @@
 // The disks of a command line: the names that a backup gives them, through nodes and filters, without removable media.
 import { expect, test } from 'vitest'
-import { disksOf } from '../../../agent/discover/command-disks.ts'
-import { givenOf } from '../../../agent/discover/given-options.ts'
+import { disksOf } from '../../../agent/processes/command-disks.ts'
+import { givenOf } from '../../../agent/processes/given-options.ts'
 
 const disks = (...args: readonly string[]): unknown =>
   disksOf(givenOf(args)).map(({ name, path, format }) => [name, path, format].join(' ').trim())

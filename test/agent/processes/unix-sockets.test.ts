@@ -1,6 +1,6 @@
 // The kernel's list of UNIX sockets, as it was seen.
 import { expect, test } from 'vitest'
-import { parseUnixSockets } from '../../../agent/discover/unix-sockets.ts'
+import { parseUnixSockets } from '../../../agent/processes/unix-sockets.ts'
 
 test('who listens, who is connected, and what is no socket with a path', () => {
   const text = [

@@ -1,6 +1,6 @@
 // Command lines of QEMU as programs and people write them, and what is read from each.
 import { expect, test } from 'vitest'
-import { readCommand } from '../../../agent/discover/qemu-command.ts'
+import { readCommand } from '../../../agent/processes/qemu-command.ts'
 
 const UUID = '3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214'
 const read = (line: string): ReturnType<typeof readCommand> =>

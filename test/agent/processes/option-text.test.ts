@@ -1,6 +1,6 @@
 // QEMU's option syntax: both forms give the same keys, and nothing hostile costs more than its length.
 import { expect, test } from 'vitest'
-import { below, parseOptions } from '../../../agent/discover/option-text.ts'
+import { below, parseOptions } from '../../../agent/processes/option-text.ts'
 
 const keys = (text: string, implied: string | null = null): object => Object.fromEntries(parseOptions(text, implied))
 
