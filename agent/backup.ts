@@ -2,7 +2,7 @@
 import type { JobState } from '../protocol/backup.ts'
 import { asVarveError, VarveError } from '../protocol/errors.ts'
 import type { Chunking, Params } from '../protocol/methods.ts'
-import type { Clock, Peer } from '../protocol/peer.ts'
+import type { Clock } from '../protocol/peer.ts'
 import { Throttle } from '../protocol/host/throttle.ts'
 import { announcementOf, compareLease } from './announce.ts'
 import { Attachments } from './attachments/attachments.ts'
@@ -10,11 +10,12 @@ import type { Attached } from './attachments/spool.ts'
 import type { JournalEntry, LeaseJournal } from './drivers/journal.ts'
 import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest, Machine, MachineConfig } from './drivers/driver.ts'
 import { lossOf } from './drivers/loss.ts'
+import { EndReports } from './end-reports.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { Pace } from './pace.ts'
 import { retry } from './retry.ts'
 import { sendImages } from './send-images.ts'
-import { isBreak, type GatewayLink } from './session/link.ts'
+import type { GatewayLink } from './session/link.ts'
 import type { RunningBackup } from './status/agent-status.ts'
 import type { Traffic } from './status/traffic.ts'
 import { Settlements } from './settlements.ts'
@@ -27,18 +28,8 @@ const OFFLINE_LIMIT_MS = 12 * 60 * 60 * 1000
 /** Tries of a lease's check that fails with a transient error, and the pause between them in milliseconds. */
 const CHECKS = { triesMax: 10, pauseMs: 1000 } as const
 
-/** Tries of a commit that the gateway did not answer in time or could not write, and the pause in milliseconds. */
-const COMMITS = {
-  triesMax: 10,
-  pauseMs: 1000,
-  passes: ({ retry: passes, endsConnection }: VarveError): boolean => passes && !endsConnection,
-} as const
-
 /** How long an interrupted agent tries to report to the gateway that its backups failed, in milliseconds. */
 const GIVE_UP_LIMIT_MS = 5000
-
-/** How long to try to report to the gateway that a lease was released, in milliseconds. */
-const RELEASED_LIMIT_MS = 10_000
 
 const STOPPING = new VarveError('GOING_AWAY', 'the agent is stopping')
 
@@ -82,6 +73,7 @@ export class Backups implements AsyncDisposable {
   readonly #running = new Map<string, Running>()
   readonly #settlements: Settlements
   readonly #attachments: Attachments
+  readonly #reports: EndReports
   /** Aborted when the process is about to end: nothing waits for the gateway any more. */
   readonly #halt = new AbortController()
   /** Leases stay as they are from now on, for the next start. */
@@ -92,13 +84,14 @@ export class Backups implements AsyncDisposable {
     this.#throttle = new Throttle(options.bandwidth, options.clock)
     const { driverOf, journal, clock, log } = options
     this.#attachments = new Attachments(options)
+    this.#reports = new EndReports({ link: options.link, clock, log, signal: this.#halt.signal })
     this.#settlements = new Settlements({
       driverOf,
       journal,
       clock,
       log,
       isRunning: (job) => this.#running.has(job),
-      onReleased: (job) => this.#tellReleased(job),
+      onReleased: (job) => this.#reports.released(job),
     })
   }
 
@@ -257,7 +250,7 @@ export class Backups implements AsyncDisposable {
       const bytesRead = await this.#transfer(running, lease, keys, attached)
       const scratch = await lease.scratch()
       asked = true
-      await this.#commit(running, { bytesRead, scratch })
+      await this.#reports.commit(job, steps, { bytesRead, scratch }, OFFLINE_LIMIT_MS)
     } catch (thrown) {
       const error = await lossOf(thrown, lease, abort.signal)
       // an unanswered commit may have happened: the next start learns of it from the gateway
@@ -295,36 +288,19 @@ export class Backups implements AsyncDisposable {
     return bytesRead
   }
 
-  /** Cannot be cancelled: once asked, only the gateway knows whether the point is committed, so it is asked until it answers. */
-  async #commit({ job, steps }: Running, took: Pick<Params<'backup.commit'>, 'bytesRead' | 'scratch'>): Promise<void> {
-    const { link, clock } = this.#options
-    const { signal } = this.#halt
-    const commit = (peer: Peer) => peer.call('backup.commit', { job, ...took, ...steps.told() }, { signal })
-    const ask = () => link().repeat(commit, signal, OFFLINE_LIMIT_MS)
-    await retry(ask, { ...COMMITS, clock })
-  }
-
   /** Releases the machine first, so that the guest does not wait for the network, then reports to the gateway. */
   async #giveUp({ job, steps }: Running, lease: Lease | null, error: VarveError): Promise<void> {
     if (lease !== null) await this.#end(job, lease, 'failed')
     // a lease that could not be begun or adopted may have left something too
     else await this.#settlements.settleJob(job)
-    const { code, message } = error
-    try {
-      const failed = { job, code, message: message.slice(0, 1024), steps: steps.list() }
-      await this.#options.link().call('backup.fail', failed, this.#halt.signal)
-    } catch (thrown) {
-      const told = asVarveError(thrown)
-      if (told.code !== 'JOB_ENDED' && !isBreak(told))
-        this.#options.log.warn({ job, code: told.code }, 'the gateway could not be notified that the backup failed')
-    }
+    await this.#reports.failed(job, steps, error)
   }
 
   /** Ends a lease; what cannot be removed now stays in the journal and is tried again. */
   async #end(job: string, lease: Lease, outcome: LeaseOutcome): Promise<void> {
     try {
       await lease.end(outcome)
-      this.#tellReleased(job)
+      this.#reports.released(job)
     } catch (thrown) {
       const { code, message } = asVarveError(thrown)
       this.#options.log.warn(
@@ -332,18 +308,5 @@ export class Backups implements AsyncDisposable {
         'the lease could not be ended; trying again later',
       )
     }
-  }
-
-  /** Reports to the gateway that the machine is released; the next inventory reports it too. */
-  #tellReleased(job: string): void {
-    const { log, link } = this.#options
-    link()
-      .call('backup.released', { job }, this.#halt.signal, RELEASED_LIMIT_MS)
-      .catch((thrown: unknown) => {
-        log.info(
-          { job, code: asVarveError(thrown).code },
-          'the gateway could not be notified that the lease was released',
-        )
-      })
   }
 }

@@ -11,6 +11,9 @@ const ITEMS_STEP_BYTES = 64 * 1024
 /** Credit is granted again at the latest when so much of the window was processed. */
 const GRANT_SHARE = 1 / 4
 
+/** Messages in hand up to which the gateway is about to wait for the agent, so that more should be on its way. */
+const HUNGRY_MESSAGES = 1
+
 /** A call of an agent, and what the agent may make the gateway hold. */
 export interface UploadCall {
   readonly call: ServedCall<'image.upload'>
@@ -24,7 +27,8 @@ const windowMin = (chunkBytes: number): number => Math.max(UPLOAD_WINDOW_BYTES_M
 
 /**
  * Disposing it frees everything. The window counts the agent's credit, what waits to be read and what is being processed, so it
- * bounds all bytes of the upload's messages. It is as large as the method's while there is memory, and small while others wait.
+ * bounds all bytes of the upload's messages. It grows up to the method's while the gateway waits for the agent and there is
+ * memory, and goes back while the gateway is the slower one, which a larger window would only make hold more, or others wait.
  */
 export class UploadMemory implements Disposable {
   readonly #account: Account
@@ -59,7 +63,7 @@ export class UploadMemory implements Disposable {
   /** Grants the first credit: nothing may arrive before. */
   open(): void {
     this.#window = this.#windowMin
-    this.#grant(this.#window + this.#more())
+    this.#grant(this.#window)
   }
 
   /** Notes that a message with so much credit was read. */
@@ -78,7 +82,8 @@ export class UploadMemory implements Disposable {
     this.#busy -= bytes
     this.#done += bytes
     if (this.#busy > 0 && this.#done < this.#window * GRANT_SHARE) return
-    const spare = this.#account.pressed ? Math.min(this.#done, this.#window - this.#windowMin) : 0
+    const overfed = this.#busy > this.#windowMin || this.#account.pressed
+    const spare = overfed ? Math.min(this.#done, this.#window - this.#windowMin) : 0
     this.#window -= spare
     this.#hold.shrink(spare)
     const credit = this.#done - spare + (spare > 0 ? 0 : this.#more())
@@ -108,7 +113,8 @@ export class UploadMemory implements Disposable {
 
   /** How much the window grows now. */
   #more(): number {
-    const bytes = Math.max(0, CHUNK_WINDOW_BYTES - this.#window)
+    if (this.#inHand > HUNGRY_MESSAGES) return 0
+    const bytes = Math.max(0, Math.min(CHUNK_WINDOW_BYTES - this.#window, this.#window))
     if (bytes === 0 || this.#account.pressed || !this.#hold.grow(bytes)) return 0
     this.#window += bytes
     return bytes

@@ -1,12 +1,19 @@
 // A record thread: runs one job after the other, moving buffers instead of copying them.
 import { Moved, serveThread } from '../../protocol/host/threads.ts'
-import { freeBuffer } from '../../protocol/memory.ts'
+import { freeBuffer, freeBytes } from '../../protocol/memory.ts'
 import { check, ingest, plain, prove, type CheckJob, type IngestJob, type PlainJob } from './record-work.ts'
 
 const moved = (bytes: Uint8Array<ArrayBuffer>): Moved<Uint8Array<ArrayBuffer>> => new Moved(bytes, [bytes.buffer])
 
 const methods = {
-  ingest: (job: IngestJob) => moved(ingest(job)),
+  ingest: (job: IngestJob) => {
+    try {
+      return moved(ingest(job))
+    } finally {
+      // nobody has it any more, and the garbage collector would see but a small object
+      freeBytes(job.stored)
+    }
+  },
   prove,
   check: (job: CheckJob) => {
     const faults = check(job)

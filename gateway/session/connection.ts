@@ -46,7 +46,9 @@ const roomOf = (account: Account): Room => ({
 
 /** Takes the messages of one WebSocket. */
 export class Connection {
-  readonly #options: ConnectionOptions
+  readonly #options: Omit<ConnectionOptions, 'onKnown'>
+  /** Null once it was called: it holds what the upgrade brought. */
+  #onKnown: (() => void) | null
   #state: 'hello' | 'checking' | 'open' | 'over' = 'hello'
   #peer: Peer | null = null
   #account: Account | null = null
@@ -55,8 +57,9 @@ export class Connection {
   #pace: Pace | null = null
   #stopTimer: () => void
 
-  constructor(options: ConnectionOptions) {
+  constructor({ onKnown = () => {}, ...options }: ConnectionOptions) {
     this.#options = options
+    this.#onKnown = onKnown
     this.#stopTimer = options.parts.clock.after(HELLO_TIMEOUT_MS, () =>
       this.end(new VarveError('HELLO_TIMEOUT', 'no hello came in time')),
     )
@@ -148,7 +151,8 @@ export class Connection {
     counted.defer(() => registry.paces.leave(paced))
     this.#pace = registry.paces.enter(paced)
     this.#stopTimer()
-    this.#options.onKnown?.()
+    this.#onKnown?.()
+    this.#onKnown = null
     const handlers = sessionHandlers(parts.door, actor, account)
     const room = roomOf(account)
     transport.useRoom(room)

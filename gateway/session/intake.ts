@@ -1,5 +1,7 @@
-// Watches the raw bytes of one WebSocket for how long its messages are, before a library gathers them: RFC 6455, section 5.2.
+// The raw bytes of one WebSocket (RFC 6455, section 5.2): how long messages are, before anybody gathers them; large ones are
+// gathered here, each in one buffer, and all else is passed on to a library.
 import { VarveError } from '../../protocol/errors.ts'
+import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
 
 /**
  * Pieces in which any message may come, and bytes for which one more may: each takes separate memory until the message is
@@ -14,12 +16,26 @@ const CONTROL_FRAMES_MAX = 64
 /** Longest header of a frame, in bytes. */
 const HEADER_BYTES_MAX = 14
 
-/** Limits of a message. */
+/** Messages from this size on are gathered here, in bytes: the library would keep each piece, and join them by another copy. */
+export const GATHERED_BYTES_MIN = 64 * 1024
+
+/** First byte of the one frame of a binary message. */
+const WHOLE_BINARY = 0x82
+const MASKED = 0x80
+const MASK_BYTES = 4
+
+/** Limits of a message, and who takes what came. */
 export interface IntakeLimits {
   /** Makes room for a message that will have so many bytes in all; the error that ends the connection where there is none. */
   announced(bytes: number): VarveError | null
   /** The message is whole; its receiver accounts for its memory from now on. */
   whole(): void
+  /** Takes a large message, which owns its buffer, after everything that came before it. */
+  gathered(message: Buffer<ArrayBuffer>): void
+  /** Takes all other bytes, in order: whole frames, and pieces of them. */
+  rest(bytes: Buffer<ArrayBuffer>): void
+  /** False once nothing is gathered any more, as the library has had the end of the connection. */
+  readonly open: boolean
 }
 
 /** Length of the header that begins like this, or null while that is unknown. */
@@ -37,10 +53,21 @@ const payloadBytes = (header: Uint8Array): number => {
   return length === 127 ? Number(view.getBigUint64(2)) : length
 }
 
+/** Undoes the mask of a message in place; our own agents' is zero. */
+const unmask = (message: Buffer, mask: Uint8Array): void => {
+  if (mask.every((byte) => byte === 0)) return
+  for (let at = 0; at < message.length; at++) message[at]! ^= mask[at % MASK_BYTES]!
+}
+
 export class Intake {
   readonly #limits: IntakeLimits
   readonly #header = new Uint8Array(HEADER_BYTES_MAX)
   #headerHave = 0
+  /** Bytes of the header that came before these and were not passed on: whose they are shows at its end. */
+  #headerHeld = 0
+  /** The large message under way. */
+  #message: Buffer<ArrayBuffer> | null = null
+  #mask: Uint8Array = new Uint8Array(MASK_BYTES)
   /** Of the frame under way. */
   #payloadLeft = 0
   #final = true
@@ -55,23 +82,62 @@ export class Intake {
     this.#limits = limits
   }
 
-  /** Takes the next bytes of the connection, in order; the error that must end it. */
-  feed(bytes: Uint8Array): VarveError | null {
+  /** Takes the next bytes of the connection, in order; the error that must end it. Bytes of large messages alone are freed. */
+  feed(bytes: Buffer<ArrayBuffer>): VarveError | null {
     let at = 0
+    // what lies before this is passed on, or belongs to a large message
+    let from = 0
+    let passed = false
+    const pass = (to: number): void => {
+      if (to <= from) return
+      passed = true
+      this.#limits.rest(bytes.subarray(from, to))
+    }
     while (at < bytes.length) {
       if (this.#payloadLeft > 0) {
         const taken = Math.min(this.#payloadLeft, bytes.length - at)
+        if (this.#message !== null) {
+          this.#message.set(bytes.subarray(at, at + taken), this.#message.length - this.#payloadLeft)
+          from = at + taken
+        }
         this.#payloadLeft -= taken
         at += taken
         if (this.#payloadLeft === 0) this.#frameEnds()
         continue
       }
       this.#header[this.#headerHave++] = bytes[at++]!
-      if (headerBytes(this.#header, this.#headerHave) !== this.#headerHave) continue
+      const length = headerBytes(this.#header, this.#headerHave)
+      if (length !== this.#headerHave) continue
       const error = this.#frameBegins()
       if (error !== null) return error
+      if (this.#gathers()) {
+        pass(at - length)
+        from = at
+        this.#message = Buffer.allocUnsafeSlow(this.#payloadLeft)
+        this.#mask = this.#header.slice(length - MASK_BYTES, length)
+      } else if (this.#headerHeld > 0) this.#limits.rest(Buffer.from(this.#header.subarray(0, this.#headerHeld)))
+      this.#headerHeld = 0
+      if (this.#payloadLeft === 0) this.#frameEnds()
     }
-    return this.#messageBytes > 0 ? this.#piece() : null
+    pass(bytes.length - (this.#headerHave - this.#headerHeld))
+    this.#headerHeld = this.#headerHave
+    const error = this.#messageBytes > 0 ? this.#piece() : null
+    // nobody else has any of it, and the buffer that Node made for these bytes would wait for a collection
+    if (!passed && from === bytes.length && bytes.byteLength === bytes.buffer.byteLength) bytes.buffer.transfer(0)
+    return error
+  }
+
+  /** Whether the frame that begins is a large message: its bytes come here, and the library sees nothing of it. */
+  #gathers(): boolean {
+    return (
+      this.#header[0] === WHOLE_BINARY &&
+      (this.#header[1]! & MASKED) !== 0 &&
+      this.#payloadLeft >= GATHERED_BYTES_MIN &&
+      this.#payloadLeft <= FRAME_BYTES_MAX &&
+      // within a message in fragments this frame is a mistake, which is the library's to tell
+      this.#pieces === 1 &&
+      this.#limits.open
+    )
   }
 
   #frameBegins(): VarveError | null {
@@ -86,7 +152,6 @@ export class Intake {
       const error = this.#limits.announced(this.#messageBytes) ?? this.#piece()
       if (error !== null) return error
     }
-    if (this.#payloadLeft === 0) this.#frameEnds()
     return null
   }
 
@@ -96,6 +161,11 @@ export class Intake {
     this.#pieces = 0
     this.#controlFrames = 0
     this.#limits.whole()
+    const message = this.#message
+    if (message === null) return
+    this.#message = null
+    unmask(message, this.#mask)
+    this.#limits.gathered(message)
   }
 
   #piece(): VarveError | null {

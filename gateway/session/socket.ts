@@ -1,5 +1,6 @@
 // WebSockets of the gateway: the upgrade, its limits, and the bytes between a socket and a connection.
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocket, WebSocketServer } from 'ws'
 import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
@@ -36,6 +37,9 @@ const transportOf = (socket: WebSocket): SocketTransport =>
     close: (error) => closeSocket(socket, error),
   })
 
+// on its own: beside others its function would keep all that they have, such as the request's headers
+const destroyOnError = (socket: Duplex): void => void socket.on('error', () => socket.destroy())
+
 /** A refusal carries this gateway's time: a token may be refused because its host's clock is wrong. */
 const refuseUpgrade = (socket: Duplex, error: VarveError, nowMs: number): void => {
   const body = JSON.stringify({ code: error.code, message: error.message })
@@ -66,6 +70,13 @@ const bearerOf = (request: IncomingMessage): string | null => {
   return token
 }
 
+/** What a WebSocket began with. */
+interface Opening {
+  readonly raw: Socket
+  readonly address: string
+  readonly claims: Claims | null
+}
+
 export class Sockets {
   readonly #parts: SessionParts
   readonly #admission: Admission
@@ -91,11 +102,14 @@ export class Sockets {
 
   /** Answers an HTTP upgrade: a WebSocket, or an HTTP error with a code. */
   async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    socket.on('error', () => socket.destroy())
+    destroyOnError(socket)
     try {
       const claims = await this.#admit(request)
       if (this.#ended !== null) throw this.#ended
-      this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#connect(webSocket, request, claims))
+      this.#server.handleUpgrade(request, socket, head, (webSocket) => {
+        const opening = { raw: request.socket, address: addressOf(request), claims }
+        this.#connect(webSocket, opening, () => this.#onKnown(request))
+      })
     } catch (thrown) {
       const error = asVarveError(thrown)
       if (error.code === 'INTERNAL') this.#parts.log.error({ err: thrown }, 'an upgrade failed')
@@ -121,44 +135,56 @@ export class Sockets {
     return token === null ? null : admission.byToken(token, addressOf(request))
   }
 
-  #connect(socket: WebSocket, request: IncomingMessage, claims: Claims | null): void {
+  /** What stays for the life of the connection holds nothing of the request that began it. */
+  #connect(socket: WebSocket, { raw, address, claims }: Opening, onKnown: () => void): void {
     const transport = transportOf(socket)
-    const connection = new Connection({
-      parts: this.#parts,
-      transport,
-      claims,
-      address: addressOf(request),
-      onKnown: () => this.#onKnown(request),
-    })
+    const connection = new Connection({ parts: this.#parts, transport, claims, address, onKnown })
     this.#connections.add(connection)
-    const intake = new Intake({ announced: (bytes) => connection.announced(bytes), whole: () => connection.whole() })
     let stopPause: (() => void) | null = null
     const pause = (ms: number): void => {
       stopPause?.()
       socket.pause()
       stopPause = this.#parts.clock.after(ms, () => socket.resume())
     }
-    const watch = (bytes: Buffer): void => {
+    const receive = (bytes: Buffer): void => {
+      connection.receive(bytes)
+      const pauseMs = connection.pauseMs(bytes)
+      if (pauseMs > 0) pause(pauseMs)
+    }
+    // the WebSocket's own, which buffers what comes
+    const library = raw.listeners('data')
+    const intake = new Intake({
+      announced: (bytes) => connection.announced(bytes),
+      whole: () => connection.whole(),
+      gathered: receive,
+      rest: (bytes) => {
+        for (const listener of library) listener.call(raw, bytes)
+      },
+      get open() {
+        return socket.readyState === WebSocket.OPEN
+      },
+    })
+    const take = (bytes: Buffer<ArrayBuffer>): void => {
       const error = intake.feed(bytes)
       if (error === null) return
       // nothing more is buffered while the connection ends
-      request.socket.off('data', watch)
+      raw.off('data', take)
       stopPause?.()
       connection.end(error)
       socket.pause()
     }
-    // before the WebSocket's own listener, which buffers incoming data
-    request.socket.prependListener('data', watch)
+    raw.removeAllListeners('data')
+    raw.on('data', take)
+    // before the WebSocket's own listener, which would take what was not read yet past the intake
+    raw.prependListener('close', () => void raw.read())
     socket.on('ping', (data) => transport.pong(data))
     socket.on('message', (data, isBinary) => {
       if (!isBinary) return connection.end(new VarveError('FRAME_INVALID', 'a text message came; frames are binary'))
       // `nodebuffer` is the default binary type
-      connection.receive(data as Buffer)
-      const pauseMs = connection.pauseMs(data as Buffer)
-      if (pauseMs > 0) pause(pauseMs)
+      receive(data as Buffer)
     })
     // a payload past the limit is reported here, after ws has sent close code 1009
-    socket.on('error', (error) => this.#parts.log.info({ err: error, address: addressOf(request) }, 'a socket failed'))
+    socket.on('error', (error) => this.#parts.log.info({ err: error, address }, 'a socket failed'))
     socket.on('close', () => {
       this.#connections.delete(connection)
       stopPause?.()

@@ -9,7 +9,7 @@ import { openAuthority } from '../../gateway/auth/authority.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME } from '../../gateway/folder/layout.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
-import { agentProgram, gatewayProgram } from '../demo/commands.ts'
+import { agentProgram, GATEWAY_NODE, gatewayProgram } from '../demo/commands.ts'
 import { accepts, freePort, Service } from '../demo/service.ts'
 import { startMachine, type TestDisk, type TestMachine } from '../support/qemu.ts'
 import { tempFolder } from '../support/temp.ts'
@@ -146,7 +146,7 @@ export class Site implements AsyncDisposable {
 
   /** Starts the gateway at its address; resolves when it accepts connections. */
   async startGateway(): Promise<void> {
-    const args = [gatewayProgram, 'serve', '--data', this.data, '--listen', `127.0.0.1:${this.port}`]
+    const args = [...GATEWAY_NODE, gatewayProgram, 'serve', '--data', this.data, '--listen', `127.0.0.1:${this.port}`]
     this.#gateway = await Service.start('gateway', path.join(this.#folder, 'gateway.log'), process.execPath, args)
     await this.#gateway.until(() => accepts(this.port), READY_TIMEOUT_MS)
   }

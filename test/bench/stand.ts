@@ -1,7 +1,7 @@
 // What is measured: a QEMU with the image attached, a gateway and an agent, each a real process, as a person would run them.
 import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { agentProgram, Commands, gatewayProgram } from '../demo/commands.ts'
+import { agentProgram, Commands, GATEWAY_NODE, gatewayProgram } from '../demo/commands.ts'
 import { accepts, freePort, Service } from '../demo/service.ts'
 import { run } from '../rig/run.ts'
 import { startMachine, type TestMachine } from '../support/qemu.ts'
@@ -122,7 +122,15 @@ export class Stand implements AsyncDisposable {
       stack.use(await Service.start(name, path.join(folder, `${name}.log`), process.execPath, args))
     const keys = certificate === null ? [] : ['--tls-cert', certificate.cert, '--tls-key', certificate.key]
     const listen = ['--listen', `127.0.0.1:${port}`, ...keys]
-    const gateway = await service('gateway', [...gatewayNode, gatewayProgram, 'serve', '--data', data, ...listen])
+    const gateway = await service('gateway', [
+      ...GATEWAY_NODE,
+      ...gatewayNode,
+      gatewayProgram,
+      'serve',
+      '--data',
+      data,
+      ...listen,
+    ])
     await gateway.until(() => accepts(port), READY_TIMEOUT_MS)
     const commands = new Commands(data, config, signal)
     await commands.addTenant(TENANT)

@@ -5,6 +5,9 @@ import { run } from '../rig/run.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
 export const gatewayProgram = path.join(root, 'gateway/main.ts')
+
+/** Options of Node that the gateway is started with, as in gateway/varve-gateway. */
+export const GATEWAY_NODE = ['--max-semi-space-size=8'] as const
 export const agentProgram = path.join(root, 'agent/main.ts')
 
 const kind = v.picklist(['full', 'incremental'])

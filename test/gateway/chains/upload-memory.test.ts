@@ -18,8 +18,19 @@ const open = async (budget: MemoryBudget, caller = 'a', chunkBytes = 65_536) => 
   return { memory, granted }
 }
 
-test('with memory the window is the method’s, without it a message of chunks fits, also of one large chunk', async () => {
-  expect((await open(new MemoryBudget())).granted()).toBe(CHUNK_WINDOW_BYTES)
+/** Takes one message after the other, as a gateway that is faster than its agent does. */
+const waitForAgent = (memory: UploadMemory, messages: number): void => {
+  for (; messages > 0; messages--) {
+    memory.read(MIB)
+    memory.done(MIB)
+  }
+}
+
+test('with memory the window grows to the method’s, without it a message of chunks fits, also of one large chunk', async () => {
+  const much = await open(new MemoryBudget())
+  expect(much.granted()).toBe(UPLOAD_WINDOW_BYTES_MIN)
+  waitForAgent(much.memory, 8)
+  expect(much.granted() - 8 * MIB).toBe(CHUNK_WINDOW_BYTES - UPLOAD_WINDOW_BYTES_MIN)
   const little = new MemoryBudget(5 * UPLOAD_BYTES, 0)
   expect((await open(little)).granted()).toBe(UPLOAD_WINDOW_BYTES_MIN)
   expect(little.usedBytes).toBe(UPLOAD_BYTES)
@@ -28,8 +39,31 @@ test('with memory the window is the method’s, without it a message of chunks f
   expect(large.granted()).toBeGreaterThan(4 * MIB)
 })
 
+test('an agent that is faster than the gateway has the least window, whatever was before: more would only wait here', async () => {
+  const { memory, granted } = await open(new MemoryBudget())
+  waitForAgent(memory, 8)
+  let outstanding = granted()
+  outstanding -= 8 * MIB
+  expect(outstanding).toBe(CHUNK_WINDOW_BYTES)
+  // all that it may send waits here, and the first message of it is done again and again
+  let waiting = 0
+  for (let message = 0; message < 100; message++) {
+    while (outstanding >= MIB / 2) {
+      memory.read(MIB / 2)
+      waiting++
+      outstanding -= MIB / 2
+    }
+    memory.done(MIB / 2)
+    waiting--
+    outstanding += granted()
+  }
+  expect(waiting * (MIB / 2) + outstanding).toBeLessThanOrEqual(UPLOAD_WINDOW_BYTES_MIN + MIB)
+  expect(waiting * (MIB / 2) + outstanding).toBeGreaterThan(MIB)
+})
+
 test('credit comes back once nothing is being worked on, or for a part of the window, and all of it does', async () => {
   const { memory, granted } = await open(new MemoryBudget())
+  waitForAgent(memory, 8)
   granted()
   memory.read(1000)
   memory.read(3 * MIB)
@@ -42,7 +76,8 @@ test('credit comes back once nothing is being worked on, or for a part of the wi
 test('while another upload of the tenant waits the window shrinks to its least, which lets that one in', async () => {
   const budget = new MemoryBudget(45 * MIB, 0)
   const first = await open(budget)
-  expect(first.granted()).toBeGreaterThanOrEqual(UPLOAD_WINDOW_BYTES_MIN)
+  waitForAgent(first.memory, 8)
+  expect(first.granted() - 8 * MIB).toBeGreaterThan(UPLOAD_WINDOW_BYTES_MIN)
   let second = false
   const waiting = open(budget).then((opened) => {
     second = true

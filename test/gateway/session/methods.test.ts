@@ -20,6 +20,8 @@ import { codeOf } from '../auth/test-authority.ts'
 import { addPoint, beginJob, fullDisk, startJob } from '../catalog.ts'
 import { MAIL } from '../notify/stand.ts'
 import { REFUSAL_WINDOW_MS } from '../../../gateway/auth/audit.ts'
+import { sessionHandlers } from '../../../gateway/session/methods.ts'
+import type { Door } from '../../../gateway/service/door.ts'
 import { TestServices, type TestAgent } from '../services.ts'
 
 type Served = MethodsServedBy<'gateway'>
@@ -426,4 +428,16 @@ test('a restore is in the audit log before its first byte and with its end; one 
   const outcomes = (await test.audited(test.acme)).filter(({ action }) => action === 'image.download')
   expect(early![0]).toBe('begun')
   expect(outcomes.map(({ outcome }) => outcome)).toEqual(['begun', 'ok', 'NOT_FOUND'])
+})
+
+test('a session serves every method of the gateway, and holds nothing for one that is not called', async () => {
+  const called: string[] = []
+  const door = { run: async (name: string) => void called.push(name) } as unknown as Door
+  const handlers = sessionHandlers(door, {} as never, {} as never)
+  expect(Object.getOwnPropertyNames(handlers)).toEqual([])
+  const names = Object.keys(paramsOf(MISSING)) as Served[]
+  for (const name of names) await handlers[name]!({} as never, {} as never)
+  expect(called).toEqual(names)
+  const served = (Object.keys(METHODS) as MethodName[]).filter((name) => METHODS[name].servedBy === 'agent')
+  expect(served.filter((name) => handlers[name] !== undefined)).toEqual([])
 })
