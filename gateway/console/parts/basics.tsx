@@ -65,7 +65,7 @@ export const Bytes = ({ bytes }: { bytes: number | null }) =>
 /** An error in its sentence, with its code and a way to try again. */
 export const ErrorNote = ({ error, onRetry }: { error: VarveError; onRetry?: () => void }) => (
   <div class="note bad" role="alert">
-    <Mark tone="bad">{error.message}</Mark> <code>{error.code}</code>
+    <Mark tone="bad">{error.message}</Mark> <code>{error.code}</code>{' '}
     {onRetry === undefined ? null : <Button onClick={onRetry}>{common.tryAgain}</Button>}
   </div>
 )
@@ -118,17 +118,20 @@ export const Field = ({ label, hint, ...input }: FieldProps) => (
 interface SearchProps {
   readonly label: string
   readonly value: string
+  /** In characters. */
+  readonly maxLength?: number
   readonly onInput: (text: string) => void
 }
 
 /** A field for what is looked for, which no browser corrects or remembers. */
-export const Search = ({ label, value, onInput }: SearchProps) => (
+export const Search = ({ label, value, maxLength, onInput }: SearchProps) => (
   <Field
     label={label}
     type="search"
     autocomplete="off"
     spellcheck={false}
     value={value}
+    maxLength={maxLength}
     onInput={(event) => onInput(event.currentTarget.value)}
   />
 )

@@ -1,4 +1,5 @@
 // The raster on a canvas, with a cell that keys and the pointer move; a pattern of its own for each kind, beside its colour.
+import type { RefObject } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import type { ChangeKind } from '../../../../protocol/changes.ts'
 import { theme } from '../../frame/console.ts'
@@ -16,10 +17,14 @@ interface Colours {
   readonly cursor: string
 }
 
-/** The style sheet's colours as they are now. */
-const coloursOf = (element: Element): Colours => {
+/** The style sheet's colours as they are now, in a form that a canvas takes; the element's own colour is used to find them. */
+const coloursOf = (element: HTMLElement): Colours => {
   const style = getComputedStyle(element)
-  const of = (name: string): string => style.getPropertyValue(name).trim()
+  // the property itself is still a choice between light and dark, which a canvas takes for no colour at all
+  const of = (name: string): string => {
+    element.style.color = `var(${name})`
+    return style.color
+  }
   return {
     data: of('--busy'),
     zero: of('--warn'),
@@ -70,16 +75,35 @@ const penOf = (canvas: HTMLCanvasElement, width: number, height: number): Canvas
   return pen
 }
 
+/** Draws at once, and again when what is shown or the colours change; the system's own may while the page is open. */
+const useDrawn = (
+  canvas: RefObject<HTMLCanvasElement | null>,
+  onDraw: (element: HTMLCanvasElement) => void,
+  shown: readonly unknown[],
+): void =>
+  useEffect(() => {
+    const element = canvas.current
+    if (element === null) return
+    const again = (): void => onDraw(element)
+    again()
+    const dark = matchMedia('(prefers-color-scheme: dark)')
+    dark.addEventListener('change', again)
+    return () => dark.removeEventListener('change', again)
+  }, [...shown, theme.value])
+
 const SWATCH_PIXELS = 16
 
 /** A cell as the legend shows it. */
 export const Swatch = ({ kind }: { kind: ChangeKind | null }) => {
   const canvas = useRef<HTMLCanvasElement>(null)
-  useEffect(() => {
-    const element = canvas.current
-    const pen = element === null ? null : penOf(element, SWATCH_PIXELS, SWATCH_PIXELS)
-    if (element !== null && pen !== null) drawCell(pen, kind, coloursOf(element), { x: 0, y: 0, pixels: SWATCH_PIXELS })
-  }, [kind, theme.value])
+  useDrawn(
+    canvas,
+    (element) => {
+      const pen = penOf(element, SWATCH_PIXELS, SWATCH_PIXELS)
+      if (pen !== null) drawCell(pen, kind, coloursOf(element), { x: 0, y: 0, pixels: SWATCH_PIXELS })
+    },
+    [kind],
+  )
   return <canvas ref={canvas} class="swatch" aria-hidden="true" />
 }
 
@@ -109,16 +133,8 @@ const draw = (canvas: HTMLCanvasElement, { grid, cells, cell }: RasterProps): vo
 export const Raster = (props: RasterProps) => {
   const { grid, cells, cell, onMove, onCloser, onFurther } = props
   const canvas = useRef<HTMLCanvasElement>(null)
-  useEffect(() => {
-    const element = canvas.current
-    if (element === null) return
-    draw(element, props)
-    // the system's own colours may change while the page is open
-    const dark = matchMedia('(prefers-color-scheme: dark)')
-    const again = (): void => draw(element, props)
-    dark.addEventListener('change', again)
-    return () => dark.removeEventListener('change', again)
-  }, [grid.offset, grid.bytes, grid.granularity, grid.columns, grid.pixels, cells, cell, theme.value])
+  const shown = [grid.offset, grid.bytes, grid.granularity, grid.columns, grid.pixels, cells, cell]
+  useDrawn(canvas, (element) => draw(element, props), shown)
   const place = cellPart(grid, cell)
   const kind = kindOf(cells, cell)
   const what = texts.cell(

@@ -3,13 +3,16 @@ import { useSignal } from '@preact/signals'
 import { asVarveError, type VarveError } from '../../../../protocol/errors.ts'
 import { link, zone } from '../../frame/console.ts'
 import { filter, route } from '../../frame/router.ts'
-import { AsOf, Button, Empty, ErrorNote, Field, Loading, Mark } from '../../parts/basics.tsx'
+import { AsOf, Button, Empty, ErrorNote, Loading, Mark, Search } from '../../parts/basics.tsx'
 import { countText, timeText } from '../../parts/format.ts'
 import { useMade, useWatched } from '../../parts/hooks.ts'
 import { Table, type Column } from '../../parts/table.tsx'
 import { auditOf, checkAudit, type AuditChain, type AuditEntry } from '../../stores/people.ts'
 import { Past } from './shown.tsx'
 import { audit as texts, people } from '../../texts/people.ts'
+
+/** Longest part of an entry that is looked for, in characters. */
+const CONTAINS_MAX = 128
 
 const Outcome = ({ outcome }: { outcome: string }) => {
   if (outcome === 'ok') return <Mark tone="good">{texts.ok}</Mark>
@@ -114,7 +117,8 @@ const Check = () => {
   )
 }
 
-const Search = ({ contains, failed }: { contains: string | null; failed: boolean }) => {
+/** What is looked for is asked for when it is whole: each time the log is gone through. */
+const Wanted = ({ contains, failed }: { contains: string | null; failed: boolean }) => {
   const text = useSignal(contains ?? '')
   return (
     <form
@@ -125,13 +129,11 @@ const Search = ({ contains, failed }: { contains: string | null; failed: boolean
         filter({ contains: text.value.trim() })
       }}
     >
-      <Field
+      <Search
         label={texts.contains}
-        type="search"
         value={text.value}
-        maxLength={128}
-        autocomplete="off"
-        onInput={(event) => (text.value = event.currentTarget.value)}
+        maxLength={CONTAINS_MAX}
+        onInput={(written) => (text.value = written)}
       />
       <Button type="submit">{people.search}</Button>
       <label class="check">
@@ -159,7 +161,7 @@ export const Audit = () => {
   const further = <Button onClick={() => void entries.more()}>{texts.further}</Button>
   return (
     <>
-      <Search key={contains ?? ''} contains={contains} failed={isFailed} />
+      <Wanted key={contains ?? ''} contains={contains} failed={isFailed} />
       <div class="toolbar">
         {rows === null ? null : <Chain chain={chain.value} />}
         {link.may('audit.check') ? <Check /> : null}

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { eventually } from '../../../support/temp.ts'
 import { addAgent, addMachine, addPoint } from '../../catalog.ts'
 import { RealMachine } from '../real-machine.ts'
 import { axeFindings, ConsoleStand, findingsOfLooks, isTooWide, NARROW } from '../stand.ts'
@@ -135,6 +136,24 @@ test('the map shows what differs, by keys down to its chunks, and points as a fi
   await page.keyboard.press('n')
   await page.keyboard.press('n')
   await page.getByText('64.0 KiB at 2.00 MiB: Changed, only zeroes now').waitFor()
+  // each kind in its colour, and another one in the dark
+  const swatches = (): Promise<string[]> =>
+    page.locator('canvas.swatch').evaluateAll((all) =>
+      all.map((canvas) => {
+        const pen = document.createElement('canvas').getContext('2d', { willReadFrequently: true })!
+        pen.drawImage(canvas as HTMLCanvasElement, 0, 0)
+        return pen.getImageData(0, 3, 1, 1).data.join(' ')
+      }),
+    )
+  const light = await swatches()
+  expect(light).toHaveLength(4)
+  expect(light[0]).toBe('10 88 179 255')
+  expect(new Set(light).size).toBe(4)
+  await page.emulateMedia({ colorScheme: 'dark' })
+  await eventually(
+    async () => (await swatches()).join() === '132 185 255 255,242 192 99 255,255 154 145 255,35 43 54 255',
+  )
+  await page.emulateMedia({ colorScheme: 'light' })
   expect(await axeFindings(page)).toEqual([])
   await shot(page, 'changes-wide-light')
   await page.keyboard.press('Enter')
