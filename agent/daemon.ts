@@ -69,7 +69,7 @@ export const runAgent = async (
   const onMoved = (machine: string): void => inventory?.changed(machine)
   const reserveBytes = config.scratch_reserve
   const host: DriverHost = { stateFolder: config.state, agents, journal, thawer, reserveBytes, log, onMoved }
-  const drivers = resources.use(new Drivers(host))
+  const drivers = resources.use(await Drivers.open(host))
   const driverOf = (machine: Pick<Machine, 'driver'>): LeaseDriver => drivers.of(machine)
   // before the gateway answers and whatever it says: it may be away for long
   for (const machine of config.machines) driverOf(machine).attach(machine)

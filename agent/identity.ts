@@ -2,7 +2,12 @@
 import { randomUUID } from 'node:crypto'
 import { link, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { exportJWK, generateKeyPair, importJWK, SignJWT, type CryptoKey, type JWK } from 'jose'
+import type { CryptoKey, JWK } from 'jose'
+// all of it takes a command three times as long to load
+import { SignJWT } from 'jose/jwt/sign'
+import { exportJWK } from 'jose/key/export'
+import { generateKeyPair } from 'jose/key/generate/keypair'
+import { importJWK } from 'jose/key/import'
 import * as v from 'valibot'
 import { ASSERTION_LIFE_S, TOKEN_ALGORITHM, TOKEN_TYPE } from '../protocol/claims.ts'
 import { VarveError } from '../protocol/errors.ts'

@@ -1,28 +1,23 @@
 #!/usr/bin/env node
-// The varve-agent program: its commands and their options.
+// The varve-agent program: its commands and their options. What a command needs is loaded with it: to load all of it takes longer
+// than a small increment.
 import { realpathSync } from 'node:fs'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import * as v from 'valibot'
 import { durationMs } from '../protocol/host/duration.ts'
 import { asVarveError } from '../protocol/errors.ts'
 import { idPrefix } from '../protocol/schemas.ts'
-import { backup, type BackupCommand } from './commands/backup.ts'
-import { checkpoints } from './commands/checkpoints.ts'
-import { discover, type DiscoverCommand } from './commands/discover.ts'
-import { forget, type ForgetCommand } from './commands/forget.ts'
+import type { BackupCommand } from './commands/backup.ts'
+import type { DiscoverCommand } from './commands/discover.ts'
+import type { ForgetCommand } from './commands/forget.ts'
 import { interruption } from '../protocol/host/interruption.ts'
 import { orAbort } from '../protocol/host/within.ts'
-import { machines, points, status } from './commands/list.ts'
 import { print, printJson, remark, watchOutput } from '../protocol/host/output.ts'
-import { restore, type RestoreCommand } from './commands/restore.ts'
+import type { RestoreCommand } from './commands/restore.ts'
 import { readToken, TOKEN_VARIABLE, type TokenOptions } from './commands/token.ts'
-import { rotateKeyCommand } from './commands/rotate-key.ts'
-import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
+import type { UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
-import { runAgent } from './daemon.ts'
 import { readHostConfig } from './discover/host-config.ts'
-import { enrolHost, whatFollows } from './enrol.ts'
-import { openLog } from '../protocol/host/log.ts'
 import { runProgram } from '../protocol/host/program.ts'
 import { VERSION } from '../protocol/host/version.ts'
 import { readAuthority } from '../protocol/host/authority-file.ts'
@@ -79,6 +74,13 @@ const pointPrefix = (text: string): string => {
 }
 const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
 
+/** A command that only looks. */
+interface Look {
+  readonly config: string
+  readonly json: boolean
+  readonly timeout?: number
+}
+
 interface EnrolCommand extends TokenOptions {
   readonly gateway: string
   readonly force: boolean
@@ -115,6 +117,7 @@ program
     const { signal } = interruption()
     const token = await orAbort(readToken(options), signal)
     const ca = await readAuthority('"ca"', config.ca)
+    const { enrolHost, whatFollows } = await import('./enrol.ts')
     const enrolled = await enrolHost({ gateway, token, force, ca, state: config.state, signal })
     const { record, former } = enrolled
     const { agentId: agent, tenantName: tenant } = record
@@ -136,6 +139,7 @@ program
       process.once('SIGTERM', () => resolve('TERM'))
       process.once('SIGINT', () => resolve('INT'))
     })
+    const { openLog } = await import('../protocol/host/log.ts')
     const log = openLog({ level: config.log_level })
     // until the agent is up, its configuration is fresh anyway
     let reload: ((read: AgentConfig) => void) | null = null
@@ -151,6 +155,7 @@ program
       }
     }
     process.on('SIGHUP', () => void onHangUp())
+    const { runAgent } = await import('./daemon.ts')
     const ended = await runAgent(config, log, stopped, (taken) => (reload = taken))
     if (ended !== null) throw ended
   })
@@ -161,7 +166,7 @@ program
   .option('--uri <uri>', 'ask this libvirt alone (default: those of the configuration and of this host)')
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((options: DiscoverCommand) => discover(options))
+  .action(async (options: DiscoverCommand) => (await import('./commands/discover.ts')).discover(options))
 
 program
   .command('machines')
@@ -169,7 +174,7 @@ program
   .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action(machines)
+  .action(async (options: Look) => (await import('./commands/list.ts')).machines(options))
 
 program
   .command('status')
@@ -179,8 +184,8 @@ program
   .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((machine: string | undefined, options: { config: string; json: boolean; local: boolean; timeout?: number }) =>
-    status(machine, options),
+  .action(async (machine: string | undefined, options: Look & { readonly local: boolean }) =>
+    (await import('./commands/list.ts')).status(machine, options),
   )
 
 program
@@ -190,8 +195,8 @@ program
   .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((machine: string, options: { config: string; json: boolean; timeout?: number }) =>
-    checkpoints(machine, options),
+  .action(async (machine: string, options: Look) =>
+    (await import('./commands/checkpoints.ts')).checkpoints(machine, options),
   )
 
 program
@@ -204,7 +209,9 @@ program
   .addOption(workTimeoutOption('gateway and agent'))
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((machine: string, options: BackupCommand) => backup(machine, options))
+  .action(async (machine: string, options: BackupCommand) =>
+    (await import('./commands/backup.ts')).backup(machine, options),
+  )
 
 program
   .command('points')
@@ -213,8 +220,8 @@ program
   .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((machine: string | undefined, options: { config: string; json: boolean; timeout?: number }) =>
-    points(machine, options),
+  .action(async (machine: string | undefined, options: Look) =>
+    (await import('./commands/list.ts')).points(machine, options),
   )
 
 program
@@ -237,7 +244,9 @@ program
   .addOption(workTimeoutOption('the gateway'))
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((point: string, options: RestoreCommand) => restore(point, options))
+  .action(async (point: string, options: RestoreCommand) =>
+    (await import('./commands/restore.ts')).restore(point, options),
+  )
 
 program
   .command('forget')
@@ -247,7 +256,9 @@ program
   .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((machine: string, options: ForgetCommand) => forget(machine, options))
+  .action(async (machine: string, options: ForgetCommand) =>
+    (await import('./commands/forget.ts')).forget(machine, options),
+  )
 
 program
   .command('rotate-key')
@@ -255,7 +266,7 @@ program
   .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action(rotateKeyCommand)
+  .action(async (options: Look) => (await import('./commands/rotate-key.ts')).rotateKeyCommand(options))
 
 program
   .command('uninstall')
@@ -263,7 +274,7 @@ program
   .option('--force', 'remove the state folder even if something could not be removed', false)
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((options: UninstallCommand) => uninstall(options))
+  .action(async (options: UninstallCommand) => (await import('./commands/uninstall.ts')).uninstall(options))
 
 /** Runs one command to its end; the exit code. */
 export const run = (args: readonly string[]): Promise<number> => runProgram(program, args)

@@ -25,7 +25,21 @@ export interface SendImages {
   readonly pace: Pace
 }
 
-/** Resolves with the bytes read of disks once all is durable at the gateway; CONNECTION_LOST when it was away for too long. */
+/** Does works beside one another: the first that fails ends the others, and is thrown once all of them have ended. */
+const together = async (
+  signal: AbortSignal,
+  ...works: readonly ((signal: AbortSignal) => Promise<void>)[]
+): Promise<void> => {
+  const failed = new AbortController()
+  const either = AbortSignal.any([signal, failed.signal])
+  await Promise.all(works.map((work) => work(either).catch((thrown: unknown) => failed.abort(thrown))))
+  failed.signal.throwIfAborted()
+}
+
+/**
+ * Resolves with the bytes read of disks once all is durable at the gateway; CONNECTION_LOST when it was away for too long. Small
+ * files go beside the disks: over a long link each takes as many round trips as a disk.
+ */
 export const sendImages = async (sending: SendImages): Promise<number> => {
   const { job, lease, attached, keys, link, throttle, signal, awayMs, steps, traffic, pace } = sending
   const onSent = (bytes: number): void => {
@@ -33,24 +47,29 @@ export const sendImages = async (sending: SendImages): Promise<number> => {
     steps.sent(bytes)
   }
   let bytesRead = 0
-  for (const disk of lease.disks) {
-    const upload = (count: (bytes: number) => void): Promise<unknown> => {
-      const onRead = (bytes: number): void => {
-        bytesRead += bytes
-        count(bytes)
-        traffic.read(bytes)
+  const sendDisks = async (signal: AbortSignal): Promise<void> => {
+    for (const disk of lease.disks) {
+      const upload = (count: (bytes: number) => void): Promise<unknown> => {
+        const onRead = (bytes: number): void => {
+          bytesRead += bytes
+          count(bytes)
+          traffic.read(bytes)
+        }
+        const options = { ...keys, job, disk, throttle, signal, pace, onRead, onSent }
+        return link.repeat((peer) => uploadImage({ ...options, peer }), signal, awayMs)
       }
-      const options = { ...keys, job, disk, throttle, signal, pace, onRead, onSent }
-      return link.repeat((peer) => uploadImage({ ...options, peer }), signal, awayMs)
+      await steps.time('disk', upload, disk.name)
     }
-    await steps.time('disk', upload, disk.name)
   }
-  if (attached.files.length === 0) return bytesRead
-  // what is read of disks is what a point costs its machine: small files do not count
-  const options = { ...keys, job, throttle, signal, pace, onRead: () => {}, onSent }
-  await steps.time('attachments', async () => {
-    for (const file of attached.files)
-      await link.repeat((peer) => uploadAttachment({ ...options, peer }, file), signal, awayMs)
-  })
+  const sendFiles = async (signal: AbortSignal): Promise<void> => {
+    if (attached.files.length === 0) return
+    // what is read of disks is what a point costs its machine: small files do not count
+    const options = { ...keys, job, throttle, signal, pace, onRead: () => {}, onSent }
+    await steps.time('attachments', async () => {
+      for (const file of attached.files)
+        await link.repeat((peer) => uploadAttachment({ ...options, peer }, file), signal, awayMs)
+    })
+  }
+  await together(signal, sendDisks, sendFiles)
   return bytesRead
 }

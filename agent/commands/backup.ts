@@ -3,11 +3,11 @@ import * as v from 'valibot'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { doneBytes, jobFailure, jobText, pointReport } from '../../protocol/host/job-report.ts'
 import { Meter } from '../../protocol/host/meter.ts'
-import type { Job } from '../../protocol/methods.ts'
+import type { Job, Result } from '../../protocol/methods.ts'
 import { name } from '../../protocol/schemas.ts'
 import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type CommandContext } from './context.ts'
-import { noMachine } from './direct.ts'
+import { noMachine } from './no-machine.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { whyAway } from './unknown-machine.ts'
 
@@ -26,6 +26,8 @@ export interface BackupCommand {
   readonly timeout?: number
   readonly json: boolean
 }
+
+type Shown = Result<'points.get'>
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -83,13 +85,19 @@ const follow = (
     return call.result
   }, signal)
 
-/** The same with progress, and with a message while the machine's agent is away. */
-const followShown = async (context: CommandContext, machine: string, job: string): Promise<Job> => {
+/** The same with progress, and with a message while the machine's agent is away; told of each state. */
+const followShown = async (
+  context: CommandContext,
+  machine: string,
+  job: string,
+  onState: (state: Job) => void,
+): Promise<Job> => {
   const { link, signal, progress, waiting } = context
   const meter = new Meter()
   return await follow(link, job, signal, (state) => {
     if (state.online) waiting.end(agentOf(machine))
     else waiting.begin(agentOf(machine), 'AGENT_OFFLINE', 'it is not connected; the backup continues when it is back')
+    onState(state)
     meter.add(performance.now(), doneBytes(state))
     progress.show(() => jobText(state, meter))
   })
@@ -135,14 +143,19 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       const { config, signal, progress, ask } = context
       if (!v.is(name, machine)) throw noMachine(machine, config.machines)
       const job = await startJob(context, machine, options)
+      // asked for as soon as it is durable, while the machine is being released
+      const asked: Promise<Shown | null>[] = []
+      const onState = ({ state }: Job): void => {
+        if (state === 'committed' && asked.length === 0) asked.push(ask('points.get', { point: job }).catch(() => null))
+      }
       let ended: Job
       try {
-        ended = await followShown(context, machine, job)
+        ended = await followShown(context, machine, job, onState)
       } catch (thrown) {
         throw signal.aborted ? await leave(context, job) : thrown
       }
       if (ended.state !== 'committed') throw jobFailure(ended)
-      const { point, missing } = await ask('points.get', { point: job })
+      const { point, missing } = (await asked[0]) ?? (await ask('points.get', { point: job }))
       progress.clear()
       if (!ended.released)
         process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not released yet\n`)

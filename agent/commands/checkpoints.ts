@@ -3,7 +3,7 @@ import { asVarveError } from '../../protocol/errors.ts'
 import { checkpointLines } from '../../protocol/host/machine-report.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { withGateway } from './context.ts'
-import { noMachine } from './direct.ts'
+import { noMachine } from './no-machine.ts'
 import { whyAway } from './unknown-machine.ts'
 
 interface CheckpointsCommand {

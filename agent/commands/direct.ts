@@ -1,8 +1,7 @@
 // Work on this host's machines without a running agent: locks its state folder and uses its drivers directly.
 import { rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { orElse } from '../../protocol/nearest.ts'
+import { asVarveError } from '../../protocol/errors.ts'
 import type { AgentConfig } from '../config.ts'
 import { FreezeNotes } from '../guest/freeze-notes.ts'
 import { Thawer } from '../guest/thawer.ts'
@@ -12,6 +11,7 @@ import { openLog } from '../../protocol/host/log.ts'
 import { removeFolders } from '../make-folder.ts'
 import { makeStateFolder } from '../state-folder.ts'
 import { lockState } from '../state-lock.ts'
+import { noMachine } from './no-machine.ts'
 
 export interface Direct extends AsyncDisposable {
   readonly drivers: Drivers
@@ -41,15 +41,9 @@ export const openDirect = async (config: AgentConfig): Promise<Direct | null> =>
   const thawer = resources.use(new Thawer({ notes: FreezeNotes.in(config.state), log }))
   const journal = await openJournal(config.state)
   const host = { stateFolder: config.state, agents: [], journal, thawer, reserveBytes: config.scratch_reserve, log }
-  const drivers = resources.use(new Drivers(host))
+  const drivers = resources.use(await Drivers.open(host))
   const all = resources.move()
   return { drivers, journal, thawer, isFresh: made.length > 0, [Symbol.asyncDispose]: () => all.disposeAsync() }
-}
-
-/** NOT_FOUND for a machine that is neither configured here nor known to the gateway, with the one that was probably meant. */
-export const noMachine = (name: string, machines: AgentConfig['machines']): VarveError => {
-  const names = machines.map((one) => one.name)
-  return new VarveError('NOT_FOUND', `there is no machine "${name}"; ${orElse(name, names, 'this host has')}`)
 }
 
 /** A machine of the configuration; NOT_FOUND lists them. */

@@ -4,7 +4,7 @@ import { formerAgents } from '../former-identities.ts'
 import { readRefusals } from '../refusals.ts'
 import { isStateLocked } from '../state-lock.ts'
 import type { CommandContext } from './context.ts'
-import { noMachine } from './direct.ts'
+import { noMachine } from './no-machine.ts'
 
 /** The command that gives a machine to this agent. */
 const assignment = (machine: string, { record }: Pick<CommandContext, 'record'>): string =>

@@ -2,7 +2,6 @@
 import { remark } from '../../protocol/host/output.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { withFollowed } from './followed.ts'
-import { listDomains } from './list-domains.ts'
 
 export interface HostConfig {
   readonly config: AgentConfig
@@ -14,6 +13,8 @@ export interface HostConfig {
 export const findHostConfig = async (file: string): Promise<HostConfig> => {
   const read = await readConfig(file)
   if (read.discover === undefined) return { config: read, problem: null }
+  // what speaks to libvirt is loaded only where it is asked
+  const { listDomains } = await import('./list-domains.ts')
   const { domains, problem } = await listDomains(read.discover.libvirt)
   const sentence = problem === null ? null : `the machines of [discover] are not known: ${problem}`
   return { config: withFollowed(read, domains).config, problem: sentence }

@@ -248,5 +248,6 @@ export interface DriverKind {
   addressOf(keys: Machine['keys']): string
   /** The payload of its leases' journal entries. */
   readonly payload: PayloadFormat
-  open(host: DriverHost): LeaseDriver
+  /** Loads the driver's code, too: most commands need none of it. */
+  open(host: DriverHost): Promise<LeaseDriver>
 }

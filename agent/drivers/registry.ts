@@ -30,9 +30,14 @@ export class Drivers implements AsyncDisposable {
   readonly #drivers: ReadonlyMap<string, LeaseDriver>
   readonly #host: DriverHost
 
-  constructor(host: DriverHost) {
+  private constructor(host: DriverHost, drivers: ReadonlyMap<string, LeaseDriver>) {
     this.#host = host
-    this.#drivers = new Map(KINDS.map((kind) => [kind.name, kind.open(host)]))
+    this.#drivers = drivers
+  }
+
+  static async open(host: DriverHost): Promise<Drivers> {
+    const opened = await Promise.all(KINDS.map(async (kind) => [kind.name, await kind.open(host)] as const))
+    return new Drivers(host, new Map(opened))
   }
 
   /** The driver of a machine of the configuration or the journal. */

@@ -4,14 +4,18 @@ import { idAt } from '../../protocol/host/bytes.ts'
 import { frame, packing } from '../../protocol/host/chunk-steps.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
+import { freeBytes } from '../../protocol/memory.ts'
 import { PICK, type Hashed, type Prepared } from './messages.ts'
 import { SEGMENT_READ_BYTES, type ChunkRun } from './segments.ts'
 
-/** Bytes of one read. */
-const READ_BYTES = 512 * 1024
+/** Bytes of one read, but for the first long one. */
+export const READ_BYTES = 256 * 1024
 
-/** Reads that are under way at once: more than QEMU works on, and far fewer than a client of NBD lets wait. */
-const READS_MAX = 64
+/** Reads that are under way at once: as many as QEMU works on, of at most a segment's bytes. */
+export const READS_MAX = 16
+
+/** Buffers that are kept for later segments: about as many as one upload holds. */
+const SPARE_MAX = 8
 
 export interface SegmentReaderOptions {
   /** Of the image, in bytes. */
@@ -22,6 +26,8 @@ export interface SegmentReaderOptions {
   readonly level: number
   /** Fills the buffer with what the image has from `offset` on. */
   readonly readInto: (offset: number, bytes: Buffer) => Promise<void>
+  /** Buffers of SEGMENT_READ_BYTES that are used in turn with other readers of the same thread. */
+  readonly spare?: Buffer[]
 }
 
 /** A segment that may still be asked for. */
@@ -62,18 +68,22 @@ export class SegmentReader {
   readonly #bufferBytes: number
   readonly #segments = new Map<number, Segment>()
   /** Buffers of segments that are done: fresh ones would cost page faults and wait for the garbage collector. */
-  readonly #spare: Buffer[] = []
-  #reading = 0
-  readonly #waiting: (() => void)[] = []
+  readonly #spare: Buffer[]
+  #hasReadLong = false
+  /** Reads that are under way, and their bytes. */
+  #underWay = 0
+  #bytesUnderWay = 0
+  readonly #waiting: { readonly bytes: number; readonly resolve: () => void }[] = []
 
   constructor(options: SegmentReaderOptions) {
-    const { chunkBytes, size, level } = options
+    const { chunkBytes, size, level, spare = [] } = options
     this.#options = options
     this.#zeroes = Buffer.alloc(chunkBytes)
     this.#steps = packing(level)
     // an image that is smaller than a segment has but one
     this.#bufferBytes = Math.max(Math.min(SEGMENT_READ_BYTES, Math.ceil(size / chunkBytes) * chunkBytes), chunkBytes)
     this.#packed = new Uint8Array(this.#bufferBytes)
+    this.#spare = this.#bufferBytes === SEGMENT_READ_BYTES ? spare : []
   }
 
   /** Reads and hashes a segment; its bytes are held until `drop` where `hold` says so. */
@@ -89,7 +99,7 @@ export class SegmentReader {
       else ids.set(keyedHash(this.#options.idKey, bytes), index * ID_BYTES)
     }
     this.#segments.set(number, { runs, ids, buffer: hold ? buffer : null })
-    if (!hold) this.#spare.push(buffer)
+    if (!hold) this.#giveBuffer(buffer)
     return { ids, zero, computeMs: systemClock.elapsed() - beganMs }
   }
 
@@ -108,18 +118,19 @@ export class SegmentReader {
     const proofs = picked(PICK.prove).map(({ index, plain }) => ({ index, proof: keyedHash(proofKey, plain) }))
     const chunksSent = sent.length === 0 ? null : frame(sent, this.#steps, this.#packed)
     const computeMs = systemClock.elapsed() - beganMs
-    if (held === null) this.#spare.push(buffer)
+    if (held === null) this.#giveBuffer(buffer)
     return { chunks: chunksSent, proofs, computeMs }
   }
 
   drop(number: number): void {
     const { buffer } = this.#segments.get(number)!
-    if (buffer !== null) this.#spare.push(buffer)
+    if (buffer !== null) this.#giveBuffer(buffer)
     this.#segments.delete(number)
   }
 
+  /** Lets go of every segment; nothing is read any more. */
   clear(): void {
-    this.#segments.clear()
+    for (const number of this.#segments.keys()) this.drop(number)
   }
 
   #isZero(chunk: Uint8Array): boolean {
@@ -128,6 +139,11 @@ export class SegmentReader {
 
   #takeBuffer(): Buffer {
     return this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.#bufferBytes)
+  }
+
+  #giveBuffer(buffer: Buffer): void {
+    if (this.#spare.length < SPARE_MAX) this.#spare.push(buffer)
+    else freeBytes(buffer)
   }
 
   /** The chunks that the runs want read, as views of a buffer that must hold them all. */
@@ -148,23 +164,45 @@ export class SegmentReader {
   async #fill(places: readonly Place[]): Promise<void> {
     const { readInto } = this.#options
     const reads: Promise<void>[] = []
-    for (const { offset, bytes } of joined(places))
-      for (let at = 0; at < bytes.length; at += READ_BYTES)
-        reads.push(this.#inTurn(() => readInto(offset + at, bytes.subarray(at, at + READ_BYTES))))
+    for (const { offset, bytes } of joined(places)) {
+      const readBytes = this.#requestBytes(bytes.length)
+      for (let at = 0; at < bytes.length; at += readBytes) {
+        const target = bytes.subarray(at, at + readBytes)
+        reads.push(this.#inTurn(target.length, () => readInto(offset + at, target)))
+      }
+    }
     await Promise.all(reads)
   }
 
-  /** Runs one read when fewer than READS_MAX are under way; scattered small chunks make many thousands of them. */
-  async #inTurn(read: () => Promise<void>): Promise<void> {
-    if (this.#reading >= READS_MAX) await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    else this.#reading++
+  /**
+   * How much of a range is read at once: all of the first long one. QEMU allocates memory for each request, and its C library
+   * gives what is freed back to the kernel, to be faulted in again page by page, unless more was freed at once before.
+   */
+  #requestBytes(length: number): number {
+    if (this.#hasReadLong || length < SEGMENT_READ_BYTES) return READ_BYTES
+    this.#hasReadLong = true
+    return length
+  }
+
+  /** Runs one read when there is room beside those under way; scattered small chunks make many thousands of them. */
+  async #inTurn(bytes: number, read: () => Promise<void>): Promise<void> {
+    if (this.#waiting.length > 0 || !this.#takeTurn(bytes))
+      await new Promise<void>((resolve) => this.#waiting.push({ bytes, resolve }))
     try {
       await read()
     } finally {
-      // the turn goes straight to the next in line, or becomes free
-      const next = this.#waiting.shift()
-      if (next === undefined) this.#reading--
-      else next()
+      this.#underWay--
+      this.#bytesUnderWay -= bytes
+      while (this.#waiting.length > 0 && this.#takeTurn(this.#waiting[0]!.bytes)) this.#waiting.shift()!.resolve()
     }
+  }
+
+  #takeTurn(bytes: number): boolean {
+    const isFull = this.#underWay >= READS_MAX || this.#bytesUnderWay + bytes > SEGMENT_READ_BYTES
+    // one has room however large it is
+    if (isFull && this.#underWay > 0) return false
+    this.#underWay++
+    this.#bytesUnderWay += bytes
+    return true
   }
 }

@@ -1,34 +1,50 @@
-// A worker thread of an upload: works on its segments over an NBD connection of its own.
-import { workerData } from 'node:worker_threads'
+// A worker thread of uploads: works on segments of images, over an NBD connection of its own to each.
 import { NbdClient } from '../nbd/client.ts'
 import { Moved, serveThread } from '../../protocol/host/threads.ts'
 import type { Hashed, Prepared, WorkerSetup } from './messages.ts'
 import { SegmentReader } from './segment-reader.ts'
 import type { ChunkRun } from './segments.ts'
 
-const setup = workerData as WorkerSetup
-const client = NbdClient.connect({ socketPath: setup.socketPath, exportName: setup.exportName, contexts: [] })
-// a failure is reported by the first read
-client.catch(() => {})
+interface OpenImage {
+  readonly client: Promise<NbdClient>
+  readonly reader: SegmentReader
+}
 
-const reader = new SegmentReader({
-  ...setup,
-  readInto: async (offset, bytes) => await (await client).readInto(offset, bytes),
-})
+const images = new Map<number, OpenImage>()
 
-const close = async (): Promise<void> => {
-  reader.clear()
-  await client.then((nbd) => nbd.close()).catch(() => {})
+/** Buffers that no image uses just now. */
+const spare: Buffer[] = []
+
+const readerOf = (image: number): SegmentReader => images.get(image)!.reader
+
+const close = async (image: number): Promise<void> => {
+  const open = images.get(image)
+  images.delete(image)
+  await open?.client.then((nbd) => nbd.close()).catch(() => {})
+  // nothing is read into its buffers any more
+  open?.reader.clear()
 }
 
 const methods = {
-  read: (number: number, runs: readonly ChunkRun[], hold: boolean): Promise<Hashed> => reader.read(number, runs, hold),
-  prepare: async (number: number, picks: Uint8Array, proofKey: Uint8Array): Promise<Moved<Prepared>> => {
-    const prepared = await reader.prepare(number, picks, proofKey)
+  open: (image: number, setup: WorkerSetup): void => {
+    const { socketPath, exportName } = setup
+    const client = NbdClient.connect({ socketPath, exportName, contexts: [] })
+    // a failure is reported by the first read
+    client.catch(() => {})
+    const readInto = async (offset: number, bytes: Buffer): Promise<void> =>
+      await (await client).readInto(offset, bytes)
+    images.set(image, { client, reader: new SegmentReader({ ...setup, readInto, spare }) })
+  },
+  read: (image: number, number: number, runs: readonly ChunkRun[], hold: boolean): Promise<Hashed> =>
+    readerOf(image).read(number, runs, hold),
+  prepare: async (image: number, number: number, picks: Uint8Array, proofKey: Uint8Array): Promise<Moved<Prepared>> => {
+    const prepared = await readerOf(image).prepare(number, picks, proofKey)
     return new Moved(prepared, prepared.chunks === null ? [] : [prepared.chunks.stored.buffer])
   },
-  drop: (number: number): void => reader.drop(number),
+  drop: (image: number, number: number): void => readerOf(image).drop(number),
+  /** Ends the connection to an image; what is read of it fails. */
+  close,
 }
 export type ImageMethods = typeof methods
 
-serveThread(methods, { close })
+serveThread(methods, { close: () => Promise.all([...images.keys()].map(close)) })

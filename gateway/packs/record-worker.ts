@@ -1,4 +1,5 @@
 // A record thread: runs one job after the other, moving buffers instead of copying them.
+import { getPriority, setPriority } from 'node:os'
 import { Moved, serveThread } from '../../protocol/host/threads.ts'
 import { freeBuffer, freeBytes } from '../../protocol/memory.ts'
 import { check, ingest, plain, prove, type CheckJob, type IngestJob, type PlainJob } from './record-work.ts'
@@ -24,5 +25,14 @@ const methods = {
   plain: (job: PlainJob) => moved(plain(job)),
 }
 export type RecordMethods = typeof methods
+
+/** By how much a record thread gives way to the threads of the event loop and the database, as a nice value. */
+const RECORD_NICENESS = 5
+
+/** Largest nice value. */
+const NICENESS_MAX = 19
+
+// on Linux this is the calling thread's alone
+if (process.platform === 'linux') setPriority(Math.min(getPriority() + RECORD_NICENESS, NICENESS_MAX))
 
 serveThread(methods)

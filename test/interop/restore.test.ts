@@ -267,8 +267,8 @@ test('a place that cannot take the disk is told with the way out, and left as it
 
 // the last one: it damages the datastore that the tests share
 test('a flipped bit in a pack fails the restore with the range that is lost, and nothing under the final name', async () => {
-  // attachments come after the disks
-  const chunks = indexedRecords(stand.dataFolder, RECORD.chunk).sort((one, other) => one.offset - other.offset)
+  // an attachment is smaller than what the disk holds
+  const chunks = indexedRecords(stand.dataFolder, RECORD.chunk).sort((one, other) => other.stored - one.stored)
   const { id } = chunks[0]!
   await new Damager(stand.dataFolder).flip(id)
   const failed = await host.run(...restoreTo(folder.join('out.raw')))

@@ -3,7 +3,6 @@
 import type { DriverKind } from '../driver.ts'
 import { LIBVIRT_DRIVER, LIBVIRT_PAYLOAD } from './entry.ts'
 import { addressOf, keys } from './keys.ts'
-import { LibvirtDriver } from './libvirt-driver.ts'
 
 export const LIBVIRT: DriverKind = {
   name: LIBVIRT_DRIVER,
@@ -11,5 +10,5 @@ export const LIBVIRT: DriverKind = {
   keys,
   addressOf,
   payload: LIBVIRT_PAYLOAD,
-  open: (host) => new LibvirtDriver(host),
+  open: async (host) => new (await import('./libvirt-driver.ts')).LibvirtDriver(host),
 }

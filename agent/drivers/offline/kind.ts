@@ -3,7 +3,6 @@
 import type { DriverKind } from '../driver.ts'
 import { OFFLINE_DRIVER, OFFLINE_PAYLOAD } from './entry.ts'
 import { addressOf, faultOf, keys } from './keys.ts'
-import { OfflineDriver } from './offline-driver.ts'
 
 export const OFFLINE: DriverKind = {
   name: OFFLINE_DRIVER,
@@ -12,5 +11,5 @@ export const OFFLINE: DriverKind = {
   faultOf,
   addressOf,
   payload: OFFLINE_PAYLOAD,
-  open: (host) => new OfflineDriver(host),
+  open: async (host) => new (await import('./offline-driver.ts')).OfflineDriver(host),
 }

@@ -3,7 +3,6 @@
 import type { DriverKind } from '../driver.ts'
 import { QMP_DRIVER, QMP_PAYLOAD } from './entry.ts'
 import { addressOf, keys } from './keys.ts'
-import { QmpDriver } from './qmp-driver.ts'
 
 export const QMP: DriverKind = {
   name: QMP_DRIVER,
@@ -11,5 +10,5 @@ export const QMP: DriverKind = {
   keys,
   addressOf,
   payload: QMP_PAYLOAD,
-  open: (host) => new QmpDriver(host),
+  open: async (host) => new (await import('./qmp-driver.ts')).QmpDriver(host),
 }

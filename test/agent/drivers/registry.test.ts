@@ -16,7 +16,7 @@ test('a machine that names its driver has that one, and one that names no driver
 
 test('a lease begins with the machine’s own driver, whose error stands where the machine is not known to be off', async () => {
   await using folder = await tempFolder()
-  await using drivers = new Drivers(await driverHost(folder.path))
+  await using drivers = await Drivers.open(await driverHost(folder.path))
   const request = {
     machine: qmpMachine(`${folder.path}/nothing`),
     leaseId: '0192bbbb-1111-7000-8000-000000000001',
@@ -36,7 +36,7 @@ test('a lease begins with the machine’s own driver, whose error stands where t
 test('what a lease left where the machine no longer runs does not keep another driver from it', async () => {
   await using folder = await tempFolder()
   const host = await driverHost(folder.path)
-  await using drivers = new Drivers(host)
+  await using drivers = await Drivers.open(host)
   const left = journalled({ phase: 'ending', outcome: 'failed' })
   await host.journal.write(left)
   const uri = `qemu:///session?socket=${folder.path}/nothing`
@@ -67,7 +67,7 @@ test('a machine’s address is the same however its path is written', () => {
 
 test('a driver is found by a machine, and one that there is not is a fault', async () => {
   await using folder = await tempFolder()
-  await using drivers = new Drivers(await driverHost(folder.path))
+  await using drivers = await Drivers.open(await driverHost(folder.path))
   const machine = qmpMachine('/nowhere')
   expect(drivers.of(machine)).toBe(drivers.of({ driver: 'qmp' }))
   expect(() => drivers.of({ ...machine, driver: 'none' })).toThrow('there is no driver "none"')

@@ -6,9 +6,11 @@ import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import type { Framed } from '../../../protocol/host/chunk-steps.ts'
 import { PICK } from '../../../agent/image/messages.ts'
 import type { ChunkRun } from '../../../agent/image/segments.ts'
+import { IDLE_MS, ImageThreads } from '../../../agent/image/image-threads.ts'
 import { ImageWorkers } from '../../../agent/image/workers.ts'
 import { CODEC } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
 import { plainOf, splitChunks } from '../../protocol/wire-chunks.ts'
 import { startQemuNbd, type QemuNbd } from '../nbd/qemu-nbd.ts'
@@ -136,10 +138,59 @@ test('end with what they were asked still open, and answer nothing afterwards', 
 test('end without ever reaching the export', async () => {
   await using temp = await tempFolder()
   const nowhere = {
+    pid: 0,
     socketPath: temp.join('nobody'),
     kill: async () => undefined,
     [Symbol.asyncDispose]: async () => undefined,
   }
   await using workers = startWorkers(nowhere, CHUNK)
   expect(await codeOf(workers.read(0, reads(0), true))).toBe('NBD_ERROR')
+})
+
+test('take the threads of uploads before them, beside one another, until nobody has used them for a while', async () => {
+  await using temp = await tempFolder()
+  const disk = randomBytes(64 * CHUNK)
+  await using nbd = await serve(temp, disk)
+  const clock = new HandClock()
+  const threads = new ImageThreads(clock)
+  const setup = {
+    socketPath: nbd.socketPath,
+    exportName: 'disk',
+    size: disk.length,
+    chunkBytes: CHUNK,
+    idKey,
+    level: 1,
+  }
+  const check = async (workers: ImageWorkers, position: number): Promise<void> => {
+    const { ids } = await workers.read(position, reads(position), false)
+    expect(ids).toEqual(keyedHash(idKey, disk.subarray(position * CHUNK, (position + 1) * CHUNK)))
+  }
+  {
+    await using first = new ImageWorkers({ ...setup, size: 100 * CHUNK }, { multiConn: true, threads })
+    await using second = new ImageWorkers(setup, { multiConn: true, threads })
+    expect([first.count, second.count]).toEqual([threads.count, threads.count])
+    await Promise.all([check(first, 1), check(second, 2), check(first, 3), check(second, 4)])
+    // what one of them fails with is not the other's
+    expect(await codeOf(first.read(5, reads(80), false))).toBe('NBD_ERROR')
+    expect(await codeOf(first.read(6, reads(1), false))).toBe('NBD_ERROR')
+    await check(second, 7)
+  }
+  const kept = threads.count
+  expect(kept).toBeGreaterThan(0)
+  const options = { most: kept, onEnd: () => undefined }
+  const before = threads.open(setup, options)
+  await threads.close(before.image)
+  clock.advance(IDLE_MS - 1)
+  const after = threads.open(setup, options)
+  for (const thread of after.threads) expect(before.threads.includes(thread)).toBe(true)
+  await threads.close(after.image)
+  {
+    await using later = new ImageWorkers(setup, { multiConn: false, threads })
+    expect(later.count).toBe(1)
+    clock.advance(IDLE_MS)
+    await check(later, 8)
+    expect(threads.count).toBe(kept)
+  }
+  clock.advance(IDLE_MS)
+  expect(threads.count).toBe(0)
 })

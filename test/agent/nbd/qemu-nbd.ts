@@ -12,6 +12,7 @@ export const qemuIo = (path: string, format: string, ...commands: readonly strin
   run('qemu-io', ['-f', format, ...commands.flatMap((command) => ['-c', command]), path])
 
 export interface QemuNbd extends AsyncDisposable {
+  readonly pid: number
   readonly socketPath: string
   kill(): Promise<void>
 }
@@ -45,5 +46,5 @@ export const startQemuNbd = async (folder: TempFolder, ...args: readonly string[
     child.kill(signal)
     await exited
   }
-  return { socketPath, kill: () => stop('SIGKILL'), [Symbol.asyncDispose]: () => stop('SIGTERM') }
+  return { pid: child.pid!, socketPath, kill: () => stop('SIGKILL'), [Symbol.asyncDispose]: () => stop('SIGTERM') }
 }

@@ -1,5 +1,7 @@
 // The threads behind the checks: many jobs at once, errors of one job that hurt no other, bounds, and an orderly end.
 import { randomBytes } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import { getPriority } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
@@ -46,6 +48,22 @@ describe('record pool', () => {
     expect(job.heads).toEqual(jobOf(new Uint8Array(10)).heads)
     await expect(pool.ingest(job)).rejects.toMatchObject({ name: 'VarveError' })
     await pool.ingest(jobOf(new Uint8Array(10)))
+  })
+
+  test('its threads give way to the event loop and the database, which other tenants wait for', async () => {
+    const niceOf = async (thread: string): Promise<number> => {
+      const text = await readFile(`/proc/self/task/${thread}/stat`, 'utf8')
+      // the 19th field, counted behind the name in parentheses
+      return Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[16])
+    }
+    const threads = (): Promise<string[]> => readdir('/proc/self/task')
+    const before = await threads()
+    await using pool = new RecordPool(2)
+    await Promise.all([1, 2].map(() => pool.ingest(jobOf(new Uint8Array(10)))))
+    const now = await threads()
+    const nices = await Promise.all(now.filter((thread) => !before.includes(thread)).map(niceOf))
+    expect(nices.filter((nice) => nice > getPriority())).toHaveLength(2)
+    expect(await niceOf(String(process.pid))).toBe(getPriority())
   })
 
   test('checks records where they lie, in a buffer that it takes', async () => {

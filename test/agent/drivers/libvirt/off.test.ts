@@ -14,7 +14,7 @@ test('running, off, off again, running: each an increment of the same checkpoint
   await using folder = await tempFolder()
   await using bench = await startLibvirtBench(folder.path, qcow2Disks(folder.path, 2))
   const { host } = await bench.agent()
-  await using drivers = new Drivers(host)
+  await using drivers = await Drivers.open(host)
   const begin = (base: LeaseBase | null): Promise<Lease> => drivers.begin(bench.request({ base }))
   const expectIncrement = async (lease: Lease, offsets: readonly number[]): Promise<void> => {
     expect(lease.disks.map(({ kind, reason }) => `${kind} ${reason}`)).toEqual(Array(2).fill('incremental bitmap'))
