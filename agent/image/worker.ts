@@ -6,6 +6,8 @@ import { SegmentReader } from './segment-reader.ts'
 import type { ChunkRun } from './segments.ts'
 
 interface OpenImage {
+  /** Ends the opening of the connection: a server that is silent must not hold up a thread that others use. */
+  readonly opening: AbortController
   readonly client: Promise<NbdClient>
   readonly reader: SegmentReader
 }
@@ -20,6 +22,7 @@ const readerOf = (image: number): SegmentReader => images.get(image)!.reader
 const close = async (image: number): Promise<void> => {
   const open = images.get(image)
   images.delete(image)
+  open?.opening.abort()
   await open?.client.then((nbd) => nbd.close()).catch(() => {})
   // nothing is read into its buffers any more
   open?.reader.clear()
@@ -28,12 +31,13 @@ const close = async (image: number): Promise<void> => {
 const methods = {
   open: (image: number, setup: WorkerSetup): void => {
     const { socketPath, exportName } = setup
-    const client = NbdClient.connect({ socketPath, exportName, contexts: [] })
+    const opening = new AbortController()
+    const client = NbdClient.connect({ socketPath, exportName, contexts: [], signal: opening.signal })
     // a failure is reported by the first read
     client.catch(() => {})
     const readInto = async (offset: number, bytes: Buffer): Promise<void> =>
       await (await client).readInto(offset, bytes)
-    images.set(image, { client, reader: new SegmentReader({ ...setup, readInto, spare }) })
+    images.set(image, { opening, client, reader: new SegmentReader({ ...setup, readInto, spare }) })
   },
   read: (image: number, number: number, runs: readonly ChunkRun[], hold: boolean): Promise<Hashed> =>
     readerOf(image).read(number, runs, hold),

@@ -32,10 +32,14 @@ export interface NbdConnectOptions {
   readonly contexts: readonly string[]
   /** Milliseconds, NBD_TIMEOUT_MS unless given. */
   readonly timeoutMs?: number
+  /** Ends the connection while it is being opened, which then fails with CANCELLED; later it does nothing. */
+  readonly signal?: AbortSignal
 }
 
 const localError = (errno: string, message: string): VarveError =>
   new VarveError('NBD_ERROR', message, { details: { errno } })
+
+const closedByUs = (): VarveError => new VarveError('CANCELLED', 'the NBD connection was closed')
 
 const checkOptions = ({ socketPath, exportName, contexts }: NbdConnectOptions): void => {
   if (socketPath === '') throw localError('EINVAL', 'an NBD socket has no path')
@@ -75,7 +79,7 @@ export class NbdClient implements AsyncDisposable {
   /** Opens an export over a unix socket; the handshake has `timeoutMs` in all. */
   static async connect(options: NbdConnectOptions): Promise<NbdClient> {
     checkOptions(options)
-    const { exportName, contexts, timeoutMs = NBD_TIMEOUT_MS } = options
+    const { exportName, contexts, timeoutMs = NBD_TIMEOUT_MS, signal } = options
     const opened = Promise.withResolvers<NbdExport>()
     let shaking = true
     const requests = new RequestQueue((bytes, payload) => connection.send(bytes, payload))
@@ -98,11 +102,14 @@ export class NbdClient implements AsyncDisposable {
     const deadline = setTimeout(() => {
       connection.end(localError('ETIMEDOUT', `the NBD handshake took longer than ${timeoutMs} ms`))
     }, timeoutMs)
+    const onAbort = (): void => connection.end(closedByUs())
+    signal?.addEventListener('abort', onAbort)
     try {
       return new NbdClient(connection, requests, await opened.promise)
     } finally {
       shaking = false
       clearTimeout(deadline)
+      signal?.removeEventListener('abort', onAbort)
     }
   }
 
@@ -157,7 +164,7 @@ export class NbdClient implements AsyncDisposable {
   /** Disconnects cleanly; calls that still wait fail with CANCELLED. */
   close(): Promise<void> {
     const farewell = encodeRequest({ command: 'disconnect', flags: 0, offset: 0, length: 0 }, 0)
-    return this.#connection.close(farewell, new VarveError('CANCELLED', 'the NBD connection was closed'))
+    return this.#connection.close(farewell, closedByUs())
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -19,6 +19,9 @@ const HEADER_BYTES_MAX = 14
 /** Messages from this size on are gathered here, in bytes: the library would keep each piece, and join them by another copy. */
 export const GATHERED_BYTES_MIN = 64 * 1024
 
+/** Kind of the frame after which a peer has nothing more to say. */
+const CLOSE = 8
+
 /** First byte of the one frame of a binary message. */
 const WHOLE_BINARY = 0x82
 const MASKED = 0x80
@@ -77,6 +80,8 @@ export class Intake {
   #pieces = 0
   /** Since the last message. */
   #controlFrames = 0
+  /** What comes after a closing frame is nobody's: the library takes nothing any more, and would stop the socket. */
+  #over = false
 
   constructor(limits: IntakeLimits) {
     this.#limits = limits
@@ -94,6 +99,10 @@ export class Intake {
       this.#limits.rest(bytes.subarray(from, to))
     }
     while (at < bytes.length) {
+      if (this.#over) {
+        pass(at)
+        return null
+      }
       if (this.#payloadLeft > 0) {
         const taken = Math.min(this.#payloadLeft, bytes.length - at)
         if (this.#message !== null) {
@@ -156,6 +165,7 @@ export class Intake {
   }
 
   #frameEnds(): void {
+    if (this.#control && (this.#header[0]! & 0x0f) === CLOSE) this.#over = true
     if (this.#control || !this.#final) return
     this.#messageBytes = 0
     this.#pieces = 0

@@ -184,7 +184,11 @@ export class Sockets {
       receive(data as Buffer)
     })
     // a payload past the limit is reported here, after ws has sent close code 1009
-    socket.on('error', (error) => this.#parts.log.info({ err: error, address }, 'a socket failed'))
+    socket.on('error', (error) => {
+      // the library takes nothing any more: the rest flows away until the other side ends, too
+      raw.off('data', take)
+      this.#parts.log.info({ err: error, address }, 'a socket failed')
+    })
     socket.on('close', () => {
       this.#connections.delete(connection)
       stopPause?.()

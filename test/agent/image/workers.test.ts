@@ -1,6 +1,7 @@
 // The worker threads of an upload against a real export: what they read, hash, compress and prove, and how they end.
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { expect, test } from 'vitest'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import type { Framed } from '../../../protocol/host/chunk-steps.ts'
@@ -145,6 +146,25 @@ test('end without ever reaching the export', async () => {
   }
   await using workers = startWorkers(nowhere, CHUNK)
   expect(await codeOf(workers.read(0, reads(0), true))).toBe('NBD_ERROR')
+})
+
+test('end while their export’s server is silent, and those of other uploads go on', async () => {
+  await using temp = await tempFolder()
+  await using nbd = await serve(temp, randomBytes(8 * CHUNK))
+  const silent = createServer(() => {})
+  const socketPath = temp.join('silent')
+  await new Promise<void>((resolve) => silent.listen(socketPath, resolve))
+  const threads = new ImageThreads(new HandClock())
+  const setup = { exportName: 'disk', size: 8 * CHUNK, chunkBytes: CHUNK, idKey, level: 1 }
+  await using others = new ImageWorkers({ ...setup, socketPath: nbd.socketPath }, { multiConn: true, threads })
+  const before = threads.count
+  {
+    await using workers = new ImageWorkers({ ...setup, socketPath }, { multiConn: true, threads })
+    workers.read(0, reads(0), true).catch(() => {})
+  }
+  await others.read(0, reads(0), true)
+  expect(threads.count).toBe(before)
+  silent.close()
 })
 
 test('take the threads of uploads before them, beside one another, until nobody has used them for a while', async () => {

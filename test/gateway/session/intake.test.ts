@@ -159,3 +159,15 @@ test('the library gets a large message that came without a mask, in the middle o
     expect(Buffer.concat(passed)).toHaveLength(sent.length)
   }
 })
+
+test('nothing counts that comes after a closing frame', () => {
+  const close = frame(8, 2)
+  const stream = Buffer.concat([frame(BINARY, 5), close, frame(BINARY, GATHERED_BYTES_MIN), frame(BINARY, 7)])
+  for (const cut of [stream.length, 1009, 3]) {
+    const { intake, seen, messages, passed } = watch()
+    for (let at = 0; at < stream.length; at += cut) expect(intake.feed(stream.subarray(at, at + cut))).toBeNull()
+    expect(seen).toEqual([5, 'whole'])
+    expect(messages).toEqual([])
+    expect(Buffer.compare(Buffer.concat(passed), stream.subarray(0, 11 + close.length))).toBe(0)
+  }
+})

@@ -108,6 +108,22 @@ test('text, frames that are too large and nonsense close the socket with their c
   expect(await missing).toEqual([4000, 'TOKEN_MISSING'])
 })
 
+test('who closes, or breaks the rules, and sends on is let go as soon as it has ended', async () => {
+  await using temp = await tempFolder()
+  await using gateway = await startGateway({ folder: temp.join('data') })
+  const message = Buffer.concat([headerOf(OPCODE.binary, 40_000, true), Buffer.alloc(40_000)])
+  // more than sockets hold
+  const further = Array.from({ length: 400 }, () => message)
+  const closingFrame = Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8])
+  const reservedBit = Buffer.from([0xc2, 0x80, 0, 0, 0, 0])
+  for (const first of [closingFrame, reservedBit]) {
+    const socket = await RawSocket.open(gateway.url, { token: await gateway.tokenFor('viewer') })
+    await socket.hello()
+    void socket.write(Buffer.concat([first, ...further]))
+    await eventually(async () => socket.over)
+  }
+})
+
 /** Backs a disk of these chunks up over an agent's session, 16 in a message, and gives the restore point. */
 const backUp = async (agent: Peer, order: Params<'agent.backup'>, plains: readonly Uint8Array[]): Promise<string> => {
   const { job, idKey } = order
