@@ -33,7 +33,7 @@ const setup = async (): Promise<() => Promise<void>> => {
   process.env['TMPDIR'] = folder
   return async () => {
     keeper.ref()
-    keeper.stdin.end()
+    keeper.stdin.end('over\n')
     await ended
   }
 }
