@@ -122,34 +122,45 @@ interface MatrixProps {
   readonly onOpen: (machine: string, day: string) => void
 }
 
+const cellAt = ({ row, day }: Place): string => `[data-row="${row}"][data-day="${day}"]`
+
+/** The place of a cell's button; null of anything else. */
+const placeOf = (target: EventTarget | null): Place | null => {
+  const { row, day } = (target as HTMLElement).dataset
+  return row === undefined || day === undefined ? null : { row: Number(row), day: Number(day) }
+}
+
 const useKeys = (place: Signal<Place>, { rows, count }: Pick<MatrixProps, 'rows' | 'count'>) => {
   const box = useRef<HTMLDivElement>(null)
   const move = (event: KeyboardEvent): void => {
-    const target = event.target as HTMLElement
-    if (target.dataset['day'] === undefined || event.altKey || event.ctrlKey || event.metaKey) return
-    const from = { row: Number(target.dataset['row']), day: Number(target.dataset['day']) }
-    const next = cellBehind(event.key, from, { rows: rows.length, days: count })
+    if (placeOf(event.target) === null || event.altKey || event.ctrlKey || event.metaKey) return
+    // the place goes ahead of the focus while a row is yet to be drawn
+    const next = cellBehind(event.key, place.value, { rows: rows.length, days: count })
     if (next === null) return
     event.preventDefault()
     place.value = next
     const element = box.current
     if (element === null) return
-    // a row out of sight is drawn once it is in sight
     const top = next.row * ROW_HEIGHT
     const shown = element.clientHeight - 3 * ROW_HEIGHT
     if (top < element.scrollTop) element.scrollTop = top
     else if (top > element.scrollTop + shown) element.scrollTop = top - shown
-    requestAnimationFrame(() =>
-      element.querySelector<HTMLElement>(`[data-row="${next.row}"][data-day="${next.day}"]`)?.focus(),
-    )
+    const cell = element.querySelector<HTMLElement>(cellAt(next))
+    // what comes before the next frame, such as Enter, is for the new cell; a row out of sight is drawn once it is in sight
+    if (cell === null) requestAnimationFrame(() => element.querySelector<HTMLElement>(cellAt(place.value))?.focus())
+    else cell.focus()
   }
-  return { box, move }
+  const arrive = (event: FocusEvent): void => {
+    const at = placeOf(event.target)
+    if (at !== null) place.value = at
+  }
+  return { box, move, arrive }
 }
 
 export const Matrix = ({ rows, firstDay, count, onNearEnd, onOpen }: MatrixProps) => {
   const scroll = useSignal({ top: 0, height: 800 })
   const place = useSignal<Place>({ row: 0, day: count - 1 })
-  const { box, move } = useKeys(place, { rows, count })
+  const { box, move, arrive } = useKeys(place, { rows, count })
   useEffect(() => {
     const element = box.current
     if (element === null) return
@@ -176,7 +187,15 @@ export const Matrix = ({ rows, firstDay, count, onNearEnd, onOpen }: MatrixProps
   // where the row of the keyboard is out of sight, Tab comes to the first one in sight
   const at = place.value.row >= from && place.value.row < end ? place.value : { ...place.value, row: from }
   return (
-    <div ref={box} class="table" tabIndex={0} role="region" aria-label={texts.caption} onKeyDown={move}>
+    <div
+      ref={box}
+      class="table"
+      tabIndex={0}
+      role="region"
+      aria-label={texts.caption}
+      onKeyDown={move}
+      onFocusIn={arrive}
+    >
       <table aria-rowcount={rows.length + 1}>
         <caption>{texts.caption}</caption>
         <Head firstDay={firstDay} count={count} />
