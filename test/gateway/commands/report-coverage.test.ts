@@ -45,11 +45,11 @@ test('the worst are first, with age and what is due', () => {
     NOW_MS,
   )
   expect(lines).toEqual([
-    'STATE    MACHINE  PLAN     AGE   DUE      NEXT (UTC)           WHY',
-    'failing  db4      nightly  11 h  in 14 h  2026-11-30 01:00:00  backups fail',
-    'late     db2      nightly  11 h  8 h ago  2026-11-30 01:00:00  late by 8 h',
-    'never    db3      -        -     -        -                    no plan',
-    'fresh    db1      nightly  11 h  in 14 h  2026-11-30 01:00:00  as it should be',
+    'STATE      MACHINE  PLAN     AGE   DUE      NEXT (UTC)           WHY',
+    'failing    db4      nightly  11 h  in 14 h  2026-11-30 01:00:00  backups fail',
+    'late       db2      nightly  11 h  8 h ago  2026-11-30 01:00:00  late by 8 h',
+    'uncovered  db3      -        -     -        -                    no plan',
+    'fresh      db1      nightly  11 h  in 14 h  2026-11-30 01:00:00  as it should be',
   ])
 })
 
