@@ -7,6 +7,7 @@ import type { Role } from '../../../protocol/claims.ts'
 import { startBrowser } from '../../support/browser.ts'
 import { startGateway, type TestGateway } from '../../support/gateway.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
+import { unlike } from './looks.ts'
 
 export const WIDE = { width: 1440, height: 900 }
 export const NARROW = { width: 390, height: 844 }
@@ -122,11 +123,12 @@ export const isTooWide = (page: Page): Promise<boolean> =>
 
 /**
  * What is wrong with the page at a desk and in a hand, in light and dark, one line each: all rules of axe at each width, those
- * of colours in each theme. `onLook` sees each look before it is checked, named as `1440-dark`; the page is wide and light
- * after it.
+ * of colours in each theme, and how each looks beside its picture, named as `NAME-1440-dark`. `onLook` sees each look before it
+ * is checked, named as `1440-dark`; the page is wide and light after it.
  */
 export const findingsOfLooks = async (
   page: Page,
+  picture: string,
   onLook: (name: string) => Promise<unknown> = async () => null,
 ): Promise<string[]> => {
   const found: string[] = []
@@ -140,6 +142,8 @@ export const findingsOfLooks = async (
       await onLook(name)
       const wrong = await axeFindings(page, theme === 'light' ? undefined : COLOUR_RULES)
       if (await isTooWide(page)) wrong.push('it is wider than its window')
+      const other = await unlike(page, `${picture}-${name}`)
+      if (other !== null) wrong.push(other)
       found.push(...wrong.map((text) => `${name}: ${text}`))
     }
   await page.setViewportSize(WIDE)

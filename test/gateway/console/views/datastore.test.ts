@@ -104,7 +104,9 @@ test('the platform sees the disk with its forecast and the tenants, and any look
       await page.getByRole('cell', { name: 'acme' }).waitFor()
       await page.locator('.growth .forecast[d^="M"]').waitFor({ state: 'attached' })
     } else await page.getByText(/All rectangles together are/u).waitFor()
-    expect(await findingsOfLooks(page, (name) => shot(page, `datastore-${role}-${name}`))).toEqual([])
+    expect(await findingsOfLooks(page, `datastore-${role}`, (name) => shot(page, `datastore-${role}-${name}`))).toEqual(
+      [],
+    )
     expect(complaints).toEqual([])
   }
 })

@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { eventually } from '../../../support/temp.ts'
 import { addAgent, addMachine, addPoint } from '../../catalog.ts'
+import { unlike } from '../looks.ts'
 import { RealMachine } from '../real-machine.ts'
 import { axeFindings, ConsoleStand, findingsOfLooks, isTooWide, NARROW } from '../stand.ts'
 
@@ -121,7 +122,7 @@ test('a viewer sees the same and can change nothing; any look shows it all', asy
   for (const name of ['Back up now', 'Hold', 'Lock …']) expect(await page.getByRole('button', { name }).count()).toBe(0)
   await page.locator('.point').waitFor()
   expect(await page.locator('.point').getByRole('link', { name: 'Restore' }).count()).toBe(0)
-  expect(await findingsOfLooks(page, (name) => shot(page, `machine-${name}`))).toEqual([])
+  expect(await findingsOfLooks(page, 'machine', (name) => shot(page, `machine-${name}`))).toEqual([])
   expect(complaints).toEqual([])
 })
 
@@ -155,6 +156,7 @@ test('the map shows what differs, by keys down to its chunks, and points as a fi
   )
   await page.emulateMedia({ colorScheme: 'light' })
   expect(await axeFindings(page)).toEqual([])
+  expect(await unlike(page, 'changes')).toBe(null)
   await shot(page, 'changes-wide-light')
   await page.keyboard.press('Enter')
   await page.waitForURL(/offset=\d+&bytes=1048576/u)

@@ -6,6 +6,7 @@ import { enrol } from '../../../../gateway/auth/tokens.ts'
 import { enrolHost } from '../../../../agent/enrol.ts'
 import { Identity } from '../../../../agent/identity.ts'
 import { Receiver } from '../../notify/servers.ts'
+import { unlike } from '../looks.ts'
 import { axeFindings, ConsoleStand, isTooWide, NARROW, type Shown } from '../stand.ts'
 
 const SHOTS = process.env['VARVE_SHOTS']
@@ -59,6 +60,7 @@ test('agents: what each is, its commands by the keyboard, a site, and a revocati
   await page.keyboard.press('Enter')
   await row.getByText('dc1').waitFor()
   await isClean(shown)
+  expect(await unlike(page, 'agents')).toBe(null)
   await shot(page, 'agents')
   await page.getByRole('button', { name: `Revoke the agent of ${shownAs(HOSTILE)}` }).click()
   const dialog = page.getByRole('dialog')
@@ -138,6 +140,7 @@ test('a target is added and tested, its rule and a mute are there, and its secre
   await page.getByRole('dialog').getByRole('button', { name: 'Mute' }).click()
   await page.getByRole('button', { name: `End the mute: ${shownAs(HOSTILE)}` }).waitFor()
   await isClean(shown)
+  expect(await unlike(page, 'notifications')).toBe(null)
   await shot(page, 'notifications')
   expect(await page.content()).not.toContain('s3cret')
   await page.getByRole('button', { name: `End the mute: ${shownAs(HOSTILE)}` }).click()
@@ -155,6 +158,7 @@ test('the audit log is searched, says so in its address, and the platform checks
   await page.getByRole('row', { name: /agents\.setSite/u }).waitFor()
   expect(await page.getByRole('row').count()).toBe(2)
   await isClean(shown)
+  expect(await unlike(page, 'audit')).toBe(null)
   await shot(page, 'audit')
   await page.getByRole('searchbox').fill('nothing is like that')
   await page.keyboard.press('Enter')

@@ -51,7 +51,7 @@ test('plans are lanes of the next days, with why one has none, and days as figur
   await page.getByText('Starts by day').click()
   await page.getByRole('columnheader', { name: 'databases' }).waitFor()
   expect(await page.getByRole('button', { name: 'New plan' }).count()).toBe(0)
-  expect(await findingsOfLooks(page, (name) => shot(page, `plans-${name}`))).toEqual([])
+  expect(await findingsOfLooks(page, 'plans', (name) => shot(page, `plans-${name}`))).toEqual([])
   expect(complaints).toEqual([])
 })
 

@@ -57,7 +57,7 @@ describe('machines in every state', () => {
     const shot = async (name: string) =>
       SHOTS === undefined ? null : page.screenshot({ path: `${SHOTS}/protection-${name}.png` })
     expect(await page.getByText(/4 of 305 machines are not protected/u).count()).toBe(1)
-    expect(await findingsOfLooks(page, shot)).toEqual([])
+    expect(await findingsOfLooks(page, 'protection', shot)).toEqual([])
     expect(complaints).toEqual([])
   })
 

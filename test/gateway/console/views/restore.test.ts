@@ -118,7 +118,9 @@ test('one that runs is shown with how far it is, and ended by who may; hostile n
   expect(await viewer.page.getByRole('button', { name: /Cancel/u }).count()).toBe(0)
   expect(await viewer.page.getByRole('heading', { name: /Which machine/u }).count()).toBe(0)
   expect(await viewer.page.locator('img').count()).toBe(0)
-  expect(await findingsOfLooks(viewer.page, (look) => shot(viewer.page, `restore-running-${look}`))).toEqual([])
+  expect(await findingsOfLooks(viewer.page, 'restore', (look) => shot(viewer.page, `restore-running-${look}`))).toEqual(
+    [],
+  )
   expect(viewer.complaints).toEqual([])
   const { page } = await stand.open('operator', '#/restore')
   await page.getByRole('button', { name: /Cancel the restore/u }).click()

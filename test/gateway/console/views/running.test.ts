@@ -6,6 +6,7 @@ import { VarveError } from '../../../../protocol/errors.ts'
 import { DOWN, RUN, UP, type Params } from '../../../../protocol/methods.ts'
 import type { Peer } from '../../../../protocol/peer.ts'
 import { eventually } from '../../../support/temp.ts'
+import { unlike } from '../looks.ts'
 import { axeFindings, ConsoleStand, isTooWide, NARROW, type Shown } from '../stand.ts'
 
 const SHOTS = process.env['VARVE_SHOTS']
@@ -98,6 +99,7 @@ test('a backup: its phase, what limits it, a break that it went on after, an age
   await upload((8 * MIB) / CHUNK)
   await card.getByText('Went on after a break').waitFor()
   await isClean(shown)
+  expect(await unlike(page, 'running')).toBe(null)
   await shot(page, 'running')
   const narrow = await stand.open('viewer', '#/running', { size: NARROW, theme: 'dark' })
   await narrow.page.getByText('Went on after a break').waitFor()
@@ -133,6 +135,7 @@ test('events come as they happen, are narrowed, and come again after the gateway
   await agent.call('backup.fail', { job, code: 'QMP_ERROR', message: HOSTILE })
   await page.getByRole('cell', { name: HOSTILE }).first().waitFor()
   await isClean(shown)
+  expect(await unlike(page, 'events')).toBe(null)
   await shot(page, 'events')
   await page.getByLabel('Kind').selectOption('job.failed')
   await page.waitForURL(/kind=job\.failed/u)
