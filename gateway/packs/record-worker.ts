@@ -32,7 +32,16 @@ const RECORD_NICENESS = 5
 /** Largest nice value. */
 const NICENESS_MAX = 19
 
-// on Linux this is the calling thread's alone
-if (process.platform === 'linux') setPriority(Math.min(getPriority() + RECORD_NICENESS, NICENESS_MAX))
+/** On Linux this is the calling thread's alone. */
+const giveWay = (): void => {
+  if (process.platform !== 'linux') return
+  try {
+    setPriority(Math.min(getPriority() + RECORD_NICENESS, NICENESS_MAX))
+  } catch {
+    // a sandbox may forbid it: the thread works as well, only beside the others
+  }
+}
+
+giveWay()
 
 serveThread(methods)
