@@ -72,10 +72,10 @@ class Context {
     const limit = lengthMax + MARGIN_BYTES
     handle.writeSync(constants.ZSTD_e_end, input, 0, input.length, this.#room, 0, limit)
     const [outputLeft = 0, inputLeft = 0] = left
-    // what is in the middle of something would be wrong for whoever comes next
-    if (this.#error !== null || inputLeft > 0 || outputLeft === 0) this.#end()
-    if (this.#error !== null) throw new VarveError('CHUNK_INVALID', `zstd does not take it: ${String(this.#error)}`)
     const length = limit - outputLeft
+    // what is in the middle of something would be wrong for whoever comes next
+    if (this.#error !== null || inputLeft > 0 || outputLeft === 0 || length === 0) this.#end()
+    if (this.#error !== null) throw new VarveError('CHUNK_INVALID', `zstd does not take it: ${String(this.#error)}`)
     return length > lengthMax || inputLeft > 0 ? null : this.#room.subarray(0, length)
   }
 

@@ -42,6 +42,7 @@ test('what breaks a context is refused and costs nobody else anything', () => {
     ...oddFrames(7, 8000).map(([, stored]) => stored),
     frame.subarray(0, 100),
     frame.subarray(0, -1),
+    frame.subarray(0, 1),
     flipped,
     summed,
     new Uint8Array(0),
