@@ -1,5 +1,6 @@
 // A worker thread of uploads: works on segments of images, over an NBD connection of its own to each.
 import { NbdClient } from '../nbd/client.ts'
+import { freeBytes } from '../../protocol/memory.ts'
 import { Moved, serveThread } from '../../protocol/host/threads.ts'
 import type { Hashed, Prepared, WorkerSetup } from './messages.ts'
 import { SegmentReader } from './segment-reader.ts'
@@ -26,6 +27,8 @@ const close = async (image: number): Promise<void> => {
   await open?.client.then((nbd) => nbd.close()).catch(() => {})
   // nothing is read into its buffers any more
   open?.reader.clear()
+  // a thread that waits for the next backup holds no memory for it
+  if (images.size === 0) for (const buffer of spare.splice(0)) freeBytes(buffer)
 }
 
 const methods = {
