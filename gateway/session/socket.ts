@@ -175,7 +175,7 @@ export class Sockets {
     }
     raw.removeAllListeners('data')
     raw.on('data', take)
-    // before the WebSocket's own listener, which would take what was not read yet past the intake
+    // what was not read yet is dropped: the WebSocket's own listener would take it past the intake
     raw.prependListener('close', () => void raw.read())
     socket.on('ping', (data) => transport.pong(data))
     socket.on('message', (data, isBinary) => {
