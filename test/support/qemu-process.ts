@@ -1,8 +1,8 @@
 // A bare QEMU process with any command line, without a machine in it: what runs on a host besides the machines of a test.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
+import { isListenerSeen } from '../../agent/drivers/nbd-door.ts'
 import { eventually } from './temp.ts'
 
 const BARE = ['-S', '-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'none']
@@ -10,7 +10,7 @@ const BARE = ['-S', '-nodefaults', '-no-user-config', '-display', 'none', '-mach
 export interface QemuProcessOptions {
   readonly args: readonly string[]
   readonly cwd: string
-  /** Files that exist once it is up. */
+  /** Where it listens once it is up, as it is told to: the files are there before. */
   readonly sockets: readonly string[]
   /** Program and arguments that start it, such as `unshare -m`. */
   readonly through?: readonly string[]
@@ -30,9 +30,10 @@ export const startQemuProcess = async (options: QemuProcessOptions): Promise<Qem
   let said = ''
   child.stderr.on('data', (part: Buffer) => (said += part.toString()))
   const exited = once(child, 'exit')
-  await eventually(() => {
+  await eventually(async () => {
     if (child.exitCode !== null) throw new Error(`QEMU ended: ${said}`)
-    return sockets.every((file) => existsSync(file))
+    const seen = await Promise.all(sockets.map((path) => isListenerSeen(path)))
+    return seen.every(Boolean)
   })
   return {
     pid: child.pid!,

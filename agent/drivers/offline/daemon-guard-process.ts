@@ -2,16 +2,16 @@
 // machine could not start until then.
 //
 //   arguments         the lease's folder; how long an agent may be silent, in milliseconds
-//   standard output   "ready PID" once the daemon's sockets are there, or "failed" and what it said
+//   standard output   "ready PID" once the daemon listens on its sockets, or "failed" and what it said
 //   socket `guard`    an agent's lines: "alive" again and again; "done": the daemon is ended, and the answer is "ended"
 //
 // The daemon dies with this process, however that ends (PR_SET_PDEATHSIG).
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { access } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isListenerSeen } from '../nbd-door.ts'
 import { daemonArguments, guardSocket, monitorSocket, nbdSocket } from './daemon.ts'
 
 /** How long the daemon may take to open its sockets, in milliseconds. */
@@ -22,15 +22,6 @@ const POLL_MS = 20
 
 /** Most characters kept of what the daemon says. */
 const SAID_CHARS_MAX = 4096
-
-const isThere = async (path: string): Promise<boolean> => {
-  try {
-    await access(path)
-    return true
-  } catch {
-    return false
-  }
-}
 
 const [, , folder = '', silenceText = ''] = process.argv
 const silenceMs = Number(silenceText)
@@ -73,10 +64,11 @@ end = async () => {
 
 const deadlineMs = performance.now() + START_LIMIT_MS
 for (const path of [monitorSocket(folder), nbdSocket(folder)])
-  while (!(await isThere(path))) {
+  // a socket's file is there before anybody listens behind it
+  while (!(await isListenerSeen(path))) {
     if (performance.now() > deadlineMs) {
       await end()
-      fail('its sockets did not appear in time')
+      fail('it did not listen on its sockets in time')
     }
     await sleep(POLL_MS)
   }

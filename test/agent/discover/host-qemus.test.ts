@@ -18,7 +18,7 @@ test('every style of a monitor is found free, and looking at it disturbs nobody'
   const [first, second, third, people] = ['a b.qmp', 'pretty.qmp', 'long.qmp', 'hmp'].map((name) => temp.join(name))
   await using qemu = await startQemuProcess({
     cwd: temp.path,
-    sockets: [first!, second!, third!],
+    sockets: ['a b.qmp', second!, third!],
     args: [
       '-name',
       'guest=db1,debug-threads=on',
@@ -97,9 +97,9 @@ test('a socket whose file was removed is absent', async () => {
 test('a monitor in another mount namespace is elsewhere', async () => {
   await using temp = await tempFolder()
   const file = '/mnt/q'
-  const through = ['unshare', '-m', 'sh', '-c', `mount -t tmpfs none /mnt && : > ${temp.join('up')} && exec "$@"`, 'sh']
+  const through = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /mnt && exec "$@"', 'sh']
   const args = ['-qmp', `unix:${file},server=on,wait=off`]
-  await using qemu = await startQemuProcess({ cwd: temp.path, sockets: [temp.join('up')], args, through })
+  await using qemu = await startQemuProcess({ cwd: temp.path, sockets: [file], args, through })
   const looked = await eventually(
     async () => (await found(qemu.pid))?.monitors[0]?.state !== 'absent' && found(qemu.pid),
   )
@@ -156,7 +156,7 @@ test('another user sees what is held, and that it may not connect', async () => 
     '-qmp',
     'unix:s,server=on,wait=off',
   ]
-  await using qemu = await startQemuProcess({ cwd: temp.path, sockets: [file, other, temp.join('s')], args })
+  await using qemu = await startQemuProcess({ cwd: temp.path, sockets: [file, other, 's'], args })
   await chmod(file, 0o700)
   const held = await holdSocket(other)
   const module = new URL('../../../agent/discover/host-qemus.ts', import.meta.url).pathname
