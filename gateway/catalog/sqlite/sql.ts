@@ -164,17 +164,17 @@ export class Sql implements Disposable {
     )
   }
 
+  /** All in one transaction: a new database costs one write to the disk, and one that cannot be brought up to date stays as it was. */
   #migrate(): void {
-    const version = this.#checkVersion()
-    for (const [index, migration] of MIGRATIONS.entries()) {
-      if (index < version) continue
-      this.transaction(() => {
-        // another process may have migrated between the check and the lock
-        if (Number(this.#db.prepare('PRAGMA user_version').get()?.['user_version']) > index) return
+    if (this.#checkVersion() === MIGRATIONS.length) return
+    this.transaction(() => {
+      // another process may have migrated between the check and the lock
+      const version = this.#checkVersion()
+      for (const migration of MIGRATIONS.slice(version)) {
         if (typeof migration === 'string') this.script(migration)
         else migration(this)
-        this.#db.exec(`PRAGMA user_version = ${index + 1}`)
-      })
-    }
+      }
+      this.#db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`)
+    })
   }
 }
