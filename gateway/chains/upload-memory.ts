@@ -48,6 +48,7 @@ export class UploadMemory implements Disposable, HeldBack {
   #busy = 0
   #done = 0
   #itemBytes = 0
+  #over = false
 
   private constructor({ call, account, load, hand }: UploadCall, hold: Hold, chunkBytes: number) {
     this.#account = account
@@ -82,10 +83,10 @@ export class UploadMemory implements Disposable, HeldBack {
 
   /** Notes that a message with so much credit takes no memory any more. */
   done(bytes: number): void {
-    if (this.#inHand > 0) {
-      this.#inHand--
-      this.#hand?.give()
-    }
+    // what was under way at the end is free since then
+    if (this.#over) return
+    this.#inHand--
+    this.#hand?.give()
     this.#busy -= bytes
     this.#done += bytes
     if (this.#busy === 0 || this.#done >= this.#window * GRANT_SHARE) this.#load.hold(this)
@@ -119,9 +120,10 @@ export class UploadMemory implements Disposable, HeldBack {
   }
 
   [Symbol.dispose](): void {
+    if (this.#over) return
+    this.#over = true
     this.#load.leave(this)
     this.#load.give(this.#busy)
-    this.#busy = 0
     for (; this.#inHand > 0; this.#inHand--) this.#hand?.give()
     this.#hold[Symbol.dispose]()
   }

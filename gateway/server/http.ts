@@ -37,7 +37,7 @@ const STOP_TIMEOUT_MS = 3000
 /** Connections open at once, sessions included; further ones are refused. */
 export const CONNECTIONS_MAX = 25_000
 
-/** Parsers of requests that are kept for the next ones: Node's 1,000 would stay, 10 KB each, after that many agents came at once. */
+/** Parsers of requests that are kept for the next ones; Node's 1,000 would stay once so many agents came at once, 10 KB each. */
 const PARSERS_KEPT = 16
 
 const enrolBody = v.object({

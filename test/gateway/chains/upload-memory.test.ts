@@ -141,6 +141,12 @@ test('who has credit and is silent keeps nobody else waiting, and credit that wa
   expect(waiting!.granted()).toBe(0)
   busy!.memory[Symbol.dispose]()
   expect(waiting!.granted()).toBeGreaterThanOrEqual(MIB)
+  // it was given back already
+  busy!.memory.done(2 * MIB)
+  load.take(2 * MIB)
+  waiting!.memory.read(MIB)
+  waiting!.memory.done(MIB)
+  expect(waiting!.granted()).toBe(0)
 })
 
 test('items take room and give it back', async () => {
