@@ -16,6 +16,7 @@ import { run as keep } from './keep.ts'
 import { run as libvirt } from './libvirt.ts'
 import { run as link } from './link.ts'
 import { resultsText, writeResults } from './report.ts'
+import { run as readers } from './readers.ts'
 import { run as scale } from './scale.ts'
 import { run as schedules } from './schedules.ts'
 import type { Scenario } from './scenario.ts'
@@ -26,6 +27,7 @@ const SCENARIOS: readonly Scenario[] = [
   { name: 'data-path', title: 'whole backups and restores beside other programs', run: dataPath },
   { name: 'compare', title: 'what the comparison of unchanged chunks costs an increment', run: compare },
   { name: 'fleet', title: 'many agents on one gateway', run: fleet },
+  { name: 'readers', title: 'lists, usage and verification beside uploads', run: readers },
   { name: 'link', title: 'a slow and distant link', run: link },
   { name: 'scale', title: 'large disks, a large index, many restore points', run: scale },
   { name: 'day', title: 'a day of backups while the store is pruned, collected and verified', run: day },

@@ -172,7 +172,7 @@ const reportOf = (subjects: readonly Subject[], restored: Measurement, restoredN
       },
     ],
     goals: [
-      judge('incremental on 100 GiB', seconds(small), { atMost: 1 }, 's'),
+      judge(`incremental on 100 GiB, ${WRITES} writes, command to exit`, seconds(small), { atMost: 0.25 }, 's'),
       judge('incremental on 1 TiB', seconds(large), { atMost: 1 }, 's'),
       judge('incremental on 1 TiB / on 100 GiB', seconds(large) / seconds(small), { atMost: 1.2 }),
       judge('peak memory of an agent in these increments', peak('agent'), { atMost: 200 }, 'MB'),
