@@ -12,7 +12,7 @@ import { borgRound, pipedRound, resticRound, sidResticRound, singleRound } from 
 import { OPERATIONS, Recorder } from './recorder.ts'
 import { gibibytes } from './report.ts'
 import { newestRestic } from './restic.ts'
-import type { Report, Scenario, ScenarioContext } from './scenario.ts'
+import { inParts, type ScenarioContext, type Work } from './scenario.ts'
 import { summarise } from './statistics.ts'
 import { tlsRound, varveRound, type RoundOptions } from './varve.ts'
 
@@ -52,6 +52,9 @@ restic, borg, and both of these behind nbdcopy.`,
 included; the peers that read the raw file are spared QEMU's NBD server.`,
   `nbdsh reads the clusters that a bitmap of the bench's own over the same writes calls dirty, through an NBD export of the same
 QEMU, into memory and no further: block status, then one pread after the other (64 aio_pread at once were slower).`,
+]
+
+const BESIDE_METHOD = [
   `What others notice was seen in a run of its own, with its own gateway: machines.list of another tenant every 10 ms from the
 command's start to its end; the delay of the gateway's event loop by perf_hooks.monitorEventLoopDelay, without its 10 ms
 between looks; a 4 KiB write of the machine's device at a random place every 10 ms, from the first that went through the
@@ -86,19 +89,24 @@ const runRounds = async (
   }
 }
 
-export const run: Scenario['run'] = async (context): Promise<Report> => {
-  const { cache, folder, quick, signal, say } = context
-  const size = quick ? QUICK_IMAGE_BYTES : IMAGE_BYTES
+const sizeOf = ({ quick }: ScenarioContext): number => (quick ? QUICK_IMAGE_BYTES : IMAGE_BYTES)
+
+const imageOf = async (context: ScenarioContext): Promise<BenchImage> => {
+  const { cache, signal, say } = context
+  const size = sizeOf(context)
   await requireSpace(cache, SPACE_FACTOR * size)
   say('making the image, where it is not there from an earlier run')
-  const image = await benchImage(cache, size, signal)
+  return await benchImage(cache, size, signal)
+}
+
+/** Whole commands, ours and the others'. */
+const operations: Work = async (context) => {
+  const { cache, signal, say } = context
+  const image = await imageOf(context)
+  const { size } = image
   const recorder = new Recorder({ titles: OPERATIONS, syncFolder: cache, readyBytes: READY_FACTOR * size, signal, say })
   const restic = await newestRestic()
   await runRounds(image, groupsOf(restic.program), recorder, context)
-  say('what others notice of a first full backup')
-  const besideFolder = path.join(folder, 'beside')
-  await mkdir(besideFolder)
-  const beside = await observeBeside({ image, folder: besideFolder, signal })
   const { samples } = recorder
   const summaries = summarise(OPERATIONS, samples)
   const cores = availableParallelism()
@@ -108,9 +116,21 @@ export const run: Scenario['run'] = async (context): Promise<Report> => {
   const disk = `A disk of ${gibibytes(size)} with ${files} files of the machine's own programs and libraries, ${gibibytes(fileBytes)};
 ${gibibytes(allocatedBytes)} of the raw image are not holes.`
   return {
-    tables: [timesTable(summaries, cores, absent), bytesTable(summaries), besideTable(beside)],
-    goals: [...dataPathGoals(summaries, samples), ...besideGoals(beside)],
+    tables: [timesTable(summaries, cores, absent), bytesTable(summaries)],
+    goals: dataPathGoals(summaries, samples),
     notes: [disturbanceNote(summaries, cores), disk, sid, GOALS_NOTE, ...METHOD],
-    details: { image: { size, files, fileBytes, allocatedBytes }, restic: restic.told, summaries, beside, samples },
+    details: { image: { size, files, fileBytes, allocatedBytes }, restic: restic.told, summaries, samples },
   }
 }
+
+const beside: Work = async (context) => {
+  const { folder, signal, say } = context
+  const image = await imageOf(context)
+  say('what others notice of a first full backup')
+  const seen = await observeBeside({ image, folder, signal })
+  return { tables: [besideTable(seen)], goals: besideGoals(seen), notes: BESIDE_METHOD, details: seen }
+}
+
+export const parts = { operations, beside }
+
+export const run = inParts(parts)

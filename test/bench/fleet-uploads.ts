@@ -4,6 +4,7 @@ import path from 'node:path'
 import { run } from '../rig/run.ts'
 import { Watch, type Use } from './fleet-peaks.ts'
 import { backupFigures, Site, type Host } from './fleet-site.ts'
+import { requireSpace } from './host.ts'
 import { benchImage, type BenchImage } from './image.ts'
 import { machineCpuSeconds } from './process-use.ts'
 import { judge, type Goal, type Report, type ScenarioContext, type Table } from './scenario.ts'
@@ -12,6 +13,9 @@ import { median } from './statistics.ts'
 const GIB = 2 ** 30
 const IMAGE_BYTES = GIB
 const DISK = 'vda'
+
+/** Disk space that a run may take at one time, in bytes. */
+const SPACE_BYTES = 24 * GIB
 
 const AGENTS = 8
 
@@ -179,6 +183,7 @@ const growthGoal = (groups: readonly Group[]): Goal => {
 }
 
 export const uploadsAtOnce = async (context: ScenarioContext): Promise<Report> => {
+  await requireSpace(context.folder, SPACE_BYTES)
   const image = await benchImage(context.cache, IMAGE_BYTES, context.signal)
   const rounds: Round[] = []
   for (let round = 1; round <= context.rounds; round++) rounds.push(await oneRound(context, image, round))

@@ -6,7 +6,7 @@ import type { Peer } from '../../protocol/peer.ts'
 import { Paced, type Spread } from './paced.ts'
 
 /** Between two calls of one kind, in milliseconds. */
-export const INTERVALS_MS = { list: 100, usage: 500 } as const
+export const INTERVALS_MS = { list: 100, usage: 2000 } as const
 
 /** Before a verification begins where the one before has not left the gateway yet, in milliseconds. */
 const RETRY_MS = 20
