@@ -184,7 +184,7 @@ export const besideTable = ({ calls, writes, loop }: Beside): Table => {
       row("gateway's event loop delay, first full", loop.beside),
       row("guest's 4 KiB writes, no backup", writes.alone),
       row("guest's 4 KiB writes, beside nbdcopy of the same to null", writes.copied),
-      row("guest's 4 KiB writes, beside nbdcopy of the same | zstd -1 -T2", writes.compressed),
+      row("guest's 4 KiB writes, beside zstd -1 -T2 behind nbdcopy of the same", writes.compressed),
       row("guest's 4 KiB writes, beside a first full", writes.beside),
     ],
   }
@@ -195,7 +195,7 @@ const shares = ({ alone, beside, ...others }: Beside['writes']): Goal[] =>
   (['copied', 'compressed'] as const).flatMap((reader) =>
     (['p50Ms', 'p99Ms'] as const).map((key) => {
       const part = (others[reader][key] - alone[key]) / (beside[key] - alone[key])
-      const by = reader === 'copied' ? 'nbdcopy to null' : 'nbdcopy | zstd'
+      const by = reader === 'copied' ? 'nbdcopy to null' : 'zstd behind nbdcopy'
       return judge(`${by} / first full: added to the guest's writes, ${key.slice(0, 3)}`, part, null)
     }),
   )

@@ -48,7 +48,7 @@ chunks take when compressed with zstd 1.`,
 a virtual machine that gives free memory back to its host would make whoever allocates some fetch it again. Each round
 begins with another group: Varve beside what goes through its QEMU, zstd and qemu-img, Varve over TLS, restic, the newest
 restic, borg, and both of these behind nbdcopy.`,
-  `"nbdcopy from QEMU | PEER": nbdcopy reads the disk from a QEMU of its own and writes it to the peer's standard input, zeroes
+  `"Behind nbdcopy from QEMU": nbdcopy reads the disk from a QEMU of its own and writes it to the peer's standard input, zeroes
 included; the peers that read the raw file are spared QEMU's NBD server.`,
   `nbdsh reads the clusters that a bitmap of the bench's own over the same writes calls dirty, through an NBD export of the same
 QEMU, into memory and no further: block status, then one pread after the other (64 aio_pread at once were slower).`,

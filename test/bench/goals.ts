@@ -74,8 +74,8 @@ const fullGoals = (measured: Measured): Goal[] => {
     ...(measured.has('sid-restic-first')
       ? [peer('restic of Debian sid first', 'sid-restic-first', { atLeast: 2 })]
       : []),
-    peer('nbdcopy | borg first', 'piped-borg-first', null),
-    peer('nbdcopy | newest restic first', 'piped-restic-first', null),
+    peer('borg first behind nbdcopy', 'piped-borg-first', null),
+    peer('newest restic first behind nbdcopy', 'piped-restic-first', null),
     judge(
       'stored bytes of the first full',
       measured.figure('varve-full', 'bytesStored') / MIB,
@@ -103,8 +103,8 @@ const rereadGoals = (measured: Measured): Goal[] => {
     ...(measured.has('sid-restic-again')
       ? [peer('restic of Debian sid again', 'sid-restic-again', { atLeast: 1.5 })]
       : []),
-    peer('nbdcopy | borg again', 'piped-borg-again', null),
-    peer('nbdcopy | newest restic again', 'piped-restic-again', null),
+    peer('borg again behind nbdcopy', 'piped-borg-again', null),
+    peer('newest restic again behind nbdcopy', 'piped-restic-again', null),
   ]
 }
 
