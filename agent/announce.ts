@@ -3,6 +3,7 @@ import { CONFIGURATION_CHARS_MAX } from '../protocol/limits.ts'
 import type { Asked, Chunking } from '../protocol/methods.ts'
 import { compareAll, compareSample, type AskBase, type AskContent } from './image/compare.ts'
 import type { Attached } from './attachments/spool.ts'
+import type { BaseContent } from './base-content.ts'
 import type { Lease } from './drivers/driver.ts'
 import type { Log } from '../protocol/host/log.ts'
 import type { GatewayLink } from './session/link.ts'
@@ -14,6 +15,8 @@ export interface CompareOptions {
   readonly job: string
   readonly lease: Lease
   readonly keys: Chunking
+  /** Asks for the content of an image of the base. */
+  readonly content: BaseContent
   /** Rejects unless the lease holds; what the gateway finds different is for good. */
   readonly check: () => Promise<void>
   readonly signal: AbortSignal
@@ -25,7 +28,7 @@ export interface CompareOptions {
 
 /** Compares every incremental disk of the lease, in full or by sample, and reports the result to the lease. */
 export const compareLease = async (options: CompareOptions): Promise<void> => {
-  const { job, lease, keys, check, signal, link, log, awayMs } = options
+  const { job, lease, keys, content, check, signal, link, log, awayMs } = options
   const compare = lease.compareAll ? compareAll : compareSample
   const outcomes = new Map<string, { readonly chunks: number; readonly missed: boolean }>()
   const startedMs = performance.now()
@@ -36,8 +39,7 @@ export const compareLease = async (options: CompareOptions): Promise<void> => {
       await check()
       return await link.call('image.compare', { job, disk: base, positions: [...positions], ids }, signal, awayMs)
     }
-    const askContent: AskContent = (before, limit) =>
-      link.call('image.content', { job, disk: base, before, limit }, signal, awayMs)
+    const askContent: AskContent = (before, limit) => content({ disk: base, before, limit })
     const { chunks, different } = await compare({ ...keys, disk, signal, ask, askContent })
     if (different.length > 0)
       log.error(

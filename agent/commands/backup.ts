@@ -126,9 +126,12 @@ const cancel = async (link: GatewayLink, job: string, why: string): Promise<Varv
 }
 
 /** The error of a command that ends before its job: an interruption cancels the job, anything else leaves it running. */
-const leave = async ({ link, signal }: CommandContext, job: string): Promise<VarveError> => {
+const leave = async ({ link, signal, alone }: CommandContext, job: string): Promise<VarveError> => {
   const reason = asVarveError(signal.reason)
-  if (reason.code === 'CANCELLED') return cancel(link, job, reason.message)
+  if (reason.code === 'CANCELLED') {
+    alone()
+    return cancel(link, job, reason.message)
+  }
   return new VarveError(
     reason.code,
     `${reason.message}; backup ${job.slice(0, 8)} continues on its own once they are back`,
@@ -162,5 +165,5 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       if (options.json) return printJson({ point, missing, released: ended.released })
       pointReport(point, missing).forEach(print)
     },
-    { ...options, works: true, machines: true, progress: !options.json },
+    { ...options, works: true, machines: true, lent: true, progress: !options.json },
   )
