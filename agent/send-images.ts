@@ -76,5 +76,7 @@ export const sendImages = async (sending: SendImages): Promise<number> => {
     })
   }
   await together(signal, sendDisks, sendFiles)
+  // where there was nothing to send
+  await repeat(signal, async () => {})
   return bytesRead
 }

@@ -6,7 +6,9 @@ import { VarveError } from '../../protocol/errors.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import type { Peer } from '../../protocol/peer.ts'
 
-const BEGUN = { job: 'a3b9c1d2-0000-4000-8000-000000000001' } as unknown as ConstructorParameters<typeof Announcement>[0]
+const BEGUN = { job: 'a3b9c1d2-0000-4000-8000-000000000001' } as unknown as ConstructorParameters<
+  typeof Announcement
+>[0]
 
 /** A connection whose announcements are answered by the test. */
 const connection = () => {

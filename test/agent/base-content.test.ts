@@ -10,7 +10,14 @@ const CHUNK = 65_536
 const disk = { name: 'vda', size: 10 * CHUNK, reread: [], evidence: null, missed: false }
 
 const order = (more: object = {}): Params<'agent.backup'> =>
-  ({ job: 'j', full: false, compare: false, chunkBytes: CHUNK, base: { checkpoint: 'c', disks: [disk] }, ...more }) as never
+  ({
+    job: 'j',
+    full: false,
+    compare: false,
+    chunkBytes: CHUNK,
+    base: { checkpoint: 'c', disks: [disk] },
+    ...more,
+  }) as never
 
 const gateway = (fails = 0) => {
   const asked: object[] = []

@@ -30,12 +30,18 @@ const lend = (stand: Stand, session: () => Peer | null): Promise<AsyncDisposable
 const withoutGateway = async ({ temp }: Stand): Promise<string[]> => {
   const file = temp.join('alone.toml')
   const machine = `[[machine]]\nname = "db1"\nqmp = "${temp.join('qmp')}"\n`
-  await writeFile(file, `gateway = "ws://127.0.0.1:1"\nstate = "${temp.join('state')}"\nlog_level = "silent"\n${machine}`)
+  await writeFile(
+    file,
+    `gateway = "ws://127.0.0.1:1"\nstate = "${temp.join('state')}"\nlog_level = "silent"\n${machine}`,
+  )
   return ['--config', file]
 }
 
 /** An agent whose backups begin once `ready` resolves; tells each order. */
-const serve = async (stand: Stand, ready: Promise<void> = Promise.resolve()): Promise<{ peer: Peer; jobs: string[] }> => {
+const serve = async (
+  stand: Stand,
+  ready: Promise<void> = Promise.resolve(),
+): Promise<{ peer: Peer; jobs: string[] }> => {
   const jobs: string[] = []
   const handlers: Handlers = {
     'agent.backup': async (order) => {
