@@ -44,8 +44,11 @@ export interface CommandContext {
   readonly waiting: Waiting
   /** What will soon break the connection, each a sentence. */
   readonly concerns: readonly string[]
-  /** From now on by a connection of its own: a loan ends with the agent, which may hang. */
-  readonly alone: () => void
+  /**
+   * Does what may be done twice within a limit, in milliseconds: within a shorter one over a session that is lent, as its agent
+   * may hang, and after that by a connection of the command's own.
+   */
+  readonly insist: <R>(work: (limitMs: number) => Promise<R>, limits: { lentMs: number; limitMs: number }) => Promise<R>
   /** Calls a method that may be called again; CONNECTION_LOST when no answer comes in time. */
   readonly ask: <N extends Asks>(name: N, params: Asked<N>) => Promise<Result<N>>
 }
@@ -167,10 +170,17 @@ export const withGateway = async <R>(
     clock: systemClock,
     random: Math.random,
   })
-  const alone = (): void => {
-    if (!borrows) return
-    borrows = false
-    link.reconnect(LOAN_ENDED)
+  const insist: CommandContext['insist'] = async (work, { lentMs, limitMs }) => {
+    if (!borrows) return await work(limitMs)
+    try {
+      return await work(lentMs)
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      if (error.code !== 'DEADLINE_EXCEEDED' && !error.endsConnection) throw error
+      borrows = false
+      link.reconnect(LOAN_ENDED)
+      return await work(limitMs)
+    }
   }
   const ask = async <N extends Asks>(name: N, params: Asked<N>): Promise<Result<N>> => {
     try {
@@ -183,7 +193,18 @@ export const withGateway = async <R>(
     }
   }
   try {
-    return await work({ config, identity, record: identity.record, link, signal, progress, waiting, concerns, alone, ask })
+    return await work({
+      config,
+      identity,
+      record: identity.record,
+      link,
+      signal,
+      progress,
+      waiting,
+      concerns,
+      insist,
+      ask,
+    })
   } catch (thrown) {
     // the reason for the cancellation, not the error that it caused
     throw signal.aborted && asVarveError(thrown).cause === signal.reason ? asVarveError(signal.reason) : thrown

@@ -58,12 +58,18 @@ const serve = async (
   return { peer, jobs }
 }
 
-/** A session that tells the methods which commands call over it. */
-const spied = (peer: Peer): { readonly session: Peer; readonly called: string[] } => {
+/** A session that tells the methods which commands call over it; one of them may never be answered. */
+const spied = (peer: Peer, hangs: string | null = null): { readonly session: Peer; readonly called: string[] } => {
   const called: string[] = []
   const open: Peer['open'] = (name, ...rest) => {
     called.push(name)
-    return peer.open(name, ...rest)
+    if (name !== hangs) return peer.open(name, ...rest)
+    async function* nothing(): AsyncGenerator<never> {
+      await new Promise(() => undefined)
+    }
+    return { messages: nothing(), result: new Promise(() => undefined) } as unknown as ReturnType<
+      typeof peer.open<typeof name>
+    >
   }
   return { session: { open, closed: peer.closed } as unknown as Peer, called }
 }
@@ -104,16 +110,17 @@ test('a command whose agent goes away follows its backup by itself', async () =>
   expect(jobs.length).toBe(1)
 })
 
-test('an interrupted command cancels its backup by itself, as the agent may hang', async () => {
+test.each(['answers', 'hangs'])('an interrupted command cancels its backup, also where the agent %s', async (how) => {
   await using stand = await startStand()
   const { peer, jobs } = await serve(stand, new Promise(() => undefined))
-  const { session, called } = spied(peer)
+  const { session, called } = spied(peer, how === 'hangs' ? 'jobs.cancel' : null)
   await using _lent = await lend(stand, () => session)
   const running = startCommand('backup', 'db1', ...stand.config)
   await eventually(() => called.includes('jobs.watch'))
   running.child.kill('SIGINT')
   expect(await running.ended).toMatchObject({ code: 130, stderr: expect.stringContaining('was cancelled') })
-  expect(called).toEqual(['backup.start', 'jobs.watch'])
+  const followed = how === 'hangs' ? [] : ['jobs.watch']
+  expect(called).toEqual(['backup.start', 'jobs.watch', 'jobs.cancel', ...followed])
   const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
   const [job] = (await owner.call('jobs.list', { machine: null, limit: 1 })).jobs
   expect(job).toMatchObject({ id: jobs[0], state: 'failed', error: { code: 'CANCELLED' } })
