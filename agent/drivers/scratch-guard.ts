@@ -24,7 +24,7 @@ const GUARD_SILENT_MS = 15_000
 const RESTARTS_MAX = 3
 const RESTART_PAUSE_MS = 1_000
 
-/** What is guarded: the scratch folder, and the process of the driver's program that cancels the jobs (see scratch-guard-duty.ts). */
+/** What is guarded: the scratch folder, and the process that can cancel the jobs (see scratch-guard-duty.ts). */
 export interface Guarded {
   readonly guard: WaitingGuard
   readonly folder: string

@@ -3,7 +3,7 @@
 import { chmod, rm } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { socketTransport, messageBytes, type Session } from '../../protocol/client.ts'
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { VarveError } from '../../protocol/errors.ts'
 import { decodeFrame, encodeFrame, FRAME } from '../../protocol/frames.ts'
 import { HELLO_TIMEOUT_MS, VERSION_MAX, VERSION_MIN } from '../../protocol/limits.ts'
 import { Peer, type Clock, type Handler, type Handlers } from '../../protocol/peer.ts'
@@ -30,10 +30,31 @@ const handlersOf = (gateway: Peer): Handlers => ({
   'points.get': passOn('points.get', gateway),
 })
 
+/** What ends with each session; a session outlives many commands, of which nothing may stay with it. */
+const endings = new WeakMap<Peer, Set<(error: VarveError) => void>>()
+
+/** Calls `end` when the session ends, unless the returned function is called first. */
+const onEnd = (gateway: Peer, end: (error: VarveError) => void): (() => void) => {
+  let ends = endings.get(gateway)
+  if (ends === undefined) {
+    const all = new Set<typeof end>()
+    endings.set(gateway, all)
+    void gateway.closed.then((error) => all.forEach((one) => one(error)))
+    ends = all
+  }
+  const mine = ends
+  mine.add(end)
+  return () => void mine.delete(end)
+}
+
 /** Serves one command for as long as both it and the session last. */
 const serve = (socket: Socket, { peer: gateway, welcome }: Session, clock: Clock): void => {
   const local = new LocalSocket(socket)
   let peer: Peer | null = null
+  const forget = onEnd(gateway, (error) => {
+    if (peer === null) socket.destroy()
+    else peer.close(error)
+  })
   const stopTimer = clock.after(HELLO_TIMEOUT_MS, () => socket.destroy())
   const onHello = (bytes: Uint8Array): Peer => {
     const frame = decodeFrame(bytes)
@@ -58,15 +79,12 @@ const serve = (socket: Socket, { peer: gateway, welcome }: Session, clock: Clock
   })
   local.addEventListener('close', () => {
     stopTimer()
+    forget()
     peer?.transportClosed(new VarveError('CONNECTION_LOST', 'the command has ended'))
-  })
-  void gateway.closed.then((error) => {
-    if (peer === null) socket.destroy()
-    else peer.close(asVarveError(error))
   })
 }
 
-/** Serves commands on a socket of the state folder, for the agent's own user only; those that come while there is no session go. */
+/** Serves commands on a socket of the state folder, for the agent's own user only; without a session it closes them. */
 export const serveCommands = async (
   stateFolder: string,
   session: () => Session | null,

@@ -1,4 +1,4 @@
-// The protocol between programs of one host: its messages over a Unix socket, each behind its length, with the face of a WebSocket.
+// The protocol between programs of one host: messages over a Unix socket, each behind its length, used like a WebSocket.
 import type { Socket } from 'node:net'
 import type { SocketLike } from '../../protocol/client.ts'
 import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
