@@ -1,5 +1,5 @@
-// What makes the catalog count itself: tables and triggers for rows and sums of every table that a backup depends on, of the index
-// for each pack, and of what was acknowledged.
+// What makes the catalog count itself: tables and triggers for rows and sums of every table that a backup depends on, of the
+// index for each pack, and of what was acknowledged.
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 
 /** Largest prime below 2 to the 40th: sums of a million rows stay exact in 64 bits. */
