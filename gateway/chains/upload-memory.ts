@@ -19,6 +19,9 @@ const HUNGRY_MESSAGES = 1
 export interface UploadCall {
   readonly call: ServedCall<'image.upload'>
   readonly account: Account
+}
+
+interface Admission extends UploadCall {
   /** Of all uploads of the gateway. */
   readonly load: UploadLoad
   /** Told what of the upload is at the gateway; nobody asks where it is absent. */
@@ -50,7 +53,7 @@ export class UploadMemory implements Disposable, HeldBack {
   #itemBytes = 0
   #over = false
 
-  private constructor({ call, account, load, hand }: UploadCall, hold: Hold, chunkBytes: number) {
+  private constructor({ call, account, load, hand }: Admission, hold: Hold, chunkBytes: number) {
     this.#account = account
     this.#hold = hold
     this.#windowMin = windowMin(chunkBytes)
@@ -60,7 +63,7 @@ export class UploadMemory implements Disposable, HeldBack {
   }
 
   /** Waits until there is memory for an upload of chunks of this size. Rejects with the signal's reason. */
-  static async admit(upload: UploadCall, chunkBytes: number, signal: AbortSignal): Promise<UploadMemory> {
+  static async admit(upload: Admission, chunkBytes: number, signal: AbortSignal): Promise<UploadMemory> {
     const bytes = UPLOAD_BYTES - UPLOAD_WINDOW_BYTES_MIN + windowMin(chunkBytes)
     const { call, account, hand } = upload
     const admitted = account.admit(bytes, AbortSignal.any([call.signal, signal]))

@@ -41,7 +41,7 @@ export class Uploads {
     tenant: Tenant,
     agent: string,
     { job, disk }: Params<'image.upload'>,
-    { call, account }: Pick<UploadCall, 'call' | 'account'>,
+    { call, account }: UploadCall,
   ): Promise<Result<'image.upload'>> {
     // another agent's upload is never waited for, whatever its name
     const key = `${agent}/${job}/${disk}`
@@ -73,7 +73,7 @@ export class Uploads {
     tenant: Tenant,
     agent: string,
     { job, disk }: Params<'image.upload'>,
-    { call, account, signal }: Pick<UploadCall, 'call' | 'account'> & { readonly signal: AbortSignal },
+    { call, account, signal }: UploadCall & { readonly signal: AbortSignal },
   ): Promise<Result<'image.upload'>> {
     const { datastore, courses, clock, onProgress } = this.#options
     const upload = await datastore.catalog.jobs.upload({ job, agent, disk })

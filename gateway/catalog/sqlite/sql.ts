@@ -81,13 +81,6 @@ export class Sql implements Disposable {
     return this.#statement(text).get(...values) as R | undefined
   }
 
-  /** Runs statements of the schema. */
-  script(text: string): void {
-    // what was prepared before may not fit the schema any more
-    this.#statements.clear()
-    this.#db.exec(text)
-  }
-
   /** Rows one after the other as arrays of their columns, for what does not fit into memory. */
   *rows<R extends readonly unknown[]>(text: string, ...values: SQLInputValue[]): Generator<R> {
     const statement = this.#db.prepare(text)
@@ -180,10 +173,7 @@ export class Sql implements Disposable {
     this.transaction(() => {
       // another process may have migrated between the check and the lock
       const version = this.#checkVersion()
-      for (const migration of MIGRATIONS.slice(version)) {
-        if (typeof migration === 'string') this.script(migration)
-        else migration(this)
-      }
+      for (const migration of MIGRATIONS.slice(version)) this.#db.exec(migration)
       this.#db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`)
     })
   }
