@@ -1,9 +1,10 @@
 // Reads records of one tenant from packs: finds them in the index and fetches neighbours with one read.
-import { equalBytes, hex } from '../../protocol/chunk.ts'
+import { hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ownDamage } from './damage.ts'
 import type { PackOwner } from './pack-pool.ts'
 import { parseRecord, recordBytes, type RecordLocation, type StoredRecord } from './format.ts'
+import { isIndexed } from './record-work.ts'
 import type { Packs } from './pack-store.ts'
 import { joinIds } from '../../protocol/host/bytes.ts'
 import { Limiter } from '../../protocol/host/limiter.ts'
@@ -29,7 +30,7 @@ export interface RecordIndex {
   locate(args: { tenant: string; ids: Uint8Array }): Promise<readonly (RecordLocation | null)[]>
 }
 
-/** A record as fetched, nothing checked: it begins at `offset` of bytes that may hold its neighbours too. */
+/** A record as fetched for one of its parts, nothing checked: it begins at `offset` of bytes that may hold its neighbours too. */
 export interface FetchedRecord {
   readonly id: Uint8Array
   readonly location: RecordLocation
@@ -51,7 +52,8 @@ export interface ReadGroup {
   readonly wanted: readonly Wanted[]
 }
 
-const endOf = ({ offset, storedLength }: RecordLocation): number => offset + recordBytes(storedLength)
+const lengthOf = ({ storedLength, parts }: RecordLocation): number => recordBytes(storedLength, parts)
+const endOf = (location: RecordLocation): number => location.offset + lengthOf(location)
 
 /** Reads that cover all the locations, in pack order; gaps of at most so many bytes are included. */
 export const planReads = (wanted: readonly Wanted[], gapBytes: number): ReadGroup[] => {
@@ -89,23 +91,56 @@ export const damagedRecord = (
   return ownDamage(new VarveError('DATA_DAMAGED', `record ${hex(id)} is damaged: ${why}`, { details, cause }))
 }
 
+/** Parses each record once, however many of its parts are looked at. */
+export class RecordParser {
+  readonly #parsed = new WeakMap<Uint8Array, Map<number, StoredRecord | VarveError>>()
+
+  /** The record there, its checksum checked; DATA_DAMAGED. */
+  parse(bytes: Uint8Array, offset: number): StoredRecord {
+    const parsed = this.#parsed.get(bytes) ?? new Map<number, StoredRecord | VarveError>()
+    this.#parsed.set(bytes, parsed)
+    const record = parsed.get(offset) ?? recordOr(bytes, offset)
+    parsed.set(offset, record)
+    if (record instanceof VarveError) throw record
+    return record
+  }
+}
+
+const recordOr = (bytes: Uint8Array, offset: number): StoredRecord | VarveError => {
+  try {
+    return parseRecord(bytes, offset)
+  } catch (error) {
+    return asVarveError(error)
+  }
+}
+
 /** The record, checked against its checksum, its id and its index entry; DATA_DAMAGED names the id. */
-export const checkFetched = ({ id, location, bytes, offset }: FetchedRecord): StoredRecord => {
+export const checkFetched = (
+  { id, location, bytes, offset }: FetchedRecord,
+  parser = new RecordParser(),
+): StoredRecord => {
   let record: StoredRecord
   try {
-    record = parseRecord(bytes, offset)
+    record = parser.parse(bytes, offset)
   } catch (error) {
     throw damagedRecord(id, asVarveError(error).message, { location, cause: error })
   }
-  const { type, codec, plainLength, storedLength } = record
-  const same =
-    equalBytes(record.id, id) &&
-    type === location.type &&
-    codec === location.codec &&
-    plainLength === location.plainLength &&
-    storedLength === location.storedLength
-  if (!same) throw damagedRecord(id, 'it is not the record that the index names', { location })
+  if (!isIndexed(record, id, location))
+    throw damagedRecord(id, 'it is not the record that the index names', { location })
   return record
+}
+
+/** Bytes of the records of these parts, each record once. */
+export const distinctBytes = (locations: Iterable<RecordLocation>): number => {
+  const seen = new Set<string>()
+  let bytes = 0
+  for (const location of locations) {
+    const name = location.parts === 1 ? null : `${location.pack} ${location.offset}`
+    if (name !== null && seen.has(name)) continue
+    if (name !== null) seen.add(name)
+    bytes += lengthOf(location)
+  }
+  return bytes
 }
 
 export class RecordReader {
@@ -134,7 +169,7 @@ export class RecordReader {
       ids,
       ids.map((_, index) => index),
     )
-    const bytes = wanted.reduce((sum, { location }) => sum + location.storedLength, 0)
+    const bytes = distinctBytes(wanted.map(({ location }) => location))
     if (bytes > READ_BYTES_MAX) throw new VarveError('PARAMS_INVALID', `more than ${READ_BYTES_MAX} bytes in one call`)
     for (let moves = 0; wanted.length > 0; moves++) {
       const gone: Wanted[] = []

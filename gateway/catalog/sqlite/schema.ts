@@ -9,6 +9,7 @@ import type { Sql } from './sql.ts'
 import { UPKEEP_SCHEMA } from './upkeep-schema.ts'
 import { TALLY, tallyAgain, tallyTriggers } from './tally-schema.ts'
 
+// a row of chunk is a part of a record: the one at "place" of so many "parts", which have their record's offset and stored bytes
 // a chunk's pack is not a declared foreign key: removing a pack would then scan all chunks
 // the triggers note in tenant.state_dirty that the packs lack the tenant's current state; a new restore point needs no trigger,
 // as its manifest has it
@@ -109,7 +110,7 @@ CREATE INDEX pack_open ON pack (tenant, kind) WHERE sealed = 0;
 CREATE TABLE chunk (
   tenant INTEGER NOT NULL, id BLOB NOT NULL, type INTEGER NOT NULL, pack INTEGER NOT NULL, offset INTEGER NOT NULL,
   stored INTEGER NOT NULL, plain INTEGER NOT NULL, codec INTEGER NOT NULL, machine INTEGER,
-  PRIMARY KEY (tenant, id)
+  parts INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER state_gateway AFTER INSERT ON setting WHEN NEW.name = 'gateway'

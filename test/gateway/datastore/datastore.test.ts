@@ -122,7 +122,7 @@ describe('open', () => {
     expect(await datastore.catalog.tenants.byName({ name: 'one' })).toMatchObject({ id: tenant.id })
   })
 
-  test.each(['2', '999999999', 'next', '-1', ''])('format %j is refused and nothing is touched', async (format) => {
+  test.each(['1', '3', '999999999', 'next', '-1', ''])('format %j is refused and nothing is touched', async (format) => {
     await using folder = await temporaryFolder()
     await touch(openDatastore(folder.path))
     await setFormat(folder.path, format)

@@ -16,7 +16,7 @@ const place = fc.record({
 const wantedOf = (places: readonly { pack: string; offset: number; storedLength: number }[]) =>
   places.map((one, index) => ({
     index,
-    location: { ...one, plainLength: one.storedLength, codec: CODEC.raw, type: RECORD.chunk },
+    location: { ...one, plainLength: one.storedLength, codec: CODEC.raw, type: RECORD.chunk, parts: 1, place: 0 },
   }))
 
 test('every record is wholly inside exactly one read, and reads stay bounded', () => {

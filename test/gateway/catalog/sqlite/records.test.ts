@@ -14,6 +14,8 @@ const record = (pack: number, offset: number, type: RecordCommit['records'][numb
   plainLength: 20,
   codec: CODEC.zstd,
   type,
+  parts: 1,
+  place: 0,
 })
 
 const setUp = async () => {
