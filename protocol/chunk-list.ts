@@ -1,5 +1,14 @@
 // Chunks of one message: bundles of neighbours that are stored together, a table of their heads, and their stored bytes.
-import { BUNDLE_BYTES_MAX, BUNDLE_PARTS_MAX, CHUNK_BYTES_MAX, CODEC, hex, ID_BYTES, isCodec, type Codec } from './chunk.ts'
+import {
+  BUNDLE_BYTES_MAX,
+  BUNDLE_PARTS_MAX,
+  CHUNK_BYTES_MAX,
+  CODEC,
+  hex,
+  ID_BYTES,
+  isCodec,
+  type Codec,
+} from './chunk.ts'
 import { VarveError } from './errors.ts'
 import { isOneFrame } from './zstd-frame.ts'
 

@@ -106,3 +106,15 @@ export const storedChunks = async (fetched: readonly FetchedRecord[], pool: Reco
   )
   return { heads, stored }
 }
+
+/** All of them behind one another. */
+export const joinStored = (all: readonly StoredChunks[]): StoredChunks => {
+  const [first] = all
+  if (all.length === 1 && first !== undefined) return first
+  const join = (pieces: readonly Uint8Array[]): Uint8Array =>
+    joinBytes(
+      pieces,
+      pieces.reduce((sum, { length }) => sum + length, 0),
+    )
+  return { heads: join(all.map(({ heads }) => heads)), stored: join(all.map(({ stored }) => stored)) }
+}

@@ -19,12 +19,19 @@ import { NodeReader } from '../trees/node-reader.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
 import type { Packs, PackBallast } from '../packs/pack-store.ts'
 import { Quarantine } from './quarantine.ts'
-import { storedChunks, type StoredChunks } from './stored-chunks.ts'
+import { joinStored, storedChunks, type StoredChunks } from './stored-chunks.ts'
 import type { References } from '../coordination/coordination.ts'
 import { stateKey } from '../catalog/state-record.ts'
 import { TenantPacks } from './tenant-packs.ts'
 import { TenantRecords, type KeptManifest } from './tenant-records.ts'
-import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordParser, RecordReader } from '../packs/record-reader.ts'
+import {
+  checkFetched,
+  damagedRecord,
+  type FetchedRecord,
+  IDS_MAX,
+  RecordParser,
+  RecordReader,
+} from '../packs/record-reader.ts'
 import { decode } from '../../protocol/host/chunk-steps.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
 import type { Repacked } from '../packs/record-work.ts'
@@ -118,7 +125,9 @@ export class TenantStore {
     }
     if (record.type === RECORD.node) return { plain: checkPlain(this.#nodeKey, { id, location }, record.stored) }
     const key = record.type === RECORD.state ? stateKey(idKey) : manifestKey(idKey)
-    return { plain: checkPlain(key, { id, location }, decode(record.codec, record.stored, plainLengthOf(record.parts))) }
+    return {
+      plain: checkPlain(key, { id, location }, decode(record.codec, record.stored, plainLengthOf(record.parts))),
+    }
   }
 
   /** Where each record is, or null where the index has none; PARAMS_INVALID past IDS_MAX ids. */
@@ -134,13 +143,16 @@ export class TenantStore {
 
   /**
    * These chunks and no others, in the order asked, neighbours fetched with one read; see storedChunks. DATA_DAMAGED names the
-   * first bad id; PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes.
+   * first bad id; PARAMS_INVALID past IDS_MAX ids.
    */
   async readStored(ids: readonly Uint8Array[]): Promise<StoredChunks> {
-    const fetched = (await this.#reader.fetch(ids)).map(found)
-    const chunks = await storedChunks(fetched, this.#options.recordPool)
-    for (const { bytes } of fetched) freeBuffer(bytes.buffer)
-    return chunks
+    const all: StoredChunks[] = []
+    for await (const slice of this.#reader.slices(ids)) {
+      const fetched = slice.map(found)
+      all.push(await storedChunks(fetched, this.#options.recordPool))
+      for (const { bytes } of fetched) freeBuffer(bytes.buffer)
+    }
+    return joinStored(all)
   }
 
   /** Records anew without some of their parts, each in a buffer of its own; see RecordPool.repack. DATA_DAMAGED. */

@@ -204,8 +204,7 @@ export const parseRecordHeader = (bytes: Uint8Array, offset: number): RecordHead
   const count = view.readUInt16LE(offset + 10)
   const storedLength = view.readUInt32LE(offset + 12)
   const many = count > 1 && (type !== RECORD.chunk || count > BUNDLE_PARTS_MAX)
-  if (!isRecordType(type) || !isCodec(codec) || count === 0 || many)
-    throw damaged('a record header has unknown values')
+  if (!isRecordType(type) || !isCodec(codec) || count === 0 || many) throw damaged('a record header has unknown values')
   if (view.length < offset + recordHeaderBytes(count)) throw damaged('a record is cut short')
   const parts = Array.from({ length: count }, (_, index): Part => {
     const at = offset + recordHeaderBytes(index)

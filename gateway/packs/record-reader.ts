@@ -18,6 +18,9 @@ export const READ_BYTES_MAX = 64 * 1024 * 1024
 /** Most bytes of one read, unless one record is longer. */
 const GROUP_BYTES_MAX = 4 * 1024 * 1024
 
+/** Bytes of records that are read at once where most of them are not what was asked for. */
+const SLICE_BYTES = 1024 * 1024
+
 /** How often one call follows a record that collections move from pack to pack while it reads. */
 const MOVES_MAX = 3
 
@@ -143,6 +146,32 @@ export const distinctBytes = (locations: Iterable<RecordLocation>): number => {
   return bytes
 }
 
+/** Ranges of so many ids: each of records with no more bytes than the parts asked for have, or than SLICE_BYTES, or of one. */
+export const slicesOf = (ids: number, located: readonly Wanted[]): { readonly from: number; readonly to: number }[] => {
+  const slices: { from: number; to: number }[] = []
+  let from = 0
+  let seen = new Set<string>()
+  let [bytes, plainBytes] = [0, 0]
+  for (const { index, location } of located) {
+    const name = `${location.pack} ${location.offset}`
+    const more = seen.has(name) ? 0 : lengthOf(location)
+    const plain = plainBytes + location.plainLength + recordBytes(0, 1)
+    if (bytes > 0 && bytes + more > Math.max(SLICE_BYTES, plain)) {
+      slices.push({ from, to: index })
+      from = index
+      seen = new Set()
+      bytes = lengthOf(location)
+      plainBytes = location.plainLength
+    } else {
+      bytes += more
+      plainBytes = plain
+    }
+    seen.add(name)
+  }
+  if (from < ids) slices.push({ from, to: ids })
+  return slices
+}
+
 export class RecordReader {
   readonly #tenant: PackOwner
   readonly #index: RecordIndex
@@ -164,13 +193,38 @@ export class RecordReader {
    */
   async fetch(ids: readonly Uint8Array[]): Promise<(FetchedRecord | VarveError)[]> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
-    const fetched: (FetchedRecord | VarveError)[] = ids.map((id) => damagedRecord(id, 'the index does not have it'))
-    let wanted = await this.#locate(
+    const located = await this.#locateAll(ids)
+    const bytes = distinctBytes(located.map(({ location }) => location))
+    if (bytes > READ_BYTES_MAX) throw new VarveError('PARAMS_INVALID', `more than ${READ_BYTES_MAX} bytes in one call`)
+    return this.#fetch(ids, located)
+  }
+
+  /**
+   * The same in slices, in order: where records hold much beside what is asked for, at most SLICE_BYTES of them are in one, unless
+   * it is one record. PARAMS_INVALID past IDS_MAX ids; STORE_FAILED.
+   */
+  async *slices(ids: readonly Uint8Array[]): AsyncGenerator<(FetchedRecord | VarveError)[]> {
+    if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
+    const located = await this.#locateAll(ids)
+    for (const { from, to } of slicesOf(ids.length, located)) {
+      const some = located.filter(({ index }) => index >= from && index < to)
+      yield await this.#fetch(
+        ids.slice(from, to),
+        some.map(({ index, location }) => ({ index: index - from, location })),
+      )
+    }
+  }
+
+  #locateAll(ids: readonly Uint8Array[]): Promise<Wanted[]> {
+    return this.#locate(
       ids,
       ids.map((_, index) => index),
     )
-    const bytes = distinctBytes(wanted.map(({ location }) => location))
-    if (bytes > READ_BYTES_MAX) throw new VarveError('PARAMS_INVALID', `more than ${READ_BYTES_MAX} bytes in one call`)
+  }
+
+  async #fetch(ids: readonly Uint8Array[], located: readonly Wanted[]): Promise<(FetchedRecord | VarveError)[]> {
+    const fetched: (FetchedRecord | VarveError)[] = ids.map((id) => damagedRecord(id, 'the index does not have it'))
+    let wanted = located
     for (let moves = 0; wanted.length > 0; moves++) {
       const gone: Wanted[] = []
       await Promise.all(this.#plan(wanted).map((group) => this.#fetchGroup(group, ids, { fetched, gone })))

@@ -55,7 +55,12 @@ export const bundlesOf = (chunks: readonly PlacedChunk[], chunkBytes: number): B
     const { id, position, plain } = chunk
     const part = { id, plainLength: plain.length }
     const bundle = bundles.at(-1)
-    if (bundle !== undefined && last?.position === position - 1 && position % most !== 0 && follows(last.plain, plain)) {
+    if (
+      bundle !== undefined &&
+      last?.position === position - 1 &&
+      position % most !== 0 &&
+      follows(last.plain, plain)
+    ) {
       const { buffer, byteOffset, length } = bundle.plain
       bundle.parts.push(part)
       bundle.plain = new Uint8Array(buffer, byteOffset, length + plain.length)

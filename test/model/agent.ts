@@ -230,7 +230,12 @@ export class LifeAgent {
           wanted.push(...toProve.filter((_, index) => verdicts[1][index] === ANSWER.want))
         }
         if (wanted.length > 0)
-          await call.send(chunksMessage(UP.chunks, ...inBundles(wanted).map((some) => wireBundle(some.map((id) => [id, bytesOf(id)])))))
+          await call.send(
+            chunksMessage(
+              UP.chunks,
+              ...inBundles(wanted).map((some) => wireBundle(some.map((id) => [id, bytesOf(id)]))),
+            ),
+          )
       }
       call.end()
     }

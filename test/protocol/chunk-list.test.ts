@@ -21,7 +21,9 @@ const headOf = (lengths: fc.Arbitrary<number[]>): fc.Arbitrary<BundleHead> =>
   fc
     .record({
       codec: fc.constantFrom<Codec>(CODEC.raw, CODEC.zstd),
-      parts: lengths.chain((all) => fc.tuple(...all.map((plainLength) => fc.record({ id, plainLength: fc.constant(plainLength) })))),
+      parts: lengths.chain((all) =>
+        fc.tuple(...all.map((plainLength) => fc.record({ id, plainLength: fc.constant(plainLength) }))),
+      ),
       part: fc.double({ min: 0, max: 1, noNaN: true }),
     })
     .map(({ part, ...rest }) => ({
@@ -31,7 +33,10 @@ const headOf = (lengths: fc.Arbitrary<number[]>): fc.Arbitrary<BundleHead> =>
 
 const alone = headOf(fc.integer({ min: 1, max: CHUNK_BYTES_MAX }).map((length) => [length]))
 const together = headOf(
-  fc.array(fc.integer({ min: 1, max: BUNDLE_BYTES_MAX / BUNDLE_PARTS_MAX }), { minLength: 2, maxLength: BUNDLE_PARTS_MAX }),
+  fc.array(fc.integer({ min: 1, max: BUNDLE_BYTES_MAX / BUNDLE_PARTS_MAX }), {
+    minLength: 2,
+    maxLength: BUNDLE_PARTS_MAX,
+  }),
 )
 const heads = fc.array(fc.oneof(alone, together), { minLength: 1, maxLength: 20 })
 
@@ -61,9 +66,7 @@ describe('a table of heads', () => {
       { id: b!, plainLength: 0x04 },
     ]
     const table = writeHeads([{ codec: CODEC.zstd, storedLength: 0x0a_0b, parts }])
-    expect(Buffer.from(table).toString('hex')).toBe(
-      `010200000a0b${'ab'.repeat(32)}00010203${'cd'.repeat(32)}00000004`,
-    )
+    expect(Buffer.from(table).toString('hex')).toBe(`010200000a0b${'ab'.repeat(32)}00010203${'cd'.repeat(32)}00000004`)
   })
 
   test('without chunks is none', () => {

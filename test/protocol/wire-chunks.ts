@@ -115,9 +115,7 @@ const partsOf = (one: WireChunk | WireBundle): readonly Part[] =>
   'parts' in one ? one.parts : [{ id: one.id, plainLength: one.plainLength }]
 
 export const joinChunks = (chunks: readonly (WireChunk | WireBundle)[]): JoinedChunks => ({
-  heads: writeHeads(
-    chunks.map((one) => ({ codec: one.codec, storedLength: one.stored.length, parts: partsOf(one) })),
-  ),
+  heads: writeHeads(chunks.map((one) => ({ codec: one.codec, storedLength: one.stored.length, parts: partsOf(one) }))),
   stored: new Uint8Array(Buffer.concat(chunks.map(({ stored }) => stored))),
 })
 

@@ -121,7 +121,9 @@ export const collectionOperations = {
       ids,
       types: Uint8Array.from(rows, ({ type }) => type),
       packs: Uint32Array.from(rows, ({ pack }) => pack),
-      bytes: Uint32Array.from(rows, ({ stored: storedLength, parts, place }) => shareOf({ storedLength, parts, place })),
+      bytes: Uint32Array.from(rows, ({ stored: storedLength, parts, place }) =>
+        shareOf({ storedLength, parts, place }),
+      ),
       plain: Uint32Array.from(rows, ({ plain }) => plain),
     }
   }),

@@ -26,10 +26,7 @@ const serve = async (temp: TempFolder, disk: Buffer): Promise<QemuNbd> => {
 }
 
 const startWorkers = (nbd: QemuNbd, size: number, multiConn = true): ImageWorkers =>
-  new ImageWorkers(
-    { socketPath: nbd.socketPath, exportName: 'disk', size, chunkBytes: CHUNK, idKey },
-    { multiConn },
-  )
+  new ImageWorkers({ socketPath: nbd.socketPath, exportName: 'disk', size, chunkBytes: CHUNK, idKey }, { multiConn })
 
 const reads = (...positions: readonly number[]): ChunkRun[] =>
   positions.map((position) => ({ kind: 'read', position, count: 1 }))

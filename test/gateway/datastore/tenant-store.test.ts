@@ -159,7 +159,16 @@ describe('damage', () => {
       machine: null,
       ids: new Uint8Array(32),
       records: [
-        { pack: 1, offset: PACK_HEADER_BYTES, storedLength: 100, plainLength: 100, codec: 0, type: RECORD.chunk, parts: 1, place: 0 },
+        {
+          pack: 1,
+          offset: PACK_HEADER_BYTES,
+          storedLength: 100,
+          plainLength: 100,
+          codec: 0,
+          type: RECORD.chunk,
+          parts: 1,
+          place: 0,
+        },
       ],
       packs: [],
       upload: null,

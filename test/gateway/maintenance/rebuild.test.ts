@@ -128,7 +128,8 @@ const recordsOf = async (folder: string, type: RecordType): Promise<Place[]> => 
     for (let offset = PACK_HEADER_BYTES; offset < bytes.length;) {
       const record = parseRecord(bytes, offset)
       const length = recordBytes(record.storedLength, record.parts.length)
-      if (record.type === type) places.push({ file, offset, length, id: Buffer.from(record.parts[0]!.id).toString('hex') })
+      if (record.type === type)
+        places.push({ file, offset, length, id: Buffer.from(record.parts[0]!.id).toString('hex') })
       offset += length
     }
   }

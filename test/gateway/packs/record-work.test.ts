@@ -10,7 +10,16 @@ import { isOneFrame } from '../../../protocol/zstd-frame.ts'
 import { parseRecord, RECORD, recordBytes, writeRecord } from '../../../gateway/packs/format.ts'
 import { checkChunks } from '../../../protocol/host/chunk-steps.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
-import { check, ingest, plain, prove, recordsOf, repack, type IngestJob, type RecordPlace } from '../../../gateway/packs/record-work.ts'
+import {
+  check,
+  ingest,
+  plain,
+  prove,
+  recordsOf,
+  repack,
+  type IngestJob,
+  type RecordPlace,
+} from '../../../gateway/packs/record-work.ts'
 import {
   joinChunks,
   oddFrames,
@@ -142,7 +151,7 @@ describe('ingest', () => {
         try {
           const { buffer } = ingest(job)
           // a bit of the zstd frame that means nothing may differ; the content must still be the chunk
-              for (const place of placesOf(job)) plain({ buffer, place, idKey })
+          for (const place of placesOf(job)) plain({ buffer, place, idKey })
         } catch (error) {
           expect((error as VarveError).code).toBe('CHUNK_INVALID')
         }
@@ -272,7 +281,12 @@ describe('check', () => {
     const bytes = compressible(5)
     const { id, stored } = zstd(bytes)
     const target = Buffer.from(new ArrayBuffer(recordBytes(stored.length)))
-    writeRecord(target, 0, { type: RECORD.chunk, codec: CODEC.zstd, parts: [{ id, plainLength: bytes.length }] }, stored)
+    writeRecord(
+      target,
+      0,
+      { type: RECORD.chunk, codec: CODEC.zstd, parts: [{ id, plainLength: bytes.length }] },
+      stored,
+    )
     const at = { ...place(bytes, id), offset: 0, codec: CODEC.zstd, storedLength: stored.length }
     const { buffer } = target
     expect(check({ buffer, places: [at], idKey })).toEqual([null])
@@ -289,8 +303,7 @@ describe('chunks that are stored together', () => {
   const plains = [1, 2, 3, 4].map((seed) => Buffer.concat([Buffer.alloc(3000, seed), randomBytes(1096)]))
   const ids = plains.map((plain) => keyedHash(idKey, plain))
   const bundle = wireBundle(plains.map((plain, index) => [ids[index]!, plain]))
-  const record = (): ArrayBuffer =>
-    ingest({ ...joinChunks([bundle]), idKey, chunkBytes: CHUNK_BYTES }).buffer
+  const record = (): ArrayBuffer => ingest({ ...joinChunks([bundle]), idKey, chunkBytes: CHUNK_BYTES }).buffer
   const placeOf = (place: number) => ({
     id: ids[place]!,
     offset: 0,
@@ -344,7 +357,11 @@ describe('chunks that are stored together', () => {
     expect(() => ingest(job)).toThrow(
       expect.objectContaining({ code: 'CHUNK_INVALID', details: { id: hex(parts[2]!.id) } }),
     )
-    for (const lengths of [[4096, 4096, 4096, 4095], [4096, 4096, 8192], [4095, 4097, 4096, 4096]]) {
+    for (const lengths of [
+      [4096, 4096, 4096, 4095],
+      [4096, 4096, 8192],
+      [4095, 4097, 4096, 4096],
+    ]) {
       const other = lengths.map((plainLength, index) => ({ id: ids[index]!, plainLength }))
       refused({ ...joinChunks([{ ...bundle, parts: other }]), idKey, chunkBytes: 8192 })
     }
@@ -357,7 +374,10 @@ describe('chunks that are stored together', () => {
     ]
     const { heads: table, stored } = repack({ records: [{ record: new Uint8Array(record()), picks }] })
     const heads = readHeads(table)
-    expect(heads.map(({ parts }) => parts.map(({ id }) => hex(id)))).toEqual([[hex(ids[2]!), hex(ids[3]!)], [hex(ids[0]!)]])
+    expect(heads.map(({ parts }) => parts.map(({ id }) => hex(id)))).toEqual([
+      [hex(ids[2]!), hex(ids[3]!)],
+      [hex(ids[0]!)],
+    ])
     const taken: Buffer[] = []
     const take = (bytes: Uint8Array): void => void taken.push(Buffer.from(bytes))
     checkChunks(heads, stored, { idKey, take, refusal: () => new VarveError('INTERNAL', 'refused') })

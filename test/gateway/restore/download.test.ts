@@ -63,7 +63,9 @@ test('an image comes back as it was sent, from every kind of place', async () =>
     const { chunkBytes, idKey } = stand.tenant
     expect(messages[0]).toEqual([LOAD.start, { size, chunkBytes, root, idKey, position }])
     expect(same(plainsOf(messages), plains.slice(position))).toBe(true)
-    const sizes = messages.map((message) => (message[0] === LOAD.chunks ? readHeads(message[1]).flatMap(({ parts }) => parts).length : 0))
+    const sizes = messages.map((message) =>
+      message[0] === LOAD.chunks ? readHeads(message[1]).flatMap(({ parts }) => parts).length : 0,
+    )
     expect(Math.max(...sizes)).toBeLessThanOrEqual(1024)
   }
   expect(await codeOf(download(stand, root, size, 2502))).toBe('PARAMS_INVALID')
@@ -168,7 +170,8 @@ test('what lies beside a chunk never leaves with it', async () => {
   const ids = bundlesIn(messages).flatMap(({ parts }) => parts.map(({ id }) => hex(id)))
   expect(ids).toEqual(disk.flatMap((plain) => (plain === null ? [] : [hex(stand.idOf(plain))])))
   const sent = messages.map((message) => (message[0] === LOAD.chunks ? Buffer.from(message[2]) : Buffer.alloc(0)))
-  const seen = (plain: Uint8Array): number => sent.reduce((sum, bytes) => sum + (bytes.includes(plain.subarray(50, 90)) ? 1 : 0), 0)
+  const seen = (plain: Uint8Array): number =>
+    sent.reduce((sum, bytes) => sum + (bytes.includes(plain.subarray(50, 90)) ? 1 : 0), 0)
   expect([a!, b!, c!, d!].map((plain) => seen(plain) > 0)).toEqual([true, false, true, true])
   expect(bundlesIn(messages).map(({ parts }) => parts.length)).toEqual([1, 1, 1, 1, 2])
 })
