@@ -30,6 +30,12 @@ interface Piece {
   readonly stored: Uint8Array
 }
 
+const joined = (pieces: readonly Uint8Array[]): Uint8Array =>
+  joinBytes(
+    pieces,
+    pieces.reduce((sum, { length }) => sum + length, 0),
+  )
+
 /** Chunks in the order asked, in runs; DATA_DAMAGED names the first bad id. */
 const runsOf = (all: readonly FetchedRecord[]): Run[] => {
   const parser = new RecordParser()
@@ -98,23 +104,13 @@ export const storedChunks = async (fetched: readonly FetchedRecord[], pool: Reco
     if (piece === undefined) throw new VarveError('INTERNAL', 'chunks that were stored anew are not there')
     return piece
   })
-  const length = pieces.reduce((sum, { stored }) => sum + stored.length, 0)
   const heads = writeHeads(pieces.map(({ head }) => head))
-  const stored = joinBytes(
-    pieces.map((piece) => piece.stored),
-    length,
-  )
-  return { heads, stored }
+  return { heads, stored: joined(pieces.map(({ stored }) => stored)) }
 }
 
 /** All of them behind one another. */
 export const joinStored = (all: readonly StoredChunks[]): StoredChunks => {
   const [first] = all
   if (all.length === 1 && first !== undefined) return first
-  const join = (pieces: readonly Uint8Array[]): Uint8Array =>
-    joinBytes(
-      pieces,
-      pieces.reduce((sum, { length }) => sum + length, 0),
-    )
-  return { heads: join(all.map(({ heads }) => heads)), stored: join(all.map(({ stored }) => stored)) }
+  return { heads: joined(all.map(({ heads }) => heads)), stored: joined(all.map(({ stored }) => stored)) }
 }

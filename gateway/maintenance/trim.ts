@@ -57,7 +57,7 @@ const trimmed = async (store: TenantStore, records: readonly NeededRecord[]): Pr
   )
 }
 
-/** What is to be appended for these records, in their order; one that cannot be unpacked stays whole, for verification to find. */
+/** What is to be appended for these records, in their order; one that cannot be unpacked stays whole: verification finds it. */
 export const copiesOf = async (store: TenantStore, records: readonly NeededRecord[]): Promise<CopiedRecord[]> => {
   const isPart = ({ header, places }: NeededRecord): boolean => places.length < header.parts.length
   const some = records.filter(isPart)

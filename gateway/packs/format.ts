@@ -126,7 +126,7 @@ export const encodePackHeader = (header: PackHeader): Uint8Array => {
   return bytes
 }
 
-/** The header at the start of these bytes; DATA_DAMAGED when it is not one, STORE_VERSION when a program with another format wrote it. */
+/** The header at the start of these bytes; DATA_DAMAGED when it is not one, STORE_VERSION for one of another format. */
 export const parsePackHeader = (bytes: Uint8Array): PackHeader => {
   const view = viewOf(bytes)
   if (view.length < PACK_HEADER_BYTES || !view.subarray(0, PACK_MAGIC.length).equals(PACK_MAGIC))

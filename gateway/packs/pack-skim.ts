@@ -29,8 +29,8 @@ const headAt = (bytes: Uint8Array): { readonly ids: readonly Uint8Array[]; reado
 }
 
 /**
- * The heads of all parts of a pack's records in order; checksums are not looked at. Where one does not lead to the next, the whole
- * pack is searched for whole records, of which some come twice then. NOT_FOUND, STORE_FAILED.
+ * The heads of all parts of a pack's records in order; checksums are not looked at. Where one does not lead to the next, the
+ * whole pack is searched for whole records, of which some come twice then. NOT_FOUND, STORE_FAILED.
  */
 export async function* skimPack(
   store: Pick<Packs, 'costs' | 'read' | 'size'>,

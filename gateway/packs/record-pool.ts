@@ -41,8 +41,8 @@ export class RecordPool implements AsyncDisposable {
   }
 
   /**
-   * Stores parts of records anew, each record in a buffer of its own. DATA_DAMAGED names the first chunk of a record that cannot be
-   * unpacked.
+   * Stores parts of records anew, each record in a buffer of its own. DATA_DAMAGED names the first chunk of a record that cannot
+   * be unpacked.
    */
   repack(job: {
     readonly records: readonly (PickedParts & { readonly record: Uint8Array<ArrayBuffer> })[]

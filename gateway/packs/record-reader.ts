@@ -200,8 +200,8 @@ export class RecordReader {
   }
 
   /**
-   * The same in slices, in order: where records hold much beside what is asked for, at most SLICE_BYTES of them are in one, unless
-   * it is one record. PARAMS_INVALID past IDS_MAX ids; STORE_FAILED.
+   * The same in slices, in order: where records hold much beside what is asked for, at most SLICE_BYTES of them are in one,
+   * unless it is one record. PARAMS_INVALID past IDS_MAX ids; STORE_FAILED.
    */
   async *slices(ids: readonly Uint8Array[]): AsyncGenerator<(FetchedRecord | VarveError)[]> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)

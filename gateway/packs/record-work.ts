@@ -113,8 +113,8 @@ export const recordsOf = (heads: readonly BundleHead[]): EncodedRecord[] => {
 }
 
 /**
- * Checks every chunk of a message and encodes each bundle as a record, in the same order; CHUNK_INVALID names the first chunk that
- * is not what it says.
+ * Checks every chunk of a message and encodes each bundle as a record, in the same order; CHUNK_INVALID names the first chunk
+ * that is not what it says.
  */
 export const ingest = ({ heads: table, stored, idKey, chunkBytes }: IngestJob): Uint8Array<ArrayBuffer> => {
   if (!areHeads(table, stored.length)) throw new VarveError('CHUNK_INVALID', 'its codec or lengths are not allowed')

@@ -1,5 +1,5 @@
-// A chunk's way, step by step: read → hash → bundle → compress → frame, and back: decode → check. What seals chunks would be one
-// more of the `packing` steps, and what opens them stands before `decode`.
+// A chunk's way, step by step: read → hash → bundle → compress → frame, and back: decode → check. What seals bundles would be
+// one more of the PACKING steps, and what opens them stands before `decode`.
 import { bundleParts, CODEC, equalBytes, type Codec } from '../chunk.ts'
 import { plainLengthOf, storedBundles, writeHeads, type BundleHead, type Part } from '../chunk-list.ts'
 import { VarveError } from '../errors.ts'
