@@ -146,7 +146,10 @@ export const distinctBytes = (locations: Iterable<RecordLocation>): number => {
   return bytes
 }
 
-/** Ranges of so many ids: each of records with no more bytes than the parts asked for have, or than SLICE_BYTES, or of one. */
+/**
+ * Ranges of so many ids: each of records with no more bytes than the parts asked for have, or than SLICE_BYTES and one record
+ * more.
+ */
 export const slicesOf = (ids: number, located: readonly Wanted[]): { readonly from: number; readonly to: number }[] => {
   const slices: { from: number; to: number }[] = []
   let from = 0
@@ -155,17 +158,15 @@ export const slicesOf = (ids: number, located: readonly Wanted[]): { readonly fr
   for (const { index, location } of located) {
     const name = `${location.pack} ${location.offset}`
     const more = seen.has(name) ? 0 : lengthOf(location)
-    const plain = plainBytes + location.plainLength + recordBytes(0, 1)
-    if (bytes > 0 && bytes + more > Math.max(SLICE_BYTES, plain)) {
+    if (more > 0 && bytes > Math.max(SLICE_BYTES, plainBytes)) {
       slices.push({ from, to: index })
       from = index
       seen = new Set()
-      bytes = lengthOf(location)
-      plainBytes = location.plainLength
-    } else {
-      bytes += more
-      plainBytes = plain
+      bytes = 0
+      plainBytes = 0
     }
+    bytes += more
+    plainBytes += location.plainLength + recordBytes(0)
     seen.add(name)
   }
   if (from < ids) slices.push({ from, to: ids })
@@ -200,8 +201,8 @@ export class RecordReader {
   }
 
   /**
-   * The same in slices, in order: where records hold much beside what is asked for, at most SLICE_BYTES of them are in one,
-   * unless it is one record. PARAMS_INVALID past IDS_MAX ids; STORE_FAILED.
+   * The same in slices, in order: where records hold much beside what is asked for, one has at most SLICE_BYTES of them and a
+   * record more. PARAMS_INVALID past IDS_MAX ids; STORE_FAILED.
    */
   async *slices(ids: readonly Uint8Array[]): AsyncGenerator<(FetchedRecord | VarveError)[]> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)

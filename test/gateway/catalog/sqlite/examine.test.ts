@@ -101,8 +101,8 @@ test('a catalog from before is counted as it is when it is opened', async () => 
     db.exec('PRAGMA user_version = 1')
     db.exec("INSERT INTO tenant (name, uuid, id_key, chunk_bytes, created_ms) VALUES ('a', 'u', x'0102', 4096, 1)")
     db.exec("INSERT INTO pack VALUES (1, 1, 'data', 'p', 500, 1, 1)")
-    db.exec('INSERT INTO chunk VALUES (1, randomblob(32), 1, 1, 48, 9, 10, 1, NULL)')
-    db.exec('INSERT INTO chunk VALUES (1, randomblob(32), 1, 1, 109, 9, 10, 1, 7)')
+    db.exec('INSERT INTO chunk VALUES (1, randomblob(32), 1, 1, 48, 9, 10, 1, NULL, 1, 0)')
+    db.exec('INSERT INTO chunk VALUES (1, randomblob(32), 1, 1, 109, 9, 10, 1, 7, 1, 0)')
   }
   using sql = new Sql(temp.join('db'))
   expect(examine(sql)).toEqual([])
