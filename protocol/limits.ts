@@ -81,7 +81,7 @@ export const UPLOAD_AHEAD_ITEMS_MAX = 32 * 1024
 /** Most runs and ids of an upload that wait for their answer; an agent has fewer outstanding. */
 export const UPLOAD_WAITING_ITEMS_MAX = 32 * 1024
 
-/** Stored bytes in one message of chunks of an upload, unless it is one chunk: what a receiver's smallest window must hold. */
+/** Stored bytes in one message of chunks of an upload, unless it is one bundle: what a receiver's smallest window must hold. */
 export const UPLOAD_STORED_BYTES_MAX = 2 * 1024 * 1024
 
 /** Chunks in one message of an upload or download. */

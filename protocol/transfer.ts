@@ -1,6 +1,6 @@
 // The messages about an image: its announcement, a comparison, and the runs, chunks, proofs and answers of a transfer.
 import * as v from 'valibot'
-import { areHeads, CHUNK_HEAD_BYTES } from './chunk-list.ts'
+import { areHeads, BUNDLE_HEAD_BYTES, PART_BYTES } from './chunk-list.ts'
 import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, DISK_BYTES_MAX, ID_BYTES } from './chunk.ts'
 import {
   COMPARE_CHUNKS_MAX,
@@ -36,9 +36,9 @@ const run = v.union([
     ),
   ]),
 ])
-const heads = s.bytesUpTo(FRAME_CHUNKS_MAX * CHUNK_HEAD_BYTES)
+const heads = s.bytesUpTo(FRAME_CHUNKS_MAX * (BUNDLE_HEAD_BYTES + PART_BYTES))
 
-/** A message of chunks: its kind, the table of their heads, and their concatenated stored bytes. */
+/** A message of chunks: its kind, the table of the heads of their bundles, and the bundles' stored bytes. */
 const chunks = <K extends number>(kind: K) =>
   v.pipe(
     v.tuple([v.literal(kind), heads, s.bytesUpTo(FRAME_BYTES_MAX)]),

@@ -222,7 +222,7 @@ export const compareAll = async (request: CompareRequest): Promise<Comparison> =
     resources.use(await NbdClient.connect({ socketPath, exportName, contexts }))
   const allocation = await connect([ALLOCATION_CONTEXT])
   const dirty = { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
-  const setup = { socketPath, exportName, size, chunkBytes, idKey, level: 1 }
+  const setup = { socketPath, exportName, size, chunkBytes, idKey }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
   const runs = inverted(chunkRuns(diskExtents({ allocation, dirty, size }), chunkBytes))
   let chunks = 0

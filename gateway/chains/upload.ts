@@ -210,11 +210,11 @@ export class ImageUpload {
   async #onChunks(table: Uint8Array, stored: Uint8Array, bytes: number): Promise<void> {
     // the received frame goes to the record thread with the stored bytes
     const heads = ownBytes(table)
-    const taken = readHeads(heads).map(({ id, plainLength }) => ({
-      name: idName(id),
-      asked: this.#asked.takeWanted(id, plainLength),
-    }))
-    if (stored.length > UPLOAD_STORED_BYTES_MAX && taken.length > 1)
+    const bundles = readHeads(heads)
+    const taken = bundles
+      .flatMap(({ parts }) => parts)
+      .map(({ id, plainLength }) => ({ name: idName(id), asked: this.#asked.takeWanted(id, plainLength) }))
+    if (stored.length > UPLOAD_STORED_BYTES_MAX && bundles.length > 1)
       throw new VarveError(
         'UPLOAD_INVALID',
         `a message of chunks has ${stored.length} bytes, at most ${UPLOAD_STORED_BYTES_MAX} are allowed`,

@@ -2,10 +2,10 @@
 import type { Tenant } from '../catalog/tenants.ts'
 import { SECTOR_BYTES } from '../catalog/reads.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
-import { writeHeads } from '../../protocol/chunk-list.ts'
+import { plainLengthOf } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
-import { joinBytes, joinIds, ownBytes } from '../../protocol/host/bytes.ts'
+import { joinIds, ownBytes } from '../../protocol/host/bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { damageOf, type Damage } from '../packs/damage.ts'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -20,21 +20,22 @@ import type { PackPool } from '../packs/pack-pool.ts'
 import type { Packs, PackBallast } from '../packs/pack-store.ts'
 import { Arrivals } from './arrivals.ts'
 import { Quarantine } from './quarantine.ts'
+import { joinStored, storedChunks, type StoredChunks } from './stored-chunks.ts'
 import type { References } from '../coordination/coordination.ts'
 import { stateKey } from '../catalog/state-record.ts'
 import { TenantPacks } from './tenant-packs.ts'
 import { TenantRecords, type KeptManifest } from './tenant-records.ts'
-import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from '../packs/record-reader.ts'
+import {
+  checkFetched,
+  damagedRecord,
+  type FetchedRecord,
+  IDS_MAX,
+  RecordParser,
+  RecordReader,
+} from '../packs/record-reader.ts'
 import { decode } from '../../protocol/host/chunk-steps.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
-
-/** Chunks as they are stored: their checksums were checked, their ids are left to the reader that decodes them. */
-export interface StoredChunks {
-  /** The table of their heads. */
-  readonly heads: Uint8Array
-  /** Their stored bytes one behind the other. */
-  readonly stored: Uint8Array
-}
+import type { Repacked } from '../packs/record-work.ts'
 
 interface TenantStoreOptions {
   readonly tenant: Tenant
@@ -127,7 +128,9 @@ export class TenantStore {
     }
     if (record.type === RECORD.node) return { plain: checkPlain(this.#nodeKey, { id, location }, record.stored) }
     const key = record.type === RECORD.state ? stateKey(idKey) : manifestKey(idKey)
-    return { plain: checkPlain(key, { id, location }, decode(record.codec, record.stored, record.plainLength)) }
+    return {
+      plain: checkPlain(key, { id, location }, decode(record.codec, record.stored, plainLengthOf(record.parts))),
+    }
   }
 
   /** Where each record is, or null where the index has none; PARAMS_INVALID past IDS_MAX ids. */
@@ -142,28 +145,31 @@ export class TenantStore {
   }
 
   /**
-   * Chunks as stored, in the order asked, neighbours fetched with one read; checksums checked. DATA_DAMAGED names the first bad
-   * id; PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes.
+   * These chunks and no others, in the order asked, neighbours fetched with one read; see storedChunks. DATA_DAMAGED names the
+   * first bad id; PARAMS_INVALID past IDS_MAX ids.
    */
   async readStored(ids: readonly Uint8Array[]): Promise<StoredChunks> {
-    const fetched = (await this.#reader.fetch(ids)).map(found)
-    const records = fetched.map(checkFetched)
-    const length = records.reduce((sum, { storedLength }) => sum + storedLength, 0)
-    const heads = writeHeads(records)
-    const stored = joinBytes(
-      records.map((record) => record.stored),
-      length,
-    )
-    for (const { bytes } of fetched) freeBuffer(bytes.buffer)
-    return { heads, stored }
+    const all: StoredChunks[] = []
+    for await (const slice of this.#reader.slices(ids)) {
+      const fetched = slice.map(found)
+      all.push(await storedChunks(fetched, this.#options.recordPool))
+      for (const { bytes } of fetched) freeBuffer(bytes.buffer)
+    }
+    return joinStored(all)
+  }
+
+  /** Records anew without some of their parts, each in a buffer of its own; see RecordPool.repack. DATA_DAMAGED. */
+  repack(records: Parameters<RecordPool['repack']>[0]['records']): Promise<Repacked> {
+    return this.#options.recordPool.repack({ records })
   }
 
   /** What is wrong with those of these records that cannot be read, by index; checksums checked. PARAMS_INVALID as above. */
   async badRecords(ids: readonly Uint8Array[]): Promise<Map<number, VarveError>> {
     const bad = new Map<number, VarveError>()
+    const parser = new RecordParser()
     for (const [index, fetched] of (await this.#reader.fetch(ids)).entries()) {
       try {
-        checkFetched(found(fetched))
+        checkFetched(found(fetched), parser)
       } catch (thrown) {
         bad.set(index, asVarveError(thrown))
       }

@@ -2,7 +2,6 @@
 // progress.
 import type { Tenant } from '../catalog/tenants.ts'
 import type { NewRecord, UploadProgress } from '../catalog/records.ts'
-import { ID_BYTES } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { NewNode } from '../../protocol/image-tree.ts'
@@ -16,7 +15,7 @@ import type { References } from '../coordination/coordination.ts'
 import { PackWriter } from '../packs/pack-writer.ts'
 import type { Arrivals } from './arrivals.ts'
 import type { Space } from './space.ts'
-import { idName, joinBytes, joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
+import { idName, joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
 import { encodeNodes, onlyFresh, PendingRecords } from '../packs/pending-records.ts'
 import { recordsOf, type EncodedBatch } from '../packs/record-work.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
@@ -163,9 +162,9 @@ export class UploadWriter implements AsyncDisposable {
     }
   }
 
-  /** The batch without what the index has: a racing upload may have brought it since the caller asked. */
+  /** The batch without records all of which the index has: a racing upload may have brought it since the caller asked. */
   async #missing(batch: EncodedBatch, absentAt: number | null = null): Promise<EncodedBatch> {
-    const ids = batch.records.map(({ id }) => id)
+    const ids = batch.records.flatMap(({ parts }) => parts.map(({ id }) => id))
     const { catalog, tenant, references, arrivals } = this.#options
     // before the look-up: a collection may begin before its answer arrives
     const joined = joinIds(ids)
@@ -173,21 +172,25 @@ export class UploadWriter implements AsyncDisposable {
     await references.touch(ids)
     if (absentAt !== null && !arrivals.mayHave(absentAt, ids)) return batch
     const indexed = await catalog.records.indexed({ tenant: tenant.id, ids: joined })
-    return onlyFresh(batch, (_, index) => indexed[index] === 0)
+    let from = 0
+    return onlyFresh(batch, ({ parts }) => indexed.subarray(from, (from += parts.length)).includes(0))
   }
 
   async #place(writer: PackWriter, batch: EncodedBatch): Promise<void> {
     this.#check()
     const seen = new Set<string>()
-    const fresh = onlyFresh(batch, ({ id }) => {
-      const name = idName(id)
-      if (seen.has(name) || this.#pending.has(name) || this.#committing?.has(name) === true) return false
-      seen.add(name)
-      return true
+    const fresh = onlyFresh(batch, ({ parts }) => {
+      const names = parts.map(({ id }) => idName(id)).filter((name) => !seen.has(name) && !this.#isPending(name))
+      for (const name of names) seen.add(name)
+      return names.length > 0
     })
     if (fresh.records.length === 0) return
     const { pack, offset } = await writer.append(fresh.buffer)
     for (const record of fresh.records) this.#pending.add({ ...record, pack, offset: offset + record.offset })
+  }
+
+  #isPending(name: string): boolean {
+    return this.#pending.has(name) || this.#committing?.has(name) === true
   }
 
   async #writeNodes(): Promise<void> {
@@ -235,18 +238,19 @@ export class UploadWriter implements AsyncDisposable {
     progress: ImageProgress | null,
   ): Promise<number> {
     const { catalog, tenant, machine, job, disk, references, arrivals } = this.#options
-    await references.touch(pending.records.map(({ id }) => id))
+    const ids: Uint8Array[] = []
     const records: NewRecord[] = []
-    for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
-      records.push({ pack, offset, storedLength, plainLength, codec, type })
-    arrivals.note(pending.records.map(({ id }) => id))
+    for (const { pack, offset, storedLength, codec, type, parts } of pending.records)
+      for (const [place, { id, plainLength }] of parts.entries()) {
+        ids.push(id)
+        records.push({ pack, offset, storedLength, plainLength, codec, type, parts: parts.length, place })
+      }
+    await references.touch(ids)
+    arrivals.note(ids)
     return catalog.records.commit({
       tenant: tenant.id,
       machine,
-      ids: joinBytes(
-        pending.records.map(({ id }) => id),
-        pending.records.length * ID_BYTES,
-      ),
+      ids: joinIds(ids),
       records,
       packs,
       upload: { job, disk },
@@ -279,8 +283,8 @@ export class UploadWriter implements AsyncDisposable {
   }
 
   *#ids(): Generator<Uint8Array> {
-    for (const { id } of this.#pending.records) yield id
-    for (const { id } of this.#committing?.records ?? []) yield id
+    for (const { records } of [this.#pending, ...(this.#committing === null ? [] : [this.#committing])])
+      for (const { parts } of records) for (const { id } of parts) yield id
     for (const ids of [...this.#relied, ...this.#settling]) yield* splitIds(ids)
   }
 

@@ -3,7 +3,17 @@ import { getPriority, setPriority } from 'node:os'
 import { workerData } from 'node:worker_threads'
 import { Moved, serveThread } from '../../protocol/host/threads.ts'
 import { freeBuffer, freeBytes } from '../../protocol/memory.ts'
-import { check, ingest, plain, prove, type CheckJob, type IngestJob, type PlainJob } from './record-work.ts'
+import {
+  check,
+  ingest,
+  plain,
+  prove,
+  repack,
+  type CheckJob,
+  type IngestJob,
+  type PlainJob,
+  type RepackJob,
+} from './record-work.ts'
 
 const moved = (bytes: Uint8Array<ArrayBuffer>): Moved<Uint8Array<ArrayBuffer>> => new Moved(bytes, [bytes.buffer])
 
@@ -24,6 +34,11 @@ const methods = {
     return faults
   },
   plain: (job: PlainJob) => moved(plain(job)),
+  repack: (job: RepackJob) => {
+    const repacked = repack(job)
+    for (const { record } of job.records) freeBytes(record)
+    return new Moved(repacked, [repacked.stored.buffer])
+  },
 }
 export type RecordMethods = typeof methods
 

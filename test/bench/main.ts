@@ -11,6 +11,7 @@ import { run as ofConsole } from './console.ts'
 import { parts as dataPathParts, run as dataPath } from './data-path.ts'
 import { run as day } from './day.ts'
 import { parts as fleetParts, run as fleet } from './fleet.ts'
+import { run as frames } from './frames.ts'
 import { describeHost, requirePrograms, type Host } from './host.ts'
 import { parts as keepParts, run as keep } from './keep.ts'
 import { run as libvirt } from './libvirt.ts'
@@ -25,6 +26,7 @@ const ROUNDS = 3
 
 const SCENARIOS: readonly Scenario[] = [
   { name: 'data-path', title: 'whole backups and restores beside other programs', run: dataPath, parts: dataPathParts },
+  { name: 'frames', title: 'ways to store chunks, alone and together', run: frames },
   { name: 'compare', title: 'what the comparison of unchanged chunks costs an increment', run: compare },
   { name: 'fleet', title: 'many agents on one gateway', run: fleet, parts: fleetParts },
   { name: 'readers', title: 'lists, usage and verification beside uploads', run: readers },

@@ -78,6 +78,8 @@ const fillChunks = async (catalog: Catalog, tenant: Tenant, packs: readonly numb
         plainLength: CHUNK_BYTES_DEFAULT,
         codec: CODEC.zstd,
         type: (at + index) % NODE_EVERY === 0 ? RECORD.node : RECORD.chunk,
+        parts: 1,
+        place: 0,
       })
     }
     const commit = { tenant: tenant.id, machine: null, ids, records, packs: [], upload: null, progress: null }

@@ -22,13 +22,15 @@ export interface IndexedRecord {
   readonly pack: string
   readonly offset: number
   readonly stored: number
+  /** Parts of its record. */
+  readonly parts: number
 }
 
 /** A handle of a pack that no catalog gives out in a test. */
 const NO_PACK = 999
 
 const RECORDS = `SELECT chunk.id, chunk.type, tenant.name AS tenant, tenant.uuid AS tenantId, pack.uuid AS pack,
-  chunk.offset, chunk.stored FROM chunk JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant`
+  chunk.offset, chunk.stored, chunk.parts FROM chunk JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant`
 
 const changing = <R>(folder: string, work: (sql: Sql) => R): R => {
   using sql = new Sql(path.join(folder, CATALOG_NAME))
@@ -137,8 +139,8 @@ export const inventRecords = (folder: string, type: RecordType): number =>
     const like = sql.all<{ id: Uint8Array }>('SELECT id FROM chunk WHERE type = ?', type)
     for (const { id } of like)
       sql.run(
-        `INSERT INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
-         SELECT tenant, ?, type, pack, offset, stored, plain, codec, machine FROM chunk WHERE id = ?`,
+        `INSERT INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine, parts, place)
+         SELECT tenant, ?, type, pack, offset, stored, plain, codec, machine, parts, place FROM chunk WHERE id = ?`,
         randomBytes(32),
         id,
       )
@@ -275,7 +277,7 @@ const PACKED = {
   exclusion: 'SELECT * FROM exclusion ORDER BY tenant, machine',
   missed: 'SELECT * FROM missed ORDER BY tenant, point, disk',
   gateway: "SELECT value FROM setting WHERE name = 'gateway'",
-  chunk: `SELECT chunk.tenant, chunk.id, type, pack.uuid, offset, stored, plain, codec
+  chunk: `SELECT chunk.tenant, chunk.id, type, pack.uuid, offset, stored, plain, codec, parts, place
     FROM chunk JOIN pack ON pack.id = chunk.pack ORDER BY chunk.tenant, chunk.id`,
   pack: 'SELECT tenant, kind, uuid, bytes FROM pack ORDER BY uuid',
 }

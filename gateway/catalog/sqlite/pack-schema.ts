@@ -1,5 +1,6 @@
 // Tables of packs, of the chunk index, and of what is damaged and lost with it.
 
+// a row of chunk is a part of a record: the one at "place" of so many "parts", which have their record's offset and stored bytes
 // a chunk's pack is not a declared foreign key: removing a pack would then scan all chunks
 export const PACK_SCHEMA = `
 CREATE TABLE pack (
@@ -11,7 +12,7 @@ CREATE INDEX pack_open ON pack (tenant, kind) WHERE sealed = 0;
 CREATE TABLE chunk (
   tenant INTEGER NOT NULL, id BLOB NOT NULL, type INTEGER NOT NULL, pack INTEGER NOT NULL, offset INTEGER NOT NULL,
   stored INTEGER NOT NULL, plain INTEGER NOT NULL, codec INTEGER NOT NULL, machine INTEGER,
-  PRIMARY KEY (tenant, id)
+  parts INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE damage (

@@ -16,11 +16,18 @@ const newer = (what: string, found: number, known: number): VarveError =>
     details: { found, known },
   })
 
+const otherFormat = (found: number): VarveError =>
+  new VarveError(
+    'STORE_VERSION',
+    `the datastore has format ${found}, this program knows only ${FORMAT_VERSION}: use the program that made it, or begin a new data folder`,
+    { details: { found, known: FORMAT_VERSION } },
+  )
+
 /** STORE_VERSION unless this program knows the value of the format setting. */
 export const checkFormat = (value: string | null): void => {
   if (value === null) return
   const version = /^[1-9]\d{0,8}$/u.test(value) ? Number(value) : Number.NaN
-  if (!(version <= FORMAT_VERSION)) throw newer('format', version, FORMAT_VERSION)
+  if (version !== FORMAT_VERSION) throw otherFormat(version)
 }
 
 /** CONFIG_INVALID for a file of another program in the catalog's place; what it holds is left as it is. */

@@ -137,7 +137,18 @@ const ID_PIECES = Math.ceil(ID_BYTES / ID_PIECE_BYTES)
 /** Odd, so that no bit of a piece falls out of a sum modulo 2 to the 48th. */
 const pieceWeight = (index: number): number => 2 * index + 1
 
-const CHUNK_NUMBERS = ['tenant', 'type', 'pack', 'offset', 'stored', 'plain', 'codec', 'machine'] as const
+const CHUNK_NUMBERS = [
+  'tenant',
+  'type',
+  'pack',
+  'offset',
+  'stored',
+  'plain',
+  'codec',
+  'machine',
+  'parts',
+  'place',
+] as const
 
 /** The part of a row's number that is not of its id, in SQL. */
 const numbersOf = (row: 'NEW' | 'OLD' | 'chunk'): string =>

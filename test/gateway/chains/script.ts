@@ -22,7 +22,7 @@ import {
   temporaryFolder,
   type TemporaryFolder,
 } from '../datastore/fixture.ts'
-import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
+import { chunksMessage, wireBundle, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { servedCall, testAccount, withCost } from '../../support/served-call.ts'
 import { leaves } from '../../../gateway/trees/leaves.ts'
@@ -71,6 +71,8 @@ export class Script {
   readonly abort = new AbortController()
   /** Commits wait for it. */
   hold: Promise<unknown> = Promise.resolve()
+  /** Wanted chunks that are sent in one bundle. */
+  together = 1
   /** Chunks sent and proofs given. */
   chunks = 0
   proofs = 0
@@ -180,7 +182,13 @@ export class Script {
       const verdicts = await this.verdicts()
       wanted.push(...toProve.filter((_, index) => verdicts[index] === ANSWER.want))
     }
-    if (wanted.length > 0) this.say(chunksMessage(UP.chunks, ...wanted.map((id) => wireChunk(id, plainOf(id)))))
+    if (wanted.length > 0) {
+      const bundles = Array.from({ length: Math.ceil(wanted.length / this.together) }, (_, index) =>
+        wanted.slice(index * this.together, (index + 1) * this.together),
+      )
+      const pairs = (some: readonly Uint8Array[]) => some.map((id) => [id, plainOf(id)] as const)
+      this.say(chunksMessage(UP.chunks, ...bundles.map((some) => wireBundle(pairs(some)))))
+    }
     this.chunks += wanted.length
   }
 
@@ -214,6 +222,8 @@ const openWith = (folder: string, packsIn?: (folder: string) => PackStoreSpec): 
 export class Stand implements AsyncDisposable {
   readonly folder: string
   readonly tenant: Tenant
+  /** Chunks that `uploadAll` sends in one bundle. */
+  together = 1
   readonly #temporary: AsyncDisposable
   readonly #packsIn: ((folder: string) => PackStoreSpec) | undefined
   #datastore: Datastore
@@ -301,6 +311,7 @@ export class Stand implements AsyncDisposable {
   /** Uploads a whole disk in messages of so many chunks; zeroes and ids only. */
   async uploadAll(job: { id: string; machine: MachineRow }, plains: Plains, perMessage = 64): Promise<Script> {
     const script = this.upload(job)
+    script.together = this.together
     const { position, proofKey } = await script.started()
     const byId = this.byId(plains)
     for (let from = position; from < plains.length; from += perMessage)

@@ -108,10 +108,11 @@ describe('damage', () => {
     let alive = [...ids]
     let offset = PACK_HEADER_BYTES
     for (let record = 0; record < CHUNKS; record++) {
-      const { id, storedLength } = parseRecord(bytes, offset)
+      const { parts, storedLength } = parseRecord(bytes, offset)
+      const { id } = parts[0]!
       const index = alive.findIndex((one) => hex(one) === hex(id))
       const next = (index + 1) % alive.length
-      const at = offset + [0, 4, 8, 40, 41, 42, 44, 48, 52, dice.below(recordBytes(storedLength))][record % 10]!
+      const at = offset + [0, 4, 8, 9, 10, 12, 16, 48, 52, dice.below(recordBytes(storedLength))][record % 10]!
       await flip(files.data, at, dice.below(8))
       await expect(store.readRecord(id)).rejects.toMatchObject(damaged(id))
       await expect(store.readStored(alive)).rejects.toMatchObject(damaged(id))
@@ -143,7 +144,7 @@ describe('damage', () => {
     const bytes = await readFile(files.data)
     const first = parseRecord(bytes, PACK_HEADER_BYTES)
     await truncate(files.data, PACK_HEADER_BYTES + recordBytes(first.storedLength))
-    await store.readRecord(first.id)
+    await store.readRecord(first.parts[0]!.id)
     const proofs = await store.prove(ids, new Uint8Array(32))
     expect(proofs.filter((proof) => proof !== null)).toHaveLength(1)
     await expect(store.readStored(ids)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
@@ -158,7 +159,16 @@ describe('damage', () => {
       machine: null,
       ids: new Uint8Array(32),
       records: [
-        { pack: 1, offset: PACK_HEADER_BYTES, storedLength: 100, plainLength: 100, codec: 0, type: RECORD.chunk },
+        {
+          pack: 1,
+          offset: PACK_HEADER_BYTES,
+          storedLength: 100,
+          plainLength: 100,
+          codec: 0,
+          type: RECORD.chunk,
+          parts: 1,
+          place: 0,
+        },
       ],
       packs: [],
       upload: null,

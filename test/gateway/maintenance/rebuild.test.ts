@@ -127,8 +127,9 @@ const recordsOf = async (folder: string, type: RecordType): Promise<Place[]> => 
     const bytes = await readFile(file)
     for (let offset = PACK_HEADER_BYTES; offset < bytes.length;) {
       const record = parseRecord(bytes, offset)
-      const length = recordBytes(record.storedLength)
-      if (record.type === type) places.push({ file, offset, length, id: Buffer.from(record.id).toString('hex') })
+      const length = recordBytes(record.storedLength, record.parts.length)
+      if (record.type === type)
+        places.push({ file, offset, length, id: Buffer.from(record.parts[0]!.id).toString('hex') })
       offset += length
     }
   }

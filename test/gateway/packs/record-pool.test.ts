@@ -81,6 +81,8 @@ describe('record pool', () => {
       codec: 0,
       plainLength: 1000,
       storedLength: 1000,
+      parts: 1,
+      place: 0,
     } as const
     const places = [place, { ...place, plainLength: 999 }]
     expect(await pool.check({ buffer, places, idKey })).toEqual([null, 'it is not the record that the index names'])

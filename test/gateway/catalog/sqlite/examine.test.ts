@@ -26,7 +26,7 @@ const filled = (): { sql: Sql; packs: number[] } => {
   for (const pack of packs)
     for (let index = 0; index < 40; index++)
       sql.run(
-        'INSERT INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine) VALUES (?, ?, 1, ?, ?, 9, 10, 1, ?)',
+        'INSERT INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine, parts, place) VALUES (?, ?, 1, ?, ?, 9, 10, 1, ?, 1, 0)',
         1,
         randomBytes(32),
         pack,

@@ -1,4 +1,4 @@
-// The datastore that version 1 wrote, which every later version must open: all images as they were, also when it is rebuilt
+// The datastore that version 2 wrote, which every later version must open: all images as they were, also when it is rebuilt
 // from its packs alone.
 import { createHash } from 'node:crypto'
 import { cp, readFile, rm } from 'node:fs/promises'
@@ -11,9 +11,9 @@ import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { leaves } from '../../../gateway/trees/leaves.ts'
 import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import { memoryLog, openDatastore, temporaryFolder } from './fixture.ts'
-import type { Expected } from './make-fixture-v1.ts'
+import type { Expected } from './make-fixture-v2.ts'
 
-const FIXTURE = path.join(import.meta.dirname, 'fixtures', 'v1')
+const FIXTURE = path.join(import.meta.dirname, 'fixtures', 'v2')
 
 const expected = JSON.parse(await readFile(path.join(FIXTURE, 'expected.json'), 'utf8')) as Expected
 

@@ -1,5 +1,5 @@
-// Makes the datastore that every later version must open: `node test/gateway/datastore/make-fixture-v1.ts`; to be run again
-// only while version 1 is not released.
+// Makes the datastore that every later version must open: `node test/gateway/datastore/make-fixture-v2.ts`; to be run again
+// only while version 2 is not released.
 import { createHash, randomUUID } from 'node:crypto'
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -36,11 +36,12 @@ export interface Expected {
 const LOCKED_UNTIL_MS = 4_102_444_800_000
 
 const dice = new Dice(1)
-const target = path.join(import.meta.dirname, 'fixtures', 'v1')
+const target = path.join(import.meta.dirname, 'fixtures', 'v2')
 const chunk = (): Uint8Array =>
   dice.below(2) === 0 ? dice.bytes(CHUNK_BYTES) : Buffer.alloc(CHUNK_BYTES, dice.below(256))
 
 await using stand = await Stand.open()
+stand.together = 4
 const { catalog } = stand.datastore
 const tenant = stand.tenant.id
 const images: { point: string; machine: string; root: Uint8Array | null; plains: Plains }[] = []
@@ -59,7 +60,7 @@ const disk: Plains = [
 ]
 const pruned = await add(db, disk, 1000)
 const held = await add(db, disk.with(3, chunk()).with(55, null), 2000)
-const locked = await add(web, [...disk.slice(0, 10), dice.bytes(512)], 3000)
+const locked = await add(web, [...disk.slice(0, 10), dice.bytes(1024)], 3000)
 await add(old, Array<null>(64).fill(null), 4000)
 await catalog.points.hold({ tenant, id: held, held: true })
 await catalog.points.lock({ tenant, id: locked, untilMs: LOCKED_UNTIL_MS })
