@@ -159,7 +159,8 @@ export class Backups {
   }
 
   async #begin(agent: string, params: Begin): Promise<void> {
-    const { job, disks, attachments = [], ...begun } = params
+    const { job, disks, attachments = [], missing = [], ...rest } = params
+    const begun = { ...rest, missing }
     const nowMs = this.#clock.now()
     this.skews.note(agent, begun.timeMs - nowMs)
     const state = encodeState(EMPTY_STATE)

@@ -125,7 +125,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
     await catalog.jobs.begin({
       job,
       agent,
-      begun: { timeMs, consistency, note, configuration, leftOut: [], checkpoint: true },
+      begun: { timeMs, consistency, note, configuration, leftOut: [], checkpoint: true, missing: [] },
       disks,
       state,
       nowMs: timeMs,

@@ -50,6 +50,9 @@ export class MemoryCatalog implements Disposable {
   }
 }
 
+const columnsOf = (sql: Sql, table: string): string[] =>
+  sql.all<{ name: string }>('SELECT name FROM pragma_table_info(?)', table).map(({ name }) => `"${name}"`)
+
 const forEach = (folder: string, ids: readonly Uint8Array[], text: string): void =>
   changing(folder, (sql) => {
     for (const id of ids) sql.run(text, id)
@@ -180,17 +183,17 @@ export const setDiskSizes = (folder: string, bytes: number, point: string | null
 
 /** So many copies of a restore point with one disk, each of them with so many disks with the longest names. */
 export const copyPoint = (folder: string, point: string, count: number, disks: number): void => {
-  const names = ['tenant', 'machine', 'agent', 'time_ms', 'kind', 'reason', 'consistency', 'note', 'configuration']
-  const figures = ['bytes_read', 'bytes_sent', 'bytes_stored', 'duration_ms', 'committed_ms', 'manifest']
-  const same = [...names, ...figures].join(', ')
   changing(folder, (sql) => {
+    const same = columnsOf(sql, 'point')
+      .filter((column) => column !== '"id"')
+      .join(', ')
     for (let copy = 0; copy < count; copy++) {
       const id = crypto.randomUUID()
       sql.run(`INSERT INTO point (id, ${same}) SELECT ?, ${same} FROM point WHERE id = ?`, id, point)
       for (let disk = 0; disk < disks; disk++)
         sql.run(
-          `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed)
-           SELECT ?, ?, ?, size, ?, kind, reason, changed FROM image WHERE point = ?`,
+          `INSERT INTO image (point, disk, ordinal, attachment, size, root, kind, reason, changed, compared)
+           SELECT ?, ?, ?, attachment, size, ?, kind, reason, changed, compared FROM image WHERE point = ?`,
           id,
           `disk-${disk}`.padEnd(64, 'x'),
           disk,

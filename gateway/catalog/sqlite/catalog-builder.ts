@@ -1,4 +1,4 @@
-// Fills an empty catalog from what packs and an older catalog say; in batches, on an exclusive connection.
+// Fills an empty catalog from what packs and the catalog before it say; in batches, on an exclusive connection.
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { PackKind, RecordHeader, RecordType } from '../../packs/format.ts'

@@ -139,6 +139,17 @@ describe('open', () => {
     await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'STORE_VERSION' })
     expect(await contents(folder.path)).toEqual(before)
   })
+
+  test('of another format the format is named, whatever number its schema has', async () => {
+    await using folder = await temporaryFolder()
+    await touch(openDatastore(folder.path))
+    await setFormat(folder.path, '999')
+    setSchemaVersion(folder.path, 17)
+    await expect(openDatastore(folder.path)).rejects.toMatchObject({
+      code: 'STORE_VERSION',
+      message: expect.stringContaining('format 999') as string,
+    })
+  })
 })
 
 describe('tenants', () => {

@@ -53,7 +53,7 @@ const expectImages = async (datastore: Datastore): Promise<void> => {
   }
 }
 
-/** The rules that its group had, which are a plan now. */
+/** The plan of a group. */
 const expectPlans = async ({ catalog }: Datastore): Promise<void> => {
   const { id: tenant } = (await catalog.tenants.byName({ name: expected.tenant }))!
   const keep = { ...PLAN_RULES_DEFAULT.keep, last: 3 }
@@ -78,7 +78,7 @@ test('opens, and every image is what it was', async () => {
 test('is found again in its packs and its old catalog', async () => {
   await using folder = await temporaryFolder()
   await cp(FIXTURE, folder.path, { recursive: true })
-  // a copy, as opening it brings its schema up to date
+  // a copy, as opening it makes files beside it
   await using copy = await temporaryFolder()
   await cp(path.join(folder.path, 'catalog.db'), path.join(copy.path, 'catalog.db'))
   const jobs = await jobsIn(copy.path)

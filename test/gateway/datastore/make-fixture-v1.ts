@@ -59,7 +59,7 @@ const disk: Plains = [
 ]
 const pruned = await add(db, disk, 1000)
 const held = await add(db, disk.with(3, chunk()).with(55, null), 2000)
-const locked = await add(web, [...disk.slice(0, 10), dice.bytes(700)], 3000)
+const locked = await add(web, [...disk.slice(0, 10), dice.bytes(512)], 3000)
 await add(old, Array<null>(64).fill(null), 4000)
 await catalog.points.hold({ tenant, id: held, held: true })
 await catalog.points.lock({ tenant, id: locked, untilMs: LOCKED_UNTIL_MS })
