@@ -17,9 +17,9 @@ const CONNECTIONS_MAX = 64
 /** Calls the gateway's method of the same name; its messages and its end are passed on. */
 const passOn =
   <N extends LentMethod>(name: N, gateway: Peer): Handler<N> =>
-  async (params, { signal, send }) => {
-    const call = gateway.open(name, params, { signal })
-    for await (const message of call.messages) await send(message)
+  async (params, asked) => {
+    const call = gateway.open(name, params, { signal: asked.signal })
+    for await (const message of call.messages) await asked.send(message)
     return await call.result
   }
 
@@ -96,10 +96,12 @@ export const serveCommands = async (
   const server = createServer((socket) => {
     socket.on('error', () => {})
     const open = session()
-    if (open === null) return void socket.destroy()
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-    serve(socket, open, clock)
+    if (open === null) socket.destroy()
+    else {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+      serve(socket, open, clock)
+    }
   })
   server.maxConnections = CONNECTIONS_MAX
   // the state folder is locked, so one that is there is stale

@@ -67,8 +67,8 @@ export class LocalSocket implements SocketLike {
     })
     socket.on('data', (bytes: Buffer) => {
       const whole = messages.take(bytes)
-      if (whole === null) return void socket.destroy()
-      for (const data of whole) this.#tell('message', { data })
+      if (whole === null) socket.destroy()
+      else for (const data of whole) this.#tell('message', { data })
     })
     socket.on('error', (error) => this.#tell('error', error))
     socket.on('close', () => {

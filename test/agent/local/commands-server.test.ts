@@ -64,12 +64,8 @@ const spied = (peer: Peer, hangs: string | null = null): { readonly session: Pee
   const open: Peer['open'] = (name, ...rest) => {
     called.push(name)
     if (name !== hangs) return peer.open(name, ...rest)
-    async function* nothing(): AsyncGenerator<never> {
-      await new Promise(() => undefined)
-    }
-    return { messages: nothing(), result: new Promise(() => undefined) } as unknown as ReturnType<
-      typeof peer.open<typeof name>
-    >
+    const messages = { [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => undefined) }) }
+    return { messages, result: new Promise(() => undefined) } as unknown as ReturnType<typeof peer.open<typeof name>>
   }
   return { session: { open, closed: peer.closed } as unknown as Peer, called }
 }
