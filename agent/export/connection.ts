@@ -183,8 +183,8 @@ export class ClientConnection {
         const header = mode === 'simple' ? simpleReply(cookie) : chunks.data(offset, length, true)
         // nothing else may come in between; a piece that fails then ends the connection
         return await this.#turns.run(async () => {
-          await this.#write([header, plainOf(first)])
-          for await (const piece of pieces) await this.#write([plainOf(piece)])
+          await this.#write([header, plainOf(first)], first.release)
+          for await (const piece of pieces) await this.#write([plainOf(piece)], piece.release)
           this.#options.onServed(length)
         })
       }
@@ -195,15 +195,20 @@ export class ClientConnection {
         const done = at === offset + length
         await this.#turn(
           bytes === null ? [chunks.hole(begin, piece.length, done)] : [chunks.data(begin, bytes.length, done), bytes],
+          piece.release,
         )
         if (done) break
         piece = (await pieces.next()).value as Piece
       }
       this.#options.onServed(length)
     } catch (thrown) {
-      if (whole || thrown instanceof Gone) throw thrown
+      if (thrown instanceof Gone) throw thrown
       this.#failed(exported, request, thrown)
+      // what has begun cannot be taken back
+      if (whole) throw thrown
       await this.#turn([chunks.error(ERRNO.io, asVarveError(thrown).message)])
+    } finally {
+      await pieces.return(undefined)
     }
   }
 
@@ -239,16 +244,22 @@ export class ClientConnection {
     this.#options.onFailure({ disk: name, offset, length, error: asVarveError(thrown) })
   }
 
-  #turn(pieces: readonly Uint8Array[]): Promise<void> {
-    return this.#turns.run(() => this.#write(pieces))
+  #turn(pieces: readonly Uint8Array[], onSent?: () => void): Promise<void> {
+    return this.#turns.run(() => this.#write(pieces, onSent))
   }
 
-  async #write(pieces: readonly Uint8Array[]): Promise<void> {
+  /** Sends all of it with nothing in between; `onSent` is called when the socket does not need the bytes any more. */
+  async #write(pieces: readonly Uint8Array[], onSent: () => void = () => {}): Promise<void> {
     const socket = this.#socket
-    if (socket.destroyed) throw new Gone()
+    if (socket.destroyed) {
+      onSent()
+      throw new Gone()
+    }
     socket.cork()
     let room = true
-    for (const piece of pieces) if (piece.length > 0) room = socket.write(piece)
+    // the last one is sent, or given up, last
+    for (const [at, piece] of pieces.entries())
+      room = at < pieces.length - 1 ? socket.write(piece) : socket.write(piece, () => onSent())
     socket.uncork()
     while (!room && !socket.destroyed && socket.writableNeedDrain) await this.#news.promise
   }

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, type VarveError } from '../../protocol/errors.ts'
 import { fileError } from '../../protocol/host/file-error.ts'
+import { ownBytes } from '../../protocol/host/bytes.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 
 /** Chunks that wait to be written; further ones are not kept. */
@@ -80,8 +81,10 @@ export class DiskCache implements AsyncDisposable {
     const slot = this.#slot()
     if (slot === null) return
     this.#writing++
+    // what it lies in may be used again before
+    const bytes = ownBytes(plain)
     this.#written = this.#written
-      .then(() => this.#file.write(plain, 0, plain.length, slot * this.#options.chunkBytes))
+      .then(() => this.#file.write(bytes, 0, bytes.length, slot * this.#options.chunkBytes))
       .then(
         () => void this.#places.set(name, slot),
         (thrown: unknown) => this.#fail(thrown),

@@ -12,6 +12,9 @@ import { ImageReads, type ImageStart, type ReadsOptions } from './image-reads.ts
 import { ImageTree } from './image-tree.ts'
 import { contextsOf } from './negotiation.ts'
 
+/** Buffers from this size on are decoded into again, in bytes: fresh ones cost more time in page faults than the decoding. */
+const REUSED_BYTES_MIN = 1024 * 1024
+
 type Disk = Pick<Point['disks'][number], 'name' | 'size' | 'root'>
 
 export interface OpenOptions extends Omit<ReadsOptions, 'point' | 'disk'> {
@@ -52,7 +55,10 @@ export const openDisks = async (options: OpenOptions): Promise<OpenedDisks> => {
   const { point, disks, since, cacheBytes, cacheDisk } = options
   await using resources = new AsyncDisposableStack()
   const decoder = resources.use(new Decoder())
-  const cache = new ChunkCache(cacheBytes)
+  const cache = new ChunkCache(cacheBytes, (buffer) => {
+    // a small one would serve only small ones
+    if (buffer.byteLength >= REUSED_BYTES_MIN) decoder.release(new Uint8Array(buffer))
+  })
   let disk: DiskCache | null = null
   const opened: ExportedDisk[] = []
   for (const row of disks) {

@@ -10,6 +10,7 @@ import { run as compare } from './compare.ts'
 import { run as ofConsole } from './console.ts'
 import { run as dataPath } from './data-path.ts'
 import { run as day } from './day.ts'
+import { run as ofExport } from './export.ts'
 import { run as fleet } from './fleet.ts'
 import { describeHost, requirePrograms, type Host } from './host.ts'
 import { run as keep } from './keep.ts'
@@ -25,6 +26,7 @@ const ROUNDS = 3
 const SCENARIOS: readonly Scenario[] = [
   { name: 'data-path', title: 'whole backups and restores beside other programs', run: dataPath },
   { name: 'compare', title: 'what the comparison of unchanged chunks costs an increment', run: compare },
+  { name: 'export', title: 'exports of restore points beside restores and qemu-nbd', run: ofExport },
   { name: 'fleet', title: 'many agents on one gateway', run: fleet },
   { name: 'link', title: 'a slow and distant link', run: link },
   { name: 'scale', title: 'large disks, a large index, many restore points', run: scale },
