@@ -164,51 +164,68 @@ export class ClientConnection {
     await this.#turn([refused === null ? chunks.end() : chunks.error(refused.errno, refused.why)])
   }
 
-  async #read(request: Request, whole: boolean, { exported, mode }: Settled<ExportedDisk>): Promise<void> {
+  async #read(request: Request, whole: boolean, settled: Settled<ExportedDisk>): Promise<void> {
+    const { exported, mode } = settled
     const { cookie, offset, length } = request
     const chunks = new ReplyChunks(request, mode)
     const pieces = exported.source.read(offset, length)
-    let at = offset
+    const held: Piece[] = []
     try {
-      let first: Piece
-      try {
-        first = (await pieces.next()).value as Piece
-      } catch (thrown) {
-        this.#failed(exported, request, thrown)
-        return await this.#turn([
-          mode === 'simple' ? simpleReply(cookie, ERRNO.io) : chunks.error(ERRNO.io, asVarveError(thrown).message),
-        ])
-      }
+      // what may come in one part only is had first, as nothing of it can be taken back
+      const firstBytes = whole ? Math.min(length, REQUEST_BYTES_MAX) : 1
+      for (let bytes = 0; bytes < firstBytes; bytes += held.at(-1)!.length)
+        held.push((await pieces.next()).value as Piece)
+    } catch (thrown) {
+      for (const { release } of held) release()
+      this.#failed(exported, request, thrown)
+      const why = asVarveError(thrown).message
+      return await this.#turn([mode === 'simple' ? simpleReply(cookie, ERRNO.io) : chunks.error(ERRNO.io, why)])
+    }
+    try {
       if (whole) {
         const header = mode === 'simple' ? simpleReply(cookie) : chunks.data(offset, length, true)
-        // nothing else may come in between; a piece that fails then ends the connection
-        return await this.#turns.run(async () => {
-          await this.#write([header, plainOf(first)], first.release)
-          for await (const piece of pieces) await this.#write([plainOf(piece)], piece.release)
-          this.#options.onServed(length)
-        })
-      }
-      for (let piece: Piece | null = first; piece !== null;) {
-        const begin = at
-        at += piece.length
-        const { bytes } = piece
-        const done = at === offset + length
-        await this.#turn(
-          bytes === null ? [chunks.hole(begin, piece.length, done)] : [chunks.data(begin, bytes.length, done), bytes],
-          piece.release,
-        )
-        if (done) break
-        piece = (await pieces.next()).value as Piece
-      }
+        await this.#sendWhole(header, held, pieces)
+      } else await this.#sendParts(request, chunks, held[0]!, pieces)
       this.#options.onServed(length)
     } catch (thrown) {
       if (thrown instanceof Gone) throw thrown
       this.#failed(exported, request, thrown)
-      // what has begun cannot be taken back
       if (whole) throw thrown
       await this.#turn([chunks.error(ERRNO.io, asVarveError(thrown).message)])
     } finally {
       await pieces.return(undefined)
+    }
+  }
+
+  /** Everything behind one header; nothing else may come in between, and a piece that fails ends the connection. */
+  #sendWhole(header: Buffer, held: readonly Piece[], pieces: AsyncIterable<Piece>): Promise<void> {
+    return this.#turns.run(async () => {
+      const release = (): void => {
+        for (const one of held) one.release()
+      }
+      await this.#write([header, ...held.map(plainOf)], release)
+      for await (const piece of pieces) await this.#write([plainOf(piece)], piece.release)
+    })
+  }
+
+  /** Each piece in a chunk of its own. */
+  async #sendParts(
+    { offset, length }: Request,
+    chunks: ReplyChunks,
+    first: Piece,
+    pieces: AsyncIterator<Piece>,
+  ): Promise<void> {
+    let at = offset
+    for (let piece = first; ;) {
+      const { bytes, release } = piece
+      const done = at + piece.length === offset + length
+      await this.#turn(
+        bytes === null ? [chunks.hole(at, piece.length, done)] : [chunks.data(at, bytes.length, done), bytes],
+        release,
+      )
+      at += piece.length
+      if (done) return
+      piece = (await pieces.next()).value as Piece
     }
   }
 
