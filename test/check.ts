@@ -3,7 +3,8 @@
 // Usage: node test/check.ts [--long | VITEST FILTER...]   Exit codes: 0 all passed, 1 something failed.
 // Without a filter the tests that take long are left out; with --long they alone run.
 import { spawn } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { mkdtemp, readFile } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
 import path from 'node:path'
 import * as v from 'valibot'
@@ -108,14 +109,13 @@ const main = async (): Promise<number> => {
     if ((await timed(step)) !== 0) return finish({ passed: 0, failed: 1 })
   }
   const folder = await mkdtemp(path.join(tmpdir(), 'varve-check-'))
-  try {
-    const reportPath = path.join(folder, 'report.json')
-    const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`]
-    const code = await timed({ name: 'tests', command: 'vitest', args: [...args, ...filters(process.argv.slice(2))] })
-    return finish(await readCounts(reportPath, code))
-  } finally {
-    await rm(folder, { recursive: true, force: true })
-  }
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(signal, () => process.exit(128 + constants.signals[signal]))
+  const reportPath = path.join(folder, 'report.json')
+  const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`]
+  const code = await timed({ name: 'tests', command: 'vitest', args: [...args, ...filters(process.argv.slice(2))] })
+  return finish(await readCounts(reportPath, code))
 }
 
 process.exitCode = await main()

@@ -1,4 +1,4 @@
-// Plain chunks in memory by their ids, whatever disk they are of: those that were fetched together share a buffer and go together.
+// Plain chunks in memory by their ids, of all disks: those that were fetched together share a buffer and go together.
 
 interface Segment {
   readonly names: readonly string[]

@@ -207,7 +207,7 @@ export class ChunkSource {
     this.#come([wanted], new Map([[name, plain]]))
   }
 
-  /** Fetches neighbouring chunks, between which there are only zeroes, and settles each; damage fails only the chunk that has it. */
+  /** Fetches neighbouring chunks, between which are only zeroes, and settles each; damage fails only the chunk that has it. */
   async #fetch(run: readonly Wanted[]): Promise<void> {
     const { disk } = this.#options
     try {

@@ -1,4 +1,4 @@
-// The hash tree of one image, read as far as it is needed: each node is checked against the id that its parent, or the point, has.
+// The hash tree of one image, read as far as it is needed: each node is held against its id, which its parent or the point has.
 import { chunkCount, equalBytes } from '../../protocol/chunk.ts'
 import { VarveError, asVarveError } from '../../protocol/errors.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'

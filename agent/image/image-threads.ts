@@ -32,18 +32,22 @@ export interface ImageThread {
 interface Shared extends ImageThread {
   /** The images that are open in it, and what to call when it ends. */
   readonly images: Map<number, (error: VarveError) => void>
+  /** It did not answer in time: no further image is given to it, and it ends with the last one that it has. */
+  isStuck: boolean
 }
 
 const ended = (): VarveError => new VarveError('INTERNAL', 'a worker thread ended')
 
 export class ImageThreads {
   readonly #clock: Clock
+  readonly #closeTimeoutMs: number
   readonly #threads: Shared[] = []
   #nextImage = 0
   #stopTimer: (() => void) | null = null
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, { closeTimeoutMs = CLOSE_TIMEOUT_MS } = {}) {
     this.#clock = clock
+    this.#closeTimeoutMs = closeTimeoutMs
   }
 
   /** Those that live. */
@@ -60,8 +64,10 @@ export class ImageThreads {
     this.#stopTimer = null
     const image = this.#nextImage++
     const wanted = Math.min(THREADS_MAX, Math.max(1, availableParallelism()))
-    while (this.#threads.length < wanted) this.#start()
-    const threads = this.#threads.toSorted((a, b) => a.images.size - b.images.size).slice(0, most)
+    while (this.#usable().length < wanted) this.#start()
+    const threads = this.#usable()
+      .toSorted((a, b) => a.images.size - b.images.size)
+      .slice(0, most)
     for (const { thread, images } of threads) {
       images.set(image, onEnd)
       thread.tell('open', [image, setup])
@@ -69,7 +75,10 @@ export class ImageThreads {
     return { image, threads }
   }
 
-  /** Closes an image in every thread that has it. One that does not answer is ended, once it has answered or by force. */
+  /**
+   * Closes an image in every thread that has it. One that does not answer in time gets no further image, and is ended when it
+   * has none left, once it has answered or by force.
+   */
   async close(image: number): Promise<void> {
     const having = this.#threads.filter(({ images }) => images.has(image))
     await Promise.all(
@@ -78,9 +87,10 @@ export class ImageThreads {
           () => true,
           () => false,
         )
-        const isClosed = await within(closed, CLOSE_TIMEOUT_MS)
+        const isClosed = await within(closed, this.#closeTimeoutMs)
         shared.images.delete(image)
-        if (isClosed === null) await this.#end(shared)
+        if (isClosed === null) shared.isStuck = true
+        if (shared.isStuck && shared.images.size === 0) await this.#end(shared)
       }),
     )
     if (this.#stopTimer !== null || this.#threads.some(({ images }) => images.size > 0)) return
@@ -90,12 +100,18 @@ export class ImageThreads {
     })
   }
 
+  /** Those that may be given a further image. */
+  #usable(): readonly Shared[] {
+    return this.#threads.filter(({ isStuck }) => !isStuck)
+  }
+
   #start(): void {
     const file = new URL('worker.ts', import.meta.url)
     const shared: Shared = {
       thread: new WorkThread<ImageMethods>(file, { heap: HEAP_LIMITS, ended }),
       busy: 0,
       images: new Map(),
+      isStuck: false,
     }
     this.#threads.push(shared)
     void shared.thread.exited.then(() => this.#forget(shared))

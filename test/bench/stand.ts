@@ -7,6 +7,7 @@ import { run } from '../rig/run.ts'
 import { startMachine, type TestMachine } from '../support/qemu.ts'
 import { tempFolder } from '../support/temp.ts'
 import type { Command, Watched } from './measure.ts'
+import { exported, exportedInstant, type Lent } from './nbd-export.ts'
 
 const MACHINE = 'bench'
 const TENANT = 'bench'
@@ -14,8 +15,6 @@ const READY_TIMEOUT_MS = 30_000
 
 /** The disk's name in restore points; its node in QEMU has the same. */
 export const DISK = 'vda'
-
-const EXPORT_NAME = 'bench'
 
 interface Certificate {
   readonly cert: string
@@ -188,20 +187,20 @@ export class Stand implements AsyncDisposable {
   }
 
   /** Lends the disk as it is now, and bitmaps of it, over NBD while `work` runs; nothing may back the machine up meanwhile. */
-  async exported<T>(work: (uri: string) => Promise<T>, bitmaps: readonly string[] = []): Promise<T> {
-    const { control } = this.machine
-    const socket = path.join(this.#socketFolder, 'export.sock')
-    await control.execute('nbd-server-start', { addr: { type: 'unix', data: { path: socket } } })
-    try {
-      const names = { id: EXPORT_NAME, name: EXPORT_NAME, 'node-name': DISK }
-      await control.execute('block-export-add', { ...names, type: 'nbd', bitmaps: [...bitmaps] })
-      return await work(`nbd+unix:///${EXPORT_NAME}?socket=${socket}`)
-    } finally {
-      await control.execute('nbd-server-stop')
-    }
+  exported<T>(work: (uri: string) => Promise<T>, bitmaps: readonly string[] = []): Promise<T> {
+    return exported({ ...this.#lent, bitmaps }, work)
+  }
+
+  /** Lends the disk as it is now, while the machine goes on writing, as a backup reads it; nothing may back it up meanwhile. */
+  exportedInstant<T>(size: number, work: (uri: string) => Promise<T>): Promise<T> {
+    return exportedInstant({ ...this.#lent, scratchFolder: this.#socketFolder, size }, work)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync()
+  }
+
+  get #lent(): Lent {
+    return { control: this.machine.control, node: DISK, socketFolder: this.#socketFolder }
   }
 }

@@ -1,5 +1,5 @@
-// Exports of restore points over NBD: what NBD's own programs read of them, against a model, while the gateway is away and is back,
-// and after a kill.
+// Exports of restore points over NBD: what NBD's own programs read of them, and against a model; breaks, kills, damage and
+// hostile clients.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'

@@ -164,7 +164,7 @@ export class Sql implements Disposable {
     )
   }
 
-  /** All in one transaction: a new database costs one write to the disk, and one that cannot be brought up to date stays as it was. */
+  /** All in one transaction: a new database is one write to the disk, and what cannot be brought up to date stays as it was. */
   #migrate(): void {
     if (this.#checkVersion() === MIGRATIONS.length) return
     this.transaction(() => {

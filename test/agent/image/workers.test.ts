@@ -12,7 +12,7 @@ import { ImageWorkers } from '../../../agent/image/workers.ts'
 import { CODEC } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { HandClock } from '../../support/hand-clock.ts'
-import { tempFolder, type TempFolder } from '../../support/temp.ts'
+import { eventually, tempFolder, type TempFolder } from '../../support/temp.ts'
 import { plainOf, splitChunks } from '../../protocol/wire-chunks.ts'
 import { startQemuNbd, type QemuNbd } from '../nbd/qemu-nbd.ts'
 
@@ -213,4 +213,37 @@ test('take the threads of uploads before them, beside one another, until nobody 
   }
   clock.advance(IDLE_MS)
   expect(threads.count).toBe(0)
+})
+
+test('a thread that does not close an image in time gets no further one, and the others in it go on', async () => {
+  await using temp = await tempFolder()
+  const disk = randomBytes(8 * CHUNK)
+  await using nbd = await serve(temp, disk)
+  const setup = {
+    socketPath: nbd.socketPath,
+    exportName: 'disk',
+    size: disk.length,
+    chunkBytes: CHUNK,
+    idKey,
+    level: 1,
+  }
+  const threads = new ImageThreads(new HandClock(), { closeTimeoutMs: 1 })
+  const failures: VarveError[] = []
+  const options = { most: 8, onEnd: (error: VarveError) => void failures.push(error) }
+  const late = threads.open(setup, options)
+  await using other = new ImageWorkers(setup, { multiConn: true, threads })
+  const before = threads.count
+  const closing = threads.close(late.image)
+  // whatever they answer is heard of too late
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
+  await closing
+  const { ids } = await other.read(0, reads(5), false)
+  expect(ids).toEqual(keyedHash(idKey, disk.subarray(5 * CHUNK, 6 * CHUNK)))
+  const next = threads.open(setup, options)
+  for (const thread of next.threads) expect(late.threads.includes(thread)).toBe(false)
+  expect(threads.count).toBe(2 * before)
+  await other[Symbol.asyncDispose]()
+  await eventually(() => threads.count === before)
+  expect(failures).toEqual([])
+  await threads.close(next.image)
 })
