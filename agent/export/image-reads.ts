@@ -155,9 +155,11 @@ export class ImageReads implements AsyncDisposable {
     if (this.#call?.peer === peer && this.#call.over === null) return this.#call
     const call = new ReadCall(peer, this.#options)
     this.#call = call
-    void call.ended.then((error) => {
-      if (isBreak(error)) this.#awaySinceMs ??= performance.now()
-    })
+    void this.#noteEnd(call)
     return call
+  }
+
+  async #noteEnd({ ended }: ReadCall): Promise<void> {
+    if (isBreak(await ended)) this.#awaySinceMs ??= performance.now()
   }
 }
