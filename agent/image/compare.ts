@@ -25,7 +25,7 @@ export const SAMPLE_CHUNKS = 16
 export const SAMPLE_BYTES_MAX = 4 * 1024 * 1024
 
 /** Chunks of the base that are asked for first when the last unchanged one is looked for. */
-const CONTENT_CHUNKS_FIRST = 16
+export const CONTENT_CHUNKS_FIRST = 16
 
 /** Places that are drawn for each chunk of the sample: some of them have changed. */
 const DRAWS_PER_CHUNK = 2

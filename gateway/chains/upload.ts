@@ -192,6 +192,7 @@ export class ImageUpload {
     this.#bytesSent += announced.length * ID_BYTES
     const ids = announced.map(({ id }) => id)
     const lengths = announced.map(({ length }) => length)
+    batch.absentAt = store.arrivals.mark
     const known = await store.have(ids, upload.machine, lengths)
     const answers = new Uint8Array(ids.length)
     const whole = { batch, length: chunkBytes }
@@ -229,7 +230,8 @@ export class ImageUpload {
   async #append(batch: ChunkBatch, taken: readonly { name: string; asked: Asked }[], cost: number): Promise<void> {
     const bytes = batch.stored.length
     try {
-      await this.#options.writer.append(batch)
+      const absentAt = Math.min(...taken.map(({ asked }) => asked.batch.absentAt))
+      await this.#options.writer.append(batch, absentAt)
       for (const { name, asked } of taken) {
         this.#appended.push(name)
         asked.batch.missing--

@@ -64,7 +64,7 @@ export interface DatastoreOptions {
   readonly reserveBytes?: number | null
 }
 
-type WriterOptions = Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>
+type WriterOptions = Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references' | 'arrivals'>
 
 interface Parts {
   readonly spec: Datastore['spec']

@@ -18,6 +18,7 @@ import type { NodeCache } from '../trees/node-cache.ts'
 import { NodeReader } from '../trees/node-reader.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
 import type { Packs, PackBallast } from '../packs/pack-store.ts'
+import { Arrivals } from './arrivals.ts'
 import { Quarantine } from './quarantine.ts'
 import type { References } from '../coordination/coordination.ts'
 import { stateKey } from '../catalog/state-record.ts'
@@ -49,7 +50,7 @@ interface TenantStoreOptions {
   /** See Quarantine. */
   readonly onDamage: () => Promise<void>
   readonly openWriter: (
-    options: Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>,
+    options: Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references' | 'arrivals'>,
   ) => Promise<UploadWriter>
 }
 
@@ -59,6 +60,8 @@ const ZEROES = new Uint8Array(64 * 1024)
 export class TenantStore {
   readonly tenant: Tenant
   readonly references: References
+  /** Of what uploads bring. */
+  readonly arrivals = new Arrivals()
   readonly quarantine: Quarantine
   readonly packs: TenantPacks
   readonly nodes: NodeReader
@@ -213,7 +216,8 @@ export class TenantStore {
 
   /** A writer for one disk of one upload, whose row in the catalog exists. TOO_MANY_REQUESTS past WRITERS_MAX. */
   openWriter(options: { job: string; disk: string; machine: string }): Promise<UploadWriter> {
-    return this.#options.openWriter({ tenant: this.tenant, references: this.references, ...options })
+    const { tenant, references, arrivals } = this
+    return this.#options.openWriter({ tenant, references, arrivals, ...options })
   }
 
   /**

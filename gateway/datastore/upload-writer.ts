@@ -14,6 +14,7 @@ import type { DatastoreLog } from '../common/log.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
 import type { References } from '../coordination/coordination.ts'
 import { PackWriter } from '../packs/pack-writer.ts'
+import type { Arrivals } from './arrivals.ts'
 import type { Space } from './space.ts'
 import { idName, joinBytes, joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
 import { encodeNodes, onlyFresh, PendingRecords } from '../packs/pending-records.ts'
@@ -55,6 +56,7 @@ export interface UploadWriterOptions {
   readonly limiter: Limiter
   /** Called with every id that the writer finds in the index or adds to it. */
   readonly references: References
+  readonly arrivals: Arrivals
   /** Quota and reserve that limit the appends. */
   readonly space: Space
   readonly log: DatastoreLog
@@ -78,6 +80,7 @@ export class UploadWriter implements AsyncDisposable {
   #relied: Uint8Array[] = []
   #settling: Uint8Array[] = []
   readonly #held: Disposable
+  readonly #open: Disposable
   #failure: VarveError | null = null
   #closed: Promise<void> | null = null
   #storedBytes = 0
@@ -88,6 +91,7 @@ export class UploadWriter implements AsyncDisposable {
     this.#data = new PackWriter({ pool, tenant, kind: 'data', room: space })
     this.#nodes = new PackWriter({ pool, tenant, kind: 'nodes', room: space })
     this.#held = options.references.hold({ ids: () => this.#ids() })
+    this.#open = options.arrivals.open()
   }
 
   /** Bytes newly stored by this writer's commits so far, record headers included. */
@@ -99,10 +103,11 @@ export class UploadWriter implements AsyncDisposable {
    * Checks a batch on the record threads and appends what is new; resolves when it is in a pack, durable after the next commit.
    * Batches given together may finish in any order; further ones wait past a bound of bytes. CHUNK_INVALID names a chunk that
    * does not match its id or lengths and leaves the writer usable; UPLOAD_INVALID, TOO_MANY_REQUESTS; after STORE_FULL,
-   * STORE_FAILED or QUOTA_EXCEEDED the writer is unusable.
+   * STORE_FAILED or QUOTA_EXCEEDED the writer is unusable. `absentAt` is the mark of `arrivals` when the index had none of them;
+   * they are looked up where it is absent, and where another upload may have brought one since.
    */
-  append(batch: ChunkBatch): Promise<void> {
-    const appended = this.#append(batch)
+  append(batch: ChunkBatch, absentAt: number | null = null): Promise<void> {
+    const appended = this.#append(batch, absentAt)
     this.#underWay.add(appended)
     const settled = (): void => void this.#underWay.delete(appended)
     appended.then(settled, settled)
@@ -132,7 +137,7 @@ export class UploadWriter implements AsyncDisposable {
     return this.#closed
   }
 
-  async #append({ heads: table, stored }: ChunkBatch): Promise<void> {
+  async #append({ heads: table, stored }: ChunkBatch, absentAt: number | null): Promise<void> {
     this.#check()
     const heads = readHeads(table)
     if (stored.length > BATCH_BYTES_MAX || heads.length > BATCH_CHUNKS_MAX)
@@ -142,14 +147,14 @@ export class UploadWriter implements AsyncDisposable {
       this.#check()
       const moved = ownsBuffer(stored) ? stored : ownBytes(stored)
       const buffer = await this.#options.recordPool.ingest({ heads: table, stored: moved, idKey, chunkBytes })
-      await this.#write(this.#data, { buffer, records: recordsOf(heads) })
+      await this.#write(this.#data, { buffer, records: recordsOf(heads) }, absentAt)
     })
     if (this.#pending.bytes > PENDING_BYTES_MAX) await this.#commits.run(() => this.#commit(null))
   }
 
-  async #write(writer: PackWriter, batch: EncodedBatch): Promise<void> {
+  async #write(writer: PackWriter, batch: EncodedBatch, absentAt: number | null): Promise<void> {
     try {
-      const missing = await this.#missing(batch)
+      const missing = await this.#missing(batch, absentAt)
       await this.#appends.run(() => this.#place(writer, missing))
     } catch (error) {
       throw this.#fail(error)
@@ -159,13 +164,14 @@ export class UploadWriter implements AsyncDisposable {
   }
 
   /** The batch without what the index has: a racing upload may have brought it since the caller asked. */
-  async #missing(batch: EncodedBatch): Promise<EncodedBatch> {
+  async #missing(batch: EncodedBatch, absentAt: number | null = null): Promise<EncodedBatch> {
     const ids = batch.records.map(({ id }) => id)
-    const { catalog, tenant, references } = this.#options
+    const { catalog, tenant, references, arrivals } = this.#options
     // before the look-up: a collection may begin before its answer arrives
     const joined = joinIds(ids)
     this.#relied.push(joined)
     await references.touch(ids)
+    if (absentAt !== null && !arrivals.mayHave(absentAt, ids)) return batch
     const indexed = await catalog.records.indexed({ tenant: tenant.id, ids: joined })
     return onlyFresh(batch, (_, index) => indexed[index] === 0)
   }
@@ -228,11 +234,12 @@ export class UploadWriter implements AsyncDisposable {
     packs: { id: number; bytes: number; sealed: boolean }[],
     progress: ImageProgress | null,
   ): Promise<number> {
-    const { catalog, tenant, machine, job, disk, references } = this.#options
+    const { catalog, tenant, machine, job, disk, references, arrivals } = this.#options
     await references.touch(pending.records.map(({ id }) => id))
     const records: NewRecord[] = []
     for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
       records.push({ pack, offset, storedLength, plainLength, codec, type })
+    arrivals.note(pending.records.map(({ id }) => id))
     return catalog.records.commit({
       tenant: tenant.id,
       machine,
@@ -266,6 +273,7 @@ export class UploadWriter implements AsyncDisposable {
       await this.#nodes[Symbol.asyncDispose]()
     } finally {
       this.#held[Symbol.dispose]()
+      this.#open[Symbol.dispose]()
       onClose()
     }
   }

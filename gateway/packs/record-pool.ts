@@ -13,6 +13,12 @@ const THREADS_MAX = 8
 const JOBS_WAITING_MAX = 1024
 
 /**
+ * By how much the threads of a pool give way to those of the event loop and the database, as a nice value: those of uploads a
+ * little, those of upkeep to everything else, as nobody waits for it.
+ */
+export const NICENESS = { uploads: 5, upkeep: 19 } as const
+
+/**
  * Limits of a thread's JavaScript heap, which holds little: without them its garbage grows to many times that before a
  * collection.
  */
@@ -22,8 +28,9 @@ const HEAP_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 64 } 
 export class RecordPool implements AsyncDisposable {
   readonly #pool: WorkPool<RecordMethods>
 
-  constructor(threads = availableParallelism()) {
+  constructor(threads = availableParallelism(), niceness: number = NICENESS.uploads) {
     this.#pool = new WorkPool(new URL('record-worker.ts', import.meta.url), {
+      data: niceness,
       threads: Math.min(Math.max(threads, 1), THREADS_MAX),
       perThread: 1,
       waitingMax: JOBS_WAITING_MAX,

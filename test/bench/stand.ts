@@ -1,7 +1,7 @@
 // What is measured: a QEMU with the image attached, a gateway and an agent, each a real process, as a person would run them.
 import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { agentProgram, Commands, GATEWAY_NODE, gatewayProgram } from '../demo/commands.ts'
+import { AGENT_NODE, agentProgram, Commands, GATEWAY_NODE, gatewayProgram } from '../demo/commands.ts'
 import { accepts, freePort, Service } from '../demo/service.ts'
 import { run } from '../rig/run.ts'
 import { startMachine, type TestMachine } from '../support/qemu.ts'
@@ -134,7 +134,7 @@ export class Stand implements AsyncDisposable {
     const commands = new Commands(data, config, signal)
     await commands.addTenant(TENANT)
     await commands.enrol(url, await commands.enrolmentToken(TENANT))
-    const agent = await service('agent', [agentProgram, 'run', '--config', config])
+    const agent = await service('agent', [...AGENT_NODE, agentProgram, 'run', '--config', config])
     await agent.until(() => commands.agentAnswers(), READY_TIMEOUT_MS)
     const agentLog = path.join(folder, 'agent.log')
     const parts = { machine, url, commands, data, gateway, agent, agentLog, config, socketFolder: sockets.path }

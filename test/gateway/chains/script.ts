@@ -3,6 +3,7 @@ import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { randomBytes } from 'node:crypto'
 import { ImageUpload } from '../../../gateway/chains/upload.ts'
+import { UploadLoad } from '../../../gateway/chains/upload-load.ts'
 import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import type { PackStoreSpec } from '../../../gateway/packs/open-pack-store.ts'
@@ -95,7 +96,7 @@ export class Script {
         await this.hold
         return await commit(progress)
       }
-      const call = { call: servedCall<'image.upload'>(), account: testAccount() }
+      const call = { call: servedCall<'image.upload'>(), account: testAccount(), load: new UploadLoad() }
       using memory = await UploadMemory.admit(call, tenant.chunkBytes, this.abort.signal)
       return await new ImageUpload({
         store,

@@ -1,5 +1,6 @@
 // The window of one upload: large while there is memory, small while others wait, and never in the way of the largest message.
 import { expect, test } from 'vitest'
+import { FULL_BYTES, UploadLoad } from '../../../gateway/chains/upload-load.ts'
 import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
 import { MemoryBudget } from '../../../gateway/memory/budget.ts'
 import { ITEM_BYTES, UPLOAD_BYTES, UPLOAD_WINDOW_BYTES_MIN } from '../../../gateway/memory/limits.ts'
@@ -9,10 +10,10 @@ import { servedCall } from '../../support/served-call.ts'
 const MIB = 1024 * 1024
 const never = new AbortController().signal
 
-const open = async (budget: MemoryBudget, caller = 'a', chunkBytes = 65_536) => {
+const open = async (budget: MemoryBudget, caller = 'a', chunkBytes = 65_536, load = new UploadLoad()) => {
   const grants: number[] = []
   const call = { ...servedCall<'image.upload'>(), grant: (bytes: number) => void grants.push(bytes) }
-  const memory = await UploadMemory.admit({ call, account: budget.account('one', caller) }, chunkBytes, never)
+  const memory = await UploadMemory.admit({ call, account: budget.account('one', caller), load }, chunkBytes, never)
   memory.open()
   const granted = (): number => grants.splice(0).reduce((sum, bytes) => sum + bytes, 0)
   return { memory, granted }
@@ -92,6 +93,60 @@ test('while another upload of the tenant waits the window shrinks to its least, 
   first.memory[Symbol.dispose]()
   memory[Symbol.dispose]()
   expect(budget.usedBytes).toBe(0)
+})
+
+test('many agents that are faster than the gateway together fill it no further, and each gets its turn', async () => {
+  const load = new UploadLoad()
+  const budget = new MemoryBudget(1024 * MIB)
+  const uploads = await Promise.all(
+    Array.from({ length: 24 }, (_, index) => open(budget, `agent-${index}`, 65_536, load)),
+  )
+  // each sends what it has credit for at once; the gateway is done with one message after the other, in the order of arrival
+  const arrived: number[] = []
+  const credit = uploads.map(() => 0)
+  const sent = uploads.map(() => 0)
+  const most = { once: 0, later: 0 }
+  for (let round = 0; round < 3000; round++) {
+    for (const [index, { memory, granted }] of uploads.entries()) {
+      for (credit[index]! += granted(); credit[index]! >= MIB; credit[index]! -= MIB) {
+        memory.read(MIB)
+        arrived.push(index)
+        sent[index]!++
+      }
+    }
+    const when = round < 100 ? 'once' : 'later'
+    most[when] = Math.max(most[when], arrived.length * MIB)
+    uploads[arrived.shift()!]!.memory.done(MIB)
+  }
+  expect(most.once).toBe(24 * 2 * MIB)
+  expect(most.later).toBeLessThanOrEqual(FULL_BYTES + 2 * UPLOAD_WINDOW_BYTES_MIN)
+  expect(Math.max(...sent)).toBeLessThan(2 * Math.min(...sent))
+})
+
+test('who has credit and is silent keeps nobody else waiting, and credit that was held back goes out when others end', async () => {
+  const load = new UploadLoad()
+  const budget = new MemoryBudget(1024 * MIB)
+  const [silent, busy, waiting] = await Promise.all(['a', 'b', 'c'].map((name) => open(budget, name, 65_536, load)))
+  for (const { granted } of [silent!, busy!, waiting!]) granted()
+  load.take(FULL_BYTES + 1)
+  waiting!.memory.read(MIB)
+  waiting!.memory.done(MIB)
+  busy!.memory.read(2 * MIB)
+  expect(waiting!.granted()).toBe(0)
+  load.give(FULL_BYTES + 1)
+  expect(waiting!.granted()).toBeGreaterThanOrEqual(MIB)
+  load.take(FULL_BYTES - MIB)
+  waiting!.memory.read(MIB)
+  waiting!.memory.done(MIB)
+  expect(waiting!.granted()).toBe(0)
+  busy!.memory[Symbol.dispose]()
+  expect(waiting!.granted()).toBeGreaterThanOrEqual(MIB)
+  // it was given back already
+  busy!.memory.done(2 * MIB)
+  load.take(2 * MIB)
+  waiting!.memory.read(MIB)
+  waiting!.memory.done(MIB)
+  expect(waiting!.granted()).toBe(0)
 })
 
 test('items take room and give it back', async () => {

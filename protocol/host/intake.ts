@@ -1,7 +1,7 @@
 // The raw bytes of one WebSocket (RFC 6455, section 5.2): how long messages are, before anybody gathers them; large ones are
 // gathered here, each in one buffer, and all else is passed on to a library.
-import { VarveError } from '../../protocol/errors.ts'
-import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
+import { VarveError } from '../errors.ts'
+import { FRAME_BYTES_MAX } from '../limits.ts'
 
 /**
  * Pieces in which any message may come, and bytes for which one more may: each takes separate memory until the message is
@@ -26,6 +26,14 @@ const CLOSE = 8
 const WHOLE_BINARY = 0x82
 const MASKED = 0x80
 const MASK_BYTES = 4
+
+/** Whose frames come. */
+export interface IntakeFrom {
+  /** Those of the side that opened the connection are masked, those of the other one are not. */
+  readonly masked: boolean
+  /** A side that may do harm is held to few pieces and pings. */
+  readonly trusted: boolean
+}
 
 /** Limits of a message, and who takes what came. */
 export interface IntakeLimits {
@@ -63,6 +71,7 @@ const unmask = (message: Buffer, mask: Uint8Array): void => {
 }
 
 export class Intake {
+  readonly #from: IntakeFrom
   readonly #limits: IntakeLimits
   readonly #header = new Uint8Array(HEADER_BYTES_MAX)
   #headerHave = 0
@@ -83,7 +92,8 @@ export class Intake {
   /** What comes after a closing frame is nobody's: the library takes nothing any more, and would stop the socket. */
   #over = false
 
-  constructor(limits: IntakeLimits) {
+  constructor(from: IntakeFrom, limits: IntakeLimits) {
+    this.#from = from
     this.#limits = limits
   }
 
@@ -123,7 +133,7 @@ export class Intake {
         pass(at - length)
         from = at
         this.#message = Buffer.allocUnsafeSlow(this.#payloadLeft)
-        this.#mask = this.#header.slice(length - MASK_BYTES, length)
+        if (this.#from.masked) this.#mask = this.#header.slice(length - MASK_BYTES, length)
       } else if (this.#headerHeld > 0) this.#limits.rest(Buffer.from(this.#header.subarray(0, this.#headerHeld)))
       this.#headerHeld = 0
       if (this.#payloadLeft === 0) this.#frameEnds()
@@ -140,7 +150,7 @@ export class Intake {
   #gathers(): boolean {
     return (
       this.#header[0] === WHOLE_BINARY &&
-      (this.#header[1]! & MASKED) !== 0 &&
+      ((this.#header[1]! & MASKED) !== 0) === this.#from.masked &&
       this.#payloadLeft >= GATHERED_BYTES_MIN &&
       this.#payloadLeft <= FRAME_BYTES_MAX &&
       // within a message in fragments this frame is a mistake, which is the library's to tell
@@ -154,7 +164,7 @@ export class Intake {
     this.#final = (this.#header[0]! & 0x80) !== 0
     this.#control = (this.#header[0]! & 0x08) !== 0
     this.#payloadLeft = payloadBytes(this.#header)
-    if (this.#control && ++this.#controlFrames > CONTROL_FRAMES_MAX)
+    if (this.#control && ++this.#controlFrames > CONTROL_FRAMES_MAX && !this.#from.trusted)
       return new VarveError('FRAME_INVALID', 'too many pings of the WebSocket came')
     if (!this.#control) {
       this.#messageBytes += this.#payloadLeft
@@ -179,7 +189,7 @@ export class Intake {
   }
 
   #piece(): VarveError | null {
-    if (++this.#pieces <= PIECES_FREE + this.#messageBytes / PIECE_BYTES_MIN) return null
+    if (++this.#pieces <= PIECES_FREE + this.#messageBytes / PIECE_BYTES_MIN || this.#from.trusted) return null
     return new VarveError('FRAME_INVALID', 'a message came in too many small pieces')
   }
 }

@@ -1,7 +1,7 @@
 // Lengths of messages as they come in, however the bytes are cut.
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { GATHERED_BYTES_MIN, Intake } from '../../../gateway/session/intake.ts'
+import { GATHERED_BYTES_MIN, Intake } from '../../../protocol/host/intake.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { headerOf, OPCODE } from '../../attack/raw-socket.ts'
 
@@ -10,16 +10,19 @@ const watch = (max = Number.MAX_SAFE_INTEGER, open = true) => {
   const seen: (number | 'whole')[] = []
   const messages: Buffer[] = []
   const passed: Buffer[] = []
-  const intake = new Intake({
-    announced: (bytes) => {
-      seen.push(bytes)
-      return bytes <= max ? null : new VarveError('FRAME_TOO_LARGE', 'too large')
+  const intake = new Intake(
+    { masked: true, trusted: false },
+    {
+      announced: (bytes) => {
+        seen.push(bytes)
+        return bytes <= max ? null : new VarveError('FRAME_TOO_LARGE', 'too large')
+      },
+      whole: () => seen.push('whole'),
+      gathered: (message) => messages.push(message),
+      rest: (bytes) => passed.push(Buffer.from(bytes)),
+      open,
     },
-    whole: () => seen.push('whole'),
-    gathered: (message) => messages.push(message),
-    rest: (bytes) => passed.push(Buffer.from(bytes)),
-    open,
-  })
+  )
   return { intake, seen, messages, passed }
 }
 
@@ -115,13 +118,16 @@ test('large messages are gathered in one buffer each, without their masks, and t
 
 test('a message comes after all that was sent before it, though its header came in two pieces', () => {
   const order: string[] = []
-  const intake = new Intake({
-    announced: () => null,
-    whole: () => {},
-    gathered: ({ length }) => order.push(`message of ${length}`),
-    rest: ({ length }) => order.push(`${length} bytes`),
-    open: true,
-  })
+  const intake = new Intake(
+    { masked: true, trusted: false },
+    {
+      announced: () => null,
+      whole: () => {},
+      gathered: ({ length }) => order.push(`message of ${length}`),
+      rest: ({ length }) => order.push(`${length} bytes`),
+      open: true,
+    },
+  )
   const stream = Buffer.concat([frame(BINARY, 10), frame(BINARY, GATHERED_BYTES_MIN), frame(BINARY, 10)])
   const small = 16
   intake.feed(stream.subarray(0, small + 5))
@@ -169,5 +175,34 @@ test('nothing counts that comes after a closing frame', () => {
     expect(seen).toEqual([5, 'whole'])
     expect(messages).toEqual([])
     expect(Buffer.compare(Buffer.concat(passed), stream.subarray(0, 11 + close.length))).toBe(0)
+  }
+})
+
+test('of the other side, whose frames have no mask, large messages are gathered too; one that is trusted may send in pieces', () => {
+  const bare = (payload: Uint8Array): Buffer => {
+    const masked = headerOf(OPCODE.binary, payload.length, true)
+    const header = masked.subarray(0, masked.length - 4)
+    header[1]! &= 0x7f
+    return Buffer.concat([header, payload])
+  }
+  const large = [GATHERED_BYTES_MIN, 200_001].map((length) => randomBytes(length))
+  const small = bare(randomBytes(9))
+  const stream = Buffer.concat([bare(large[0]!), small, bare(large[1]!), small])
+  for (const cut of [stream.length, 64 * 1024, 100]) {
+    const messages: Buffer[] = []
+    const passed: Buffer[] = []
+    const intake = new Intake(
+      { masked: false, trusted: true },
+      {
+        announced: () => null,
+        whole: () => {},
+        gathered: (message) => messages.push(message),
+        rest: (bytes) => passed.push(Buffer.from(bytes)),
+        open: true,
+      },
+    )
+    for (let at = 0; at < stream.length; at += cut) expect(intake.feed(stream.subarray(at, at + cut))).toBeNull()
+    expect(messages.map((message, index) => message.equals(large[index]!))).toEqual([true, true])
+    expect(Buffer.concat(passed).equals(Buffer.concat([small, small]))).toBe(true)
   }
 })
