@@ -10,6 +10,7 @@ import { run as compare } from './compare.ts'
 import { run as ofConsole } from './console.ts'
 import { parts as dataPathParts, run as dataPath } from './data-path.ts'
 import { run as day } from './day.ts'
+import { run as ofExport } from './export.ts'
 import { parts as fleetParts, run as fleet } from './fleet.ts'
 import { run as frames } from './frames.ts'
 import { describeHost, requirePrograms, type Host } from './host.ts'
@@ -28,6 +29,7 @@ const SCENARIOS: readonly Scenario[] = [
   { name: 'data-path', title: 'whole backups and restores beside other programs', run: dataPath, parts: dataPathParts },
   { name: 'frames', title: 'ways to store chunks, alone and together', run: frames },
   { name: 'compare', title: 'what the comparison of unchanged chunks costs an increment', run: compare },
+  { name: 'export', title: 'exports of restore points beside restores and qemu-nbd', run: ofExport },
   { name: 'fleet', title: 'many agents on one gateway', run: fleet, parts: fleetParts },
   { name: 'readers', title: 'lists, usage and verification beside uploads', run: readers },
   { name: 'link', title: 'a slow and distant link', run: link },

@@ -159,11 +159,18 @@ export class Stand implements AsyncDisposable {
   }
 
   backup(...options: string[]): Command {
-    return this.#command('backup', MACHINE, '--json', ...options)
+    return this.command('backup', MACHINE, '--json', ...options)
   }
 
   restore(point: string, target: string): Command {
-    return this.#command('restore', point, '--disk', DISK, '--to', target, '--json')
+    return this.command('restore', point, '--disk', DISK, '--to', target, '--json')
+  }
+
+  /** Any command of the agent's program, with its configuration. */
+  command(...args: string[]): Command {
+    const [verb, ...rest] = args
+    const all = [agentProgram, verb ?? '', ...rest, '--config', this.#config]
+    return { name: 'command', program: process.execPath, args: all }
   }
 
   /** Adds a tenant and gives a token of somebody who may look at what it has. */
@@ -195,11 +202,5 @@ export class Stand implements AsyncDisposable {
 
   get #lent(): Lent {
     return { control: this.machine.control, node: DISK, socketFolder: this.#socketFolder }
-  }
-
-  #command(...args: string[]): Command {
-    const [verb, ...rest] = args
-    const all = [agentProgram, verb ?? '', ...rest, '--config', this.#config]
-    return { name: 'command', program: process.execPath, args: all }
   }
 }
