@@ -86,7 +86,8 @@ const scan = (table: Uint8Array): { readonly heads: BundleHead[]; readonly end: 
   while (end + BUNDLE_HEAD_BYTES <= table.length) {
     const first = end + BUNDLE_HEAD_BYTES
     const count = view.getUint8(end + PARTS_OFFSET)
-    if (first + count * PART_BYTES > table.length) break
+    // without parts it is none, and a table of such heads would be many objects
+    if (count === 0 || first + count * PART_BYTES > table.length) break
     const parts = Array.from({ length: count }, (_, index): Part => {
       const at = first + index * PART_BYTES
       return { id: table.subarray(at, at + ID_BYTES), plainLength: view.getUint32(at + ID_BYTES) }

@@ -1,6 +1,6 @@
 // The bytes of one image: chunks from memory, from disk or from the gateway, each fetched once, checked, and ahead of readers.
 import { chunkLength, equalBytes, hex } from '../../protocol/chunk.ts'
-import { readHeads, type ChunkHead } from '../../protocol/chunk-list.ts'
+import { plainLengthOf, readHeads, type BundleHead } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { checkChunks } from '../../protocol/host/chunk-steps.ts'
 import { idName } from '../../protocol/host/bytes.ts'
@@ -242,7 +242,8 @@ export class ChunkSource {
     const { reads, decoder, idKey, size, chunkBytes, onReceived } = this.#options
     const from = run[0]!.position
     const { heads, stored } = await reads.chunks(from, run.at(-1)!.position + 1 - from)
-    const read = readHeads(heads)
+    const bundles = readHeads(heads)
+    const read = bundles.flatMap(({ parts }) => parts)
     const fits = run.every(({ position, id }, at) => {
       const head = read[at]
       return (
@@ -253,7 +254,7 @@ export class ChunkSource {
       throw new VarveError('DATA_DAMAGED', 'chunks were received that are not those of the restore point')
     onReceived(stored.length)
     const plain =
-      run.length > DECODED_HERE_MAX ? await decoder.decode(idKey, heads, stored) : decoded(idKey, read, stored)
+      run.length > DECODED_HERE_MAX ? await decoder.decode(idKey, heads, stored) : decoded(idKey, bundles, stored)
     const plains = new Map<string, Uint8Array>()
     let at = 0
     for (const { name, position } of run) {
@@ -265,8 +266,8 @@ export class ChunkSource {
 }
 
 /** The plain bytes of a few chunks one behind the other, each checked; DATA_DAMAGED. */
-const decoded = (idKey: Uint8Array, heads: readonly ChunkHead[], stored: Uint8Array): Uint8Array => {
-  const plain = new Uint8Array(heads.reduce((sum, { plainLength }) => sum + plainLength, 0))
+const decoded = (idKey: Uint8Array, heads: readonly BundleHead[], stored: Uint8Array): Uint8Array => {
+  const plain = new Uint8Array(heads.reduce((sum, { parts }) => sum + plainLengthOf(parts), 0))
   let filled = 0
   checkChunks(heads, stored, {
     idKey,
