@@ -6,6 +6,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { BUNDLE_BYTES_MAX } from '../../protocol/chunk.ts'
 import { NbdClient } from '../../agent/nbd/client.ts'
 import { CLIENTS_MAX } from '../../agent/export/server.ts'
 import { Damager } from '../support/damage.ts'
@@ -271,7 +272,7 @@ const memoryOf = async (pid: number): Promise<{ rss: number }> => {
   return { rss: Number(/VmRSS:\s+(\d+)/u.exec(text)?.[1]) * KIB }
 }
 
-test('a damaged chunk fails the reads that touch it, with its name, and no others', async () => {
+test('a damaged chunk fails the reads that touch it or are stored with it, with its name, and no others', async () => {
   const damager = new Damager(stand.dataFolder)
   await damager.flip(damager.chunkId(CONTENT.subarray(2 * MIB, 2 * MIB + CHUNK_BYTES)))
   await using served = await Served.start(first, 'damaged.sock')
@@ -279,7 +280,7 @@ test('a damaged chunk fails the reads that touch it, with its name, and no other
   await expect(readOf(client, 2 * MIB + 10, 10)).rejects.toMatchObject({ details: { errno: 'EIO' } })
   await expect(readOf(client, MIB, 4 * MIB)).rejects.toMatchObject({ details: { errno: 'EIO' } })
   expect((await readOf(client, 0, 2 * MIB)).equals(CONTENT.subarray(0, 2 * MIB))).toBe(true)
-  const behind = 2 * MIB + CHUNK_BYTES
+  const behind = 2 * MIB + BUNDLE_BYTES_MAX
   expect((await readOf(client, behind, MIB)).equals(CONTENT.subarray(behind, behind + MIB))).toBe(true)
   await eventually(() => served.program.stderr.includes('DATA_DAMAGED'))
 })
