@@ -7,6 +7,7 @@ import { joinBytes, ownBytes } from '../../protocol/host/bytes.ts'
 import { recordBytes, type StoredRecord } from '../packs/format.ts'
 import { checkFetched, damagedRecord, RecordParser, type FetchedRecord } from '../packs/record-reader.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
+import type { Repacked } from '../packs/record-work.ts'
 
 /** Bundles: their checksums were checked, the ids of their chunks are left to the reader that decodes them. */
 export interface StoredChunks {
@@ -14,6 +15,11 @@ export interface StoredChunks {
   readonly heads: Uint8Array
   /** Their stored bytes one behind the other. */
   readonly stored: Uint8Array
+}
+
+/** Packs parts of records anew; see RecordPool.repack. */
+export interface Repacker {
+  repack(records: Parameters<RecordPool['repack']>[0]['records']): Promise<Repacked>
 }
 
 /** Wanted neighbours of one record. */
@@ -55,7 +61,7 @@ const nameOf = ({ from, count }: Run): string => `${from} ${count}`
 const isWhole = ({ record, count }: Run): boolean => count === record.parts.length
 
 /** The bundles that runs of parts of records become, by the record and the run's name; each record is unpacked once. */
-const repacked = async (runs: readonly Run[], pool: RecordPool): Promise<Map<StoredRecord, Map<string, Piece>>> => {
+const repacked = async (runs: readonly Run[], by: Repacker): Promise<Map<StoredRecord, Map<string, Piece>>> => {
   const pieces = new Map<StoredRecord, Map<string, Piece>>()
   const byRecord = [...Map.groupBy(runs, ({ record }) => record)].map(([record, of]) => ({
     record,
@@ -68,7 +74,7 @@ const repacked = async (runs: readonly Run[], pool: RecordPool): Promise<Map<Sto
     picks: picks.map(({ from, count }) => ({ from, count })),
   }))
   try {
-    const { heads: table, stored } = await pool.repack({ records })
+    const { heads: table, stored } = await by.repack(records)
     const heads = readHeads(table)
     let next = 0
     let end = 0
@@ -91,11 +97,11 @@ const repacked = async (runs: readonly Run[], pool: RecordPool): Promise<Map<Sto
 }
 
 /** Fetched chunks as they are sent, in the same order. DATA_DAMAGED names the first bad id. */
-export const storedChunks = async (fetched: readonly FetchedRecord[], pool: RecordPool): Promise<StoredChunks> => {
+export const storedChunks = async (fetched: readonly FetchedRecord[], by: Repacker): Promise<StoredChunks> => {
   const runs = runsOf(fetched)
   const anew = await repacked(
     runs.filter((run) => !isWhole(run)),
-    pool,
+    by,
   )
   const pieces = runs.map((run): Piece => {
     const { record } = run

@@ -6,6 +6,7 @@ import { plainLengthOf } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
 import { joinIds, ownBytes } from '../../protocol/host/bytes.ts'
+import { Limiter } from '../../protocol/host/limiter.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { damageOf, type Damage } from '../packs/damage.ts'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -55,6 +56,9 @@ interface TenantStoreOptions {
   ) => Promise<UploadWriter>
 }
 
+/** Reads of one tenant that the record threads have at once; the callers' memory bounds those that wait. */
+const WORK_AT_ONCE = 8
+
 /** What ids of zero chunks are made of. */
 const ZEROES = new Uint8Array(64 * 1024)
 
@@ -70,6 +74,8 @@ export class TenantStore {
   readonly #reader: RecordReader
   readonly #nodeKey: Uint8Array
   readonly #records: TenantRecords
+  /** Of reads on the record threads, whose queue is that of all tenants' uploads. */
+  readonly #work = new Limiter({ weightMax: WORK_AT_ONCE, waitingMax: Number.POSITIVE_INFINITY })
   /** By length: whole chunks share one, and the last ones of disks are whole sectors. */
   readonly #zeroIds = new Map<number, Uint8Array>()
 
@@ -152,7 +158,7 @@ export class TenantStore {
     const all: StoredChunks[] = []
     for await (const slice of this.#reader.slices(ids)) {
       const fetched = slice.map(found)
-      all.push(await storedChunks(fetched, this.#options.recordPool))
+      all.push(await storedChunks(fetched, this))
       for (const { bytes } of fetched) freeBuffer(bytes.buffer)
     }
     return joinStored(all)
@@ -160,19 +166,24 @@ export class TenantStore {
 
   /** Records anew without some of their parts, each in a buffer of its own; see RecordPool.repack. DATA_DAMAGED. */
   repack(records: Parameters<RecordPool['repack']>[0]['records']): Promise<Repacked> {
-    return this.#options.recordPool.repack({ records })
+    return this.#work.run(1, () => this.#options.recordPool.repack({ records }))
   }
 
   /** What is wrong with those of these records that cannot be read, by index; checksums checked. PARAMS_INVALID as above. */
   async badRecords(ids: readonly Uint8Array[]): Promise<Map<number, VarveError>> {
     const bad = new Map<number, VarveError>()
-    const parser = new RecordParser()
-    for (const [index, fetched] of (await this.#reader.fetch(ids)).entries()) {
-      try {
-        checkFetched(found(fetched), parser)
-      } catch (thrown) {
-        bad.set(index, asVarveError(thrown))
+    let index = 0
+    for await (const slice of this.#reader.slices(ids)) {
+      const parser = new RecordParser()
+      for (const fetched of slice) {
+        try {
+          checkFetched(found(fetched), parser)
+        } catch (thrown) {
+          bad.set(index, asVarveError(thrown))
+        }
+        index++
       }
+      for (const fetched of slice) if (!(fetched instanceof VarveError)) freeBuffer(fetched.bytes.buffer)
     }
     return bad
   }
@@ -182,10 +193,16 @@ export class TenantStore {
    * the index.
    */
   async prove(ids: readonly Uint8Array[], proofKey: Uint8Array): Promise<(Uint8Array | null)[]> {
-    const proofs: (Uint8Array | null)[] = ids.map(() => null)
+    const proofs: (Uint8Array | null)[] = []
+    for await (const slice of this.#reader.slices(ids)) proofs.push(...(await this.#prove(slice, proofKey)))
+    return proofs
+  }
+
+  async #prove(slice: readonly (FetchedRecord | VarveError)[], proofKey: Uint8Array): Promise<(Uint8Array | null)[]> {
+    const proofs: (Uint8Array | null)[] = slice.map(() => null)
     const byBuffer = new Map<ArrayBuffer, { index: number; fetched: FetchedRecord }[]>()
     const damages: Damage[] = []
-    for (const [index, fetched] of (await this.#reader.fetch(ids)).entries()) {
+    for (const [index, fetched] of slice.entries()) {
       if (fetched instanceof VarveError) {
         const damage = damageOf(fetched)
         if (damage !== null) damages.push(damage)
@@ -200,7 +217,8 @@ export class TenantStore {
     const groups = [...byBuffer].map(async ([buffer, group]) => {
       const places = group.map(({ fetched: { id, offset } }) => ({ id: ownBytes(id), offset }))
       const { idKey } = this.tenant
-      const results = await this.#options.recordPool.prove({ buffer, places, idKey, proofKey: ownBytes(proofKey) })
+      const job = { buffer, places, idKey, proofKey: ownBytes(proofKey) }
+      const results = await this.#work.run(1, () => this.#options.recordPool.prove(job))
       for (const [at, { index, fetched }] of group.entries()) {
         const proof = results[at] ?? null
         proofs[index] = proof

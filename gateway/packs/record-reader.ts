@@ -19,7 +19,10 @@ export const READ_BYTES_MAX = 64 * 1024 * 1024
 const GROUP_BYTES_MAX = 4 * 1024 * 1024
 
 /** Bytes of records that are read at once where most of them are not what was asked for. */
-const SLICE_BYTES = 1024 * 1024
+export const SLICE_BYTES = 1024 * 1024
+
+/** The same however much was asked for: what one message of a download or upload has is in one read. */
+const SLICE_BYTES_MAX = 8 * 1024 * 1024
 
 /** How often one call follows a record that collections move from pack to pack while it reads. */
 const MOVES_MAX = 3
@@ -147,8 +150,8 @@ export const distinctBytes = (locations: Iterable<RecordLocation>): number => {
 }
 
 /**
- * Ranges of so many ids: each of records with no more bytes than the parts asked for have, or than SLICE_BYTES and one record
- * more.
+ * Ranges of so many ids: each of records with no more bytes than the parts asked for have and SLICE_BYTES_MAX, or than
+ * SLICE_BYTES, and one record more.
  */
 export const slicesOf = (ids: number, located: readonly Wanted[]): { readonly from: number; readonly to: number }[] => {
   const slices: { from: number; to: number }[] = []
@@ -158,7 +161,7 @@ export const slicesOf = (ids: number, located: readonly Wanted[]): { readonly fr
   for (const { index, location } of located) {
     const name = `${location.pack} ${location.offset}`
     const more = seen.has(name) ? 0 : lengthOf(location)
-    if (more > 0 && bytes > Math.max(SLICE_BYTES, plainBytes)) {
+    if (more > 0 && bytes > Math.min(SLICE_BYTES_MAX, Math.max(SLICE_BYTES, plainBytes))) {
       slices.push({ from, to: index })
       from = index
       seen = new Set()
@@ -201,8 +204,8 @@ export class RecordReader {
   }
 
   /**
-   * The same in slices, in order: where records hold much beside what is asked for, one has at most SLICE_BYTES of them and a
-   * record more. PARAMS_INVALID past IDS_MAX ids; STORE_FAILED.
+   * The same in slices, in order, however much it is: see slicesOf. Done with one, the next is read. PARAMS_INVALID past IDS_MAX
+   * ids; STORE_FAILED.
    */
   async *slices(ids: readonly Uint8Array[]): AsyncGenerator<(FetchedRecord | VarveError)[]> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)

@@ -1,9 +1,10 @@
 // Reading through a tenant's store: every flipped bit in a pack is found and named, proofs, manifests, nodes and bounds.
+import { randomBytes } from 'node:crypto'
 import path from 'node:path'
 import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { readFile, truncate, writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
-import { hex } from '../../../protocol/chunk.ts'
+import { BUNDLE_PARTS_MAX, hex } from '../../../protocol/chunk.ts'
 import { splitIds } from '../../../protocol/host/bytes.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
@@ -15,7 +16,7 @@ import { decodeState, joinParts } from '../../../gateway/catalog/state-record.ts
 import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { leaves } from '../../../gateway/trees/leaves.ts'
 import { testDice } from '../../support/seed.ts'
-import { splitChunks } from '../../protocol/wire-chunks.ts'
+import { joinChunks, splitChunks, wireBundle } from '../../protocol/wire-chunks.ts'
 import { addAgent, addMachine } from '../catalog.ts'
 import {
   CHUNK_BYTES,
@@ -180,7 +181,32 @@ describe('damage', () => {
   })
 })
 
+/** The second chunk of each of so many bundles of the most chunks, none of which compresses. */
+const oneOfMany = async (setting: Setting, bundles: number): Promise<Uint8Array[]> => {
+  const { folder, tenant, store } = setting
+  const wanted: Uint8Array[] = []
+  await using writer = await store.openWriter(await addUpload(folder, tenant))
+  for (let bundle = 0; bundle < bundles; bundle++) {
+    const plains = Array.from({ length: BUNDLE_PARTS_MAX }, () => new Uint8Array(randomBytes(CHUNK_BYTES)))
+    await writer.append(joinChunks([wireBundle(plains.map((plain) => [chunkId(tenant, plain), plain] as const))]))
+    wanted.push(plains[1]!)
+  }
+  await writer.commit(progressAt(1))
+  return wanted
+}
+
 describe('reading', () => {
+  test('of chunks that lie beside many others, any number is proved and looked at', async () => {
+    await using setting = await setUp()
+    const { store, tenant } = setting
+    // more bytes than one read may have
+    const plains = await oneOfMany(setting, 260)
+    const ids = plains.map((plain) => chunkId(tenant, plain))
+    const proofKey = new Uint8Array(32).fill(1)
+    expect(await store.prove(ids, proofKey)).toEqual(plains.map((plain) => keyedHash(proofKey, plain)))
+    expect(await store.badRecords(ids)).toEqual(new Map())
+  })
+
   test('an absent id is damage that names it; no ids are no work', async () => {
     await using setting = await setUp()
     const { store } = setting
