@@ -71,7 +71,7 @@ const repacked = async (runs: readonly Run[], by: Repacker): Promise<Map<StoredR
   if (byRecord.length === 0) return pieces
   const records = byRecord.map(({ record, fetched: { bytes, offset }, picks }) => ({
     record: ownBytes(bytes.subarray(offset, offset + recordBytes(record.storedLength, record.parts.length))),
-    picks: picks.map(({ from, count }) => ({ from, count })),
+    picks: picks.map(({ from, count }) => Array.from({ length: count }, (_, index) => from + index)),
   }))
   try {
     const { heads: table, stored } = await by.repack(records)

@@ -1,4 +1,5 @@
-// What of a pack's records is copied: whole records as they are, and of records of which some parts are dead the live ones.
+// What of a pack's records is copied: whole records as they are, and of records of which some parts are dead the live ones. The
+// copies of a record never take more room than the record, on which a full disk and the quota of a tenant rely.
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import { ownBytes } from '../../protocol/host/bytes.ts'
@@ -27,20 +28,25 @@ export interface CopiedRecord {
 
 const asItIs = ({ header, offset, bytes }: LeftRecord): CopiedRecord => ({ header, fromOffset: offset, bytes })
 
-/** Places that follow one another, as runs. */
-const picksOf = (places: readonly number[]): { from: number; count: number }[] => {
-  const picks: { from: number; count: number }[] = []
+/** Places that follow one another, as runs: neighbours are read together. */
+const runsOf = (places: readonly number[]): number[][] => {
+  const runs: number[][] = []
   for (const place of places) {
-    const last = picks.at(-1)
-    if (last !== undefined && last.from + last.count === place) last.count++
-    else picks.push({ from: place, count: 1 })
+    const last = runs.at(-1)
+    if (last?.at(-1) === place - 1) last.push(place)
+    else runs.push([place])
   }
-  return picks
+  return runs
 }
 
-/** Records of neighbours that are needed, in order, packed anew on a record thread. */
-const trimmed = async (store: TenantStore, records: readonly NeededRecord[]): Promise<CopiedRecord[][]> => {
-  const picks = records.map(({ places }) => picksOf(places))
+/** The needed parts of records as records of those that are picked together, in order, packed on a record thread. */
+const packed = async (
+  store: TenantStore,
+  records: readonly NeededRecord[],
+  pick: (places: readonly number[]) => (readonly number[])[],
+): Promise<CopiedRecord[][]> => {
+  if (records.length === 0) return []
+  const picks = records.map(({ places }) => pick(places))
   const { heads: table, stored } = await store.repack(
     records.map(({ bytes }, index) => ({ record: ownBytes(bytes), picks: picks[index]! })),
   )
@@ -55,6 +61,21 @@ const trimmed = async (store: TenantStore, records: readonly NeededRecord[]): Pr
       return { header, fromOffset: offset, bytes }
     }),
   )
+}
+
+const isShorter = (copies: readonly CopiedRecord[], { bytes: { length } }: LeftRecord): boolean =>
+  copies.reduce((sum, { bytes }) => sum + bytes.length, 0) < length
+
+/** Each run of parts by itself; where they were so small only beside one another, all in one; and else the record as it is. */
+const trimmed = async (store: TenantStore, records: readonly NeededRecord[]): Promise<CopiedRecord[][]> => {
+  const apart = await packed(store, records, runsOf)
+  const long = records.filter((record, index) => !isShorter(apart[index]!, record))
+  const together = await packed(store, long, (places) => [places])
+  const ofLong = new Map(long.map((record, index) => [record, together[index]!]))
+  return records.map((record, index) => {
+    const copies = ofLong.get(record) ?? apart[index]!
+    return isShorter(copies, record) ? copies : [asItIs(record)]
+  })
 }
 
 /** What is to be appended for these records, in their order; one that cannot be unpacked stays whole: verification finds it. */

@@ -77,11 +77,12 @@ export interface CheckJob {
   readonly idKey: Uint8Array
 }
 
-/** Some neighbours among the parts of a record: from place `from` on. */
+/** Some of the parts of a record. */
 export interface PickedParts {
   /** The record, by itself. */
   readonly record: Uint8Array
-  readonly picks: readonly { readonly from: number; readonly count: number }[]
+  /** Places of the parts that are to be stored together. */
+  readonly picks: readonly (readonly number[])[]
 }
 
 export interface RepackJob {
@@ -235,7 +236,7 @@ export const plain = ({ buffer, place, idKey }: PlainJob): Uint8Array<ArrayBuffe
 }
 
 /**
- * Stores neighbours of records anew, without the parts beside them. DATA_DAMAGED names the first chunk of a record that cannot be
+ * Stores parts of records anew, without those beside them. DATA_DAMAGED names the first chunk of a record that cannot be
  * unpacked; ids are left to whoever decodes them.
  */
 export const repack = ({ records }: RepackJob): Repacked => {
@@ -245,15 +246,16 @@ export const repack = ({ records }: RepackJob): Repacked => {
     const { parts } = parseRecord(bytes, 0)
     try {
       const { record, plains } = unpack(bytes, 0)
-      for (const { from, count } of picks) {
-        const some = plains.slice(from, from + count)
-        const [first] = some as [Uint8Array]
-        const length = some.reduce((sum, one) => sum + one.length, 0)
-        const joined = new Uint8Array(first.buffer, first.byteOffset, length)
+      for (const places of picks) {
+        const some = places.map((place) => parts[place]!)
+        const joined = joinBytes(
+          places.map((place) => plains[place]!),
+          plainLengthOf(some),
+        )
         // what did not compress does not in part
         const { codec, bytes: stored } = record.codec === CODEC.raw ? { codec: CODEC.raw, bytes: joined } : pack(joined)
-        pieces.push(ownBytes(stored))
-        heads.push({ codec, storedLength: stored.length, parts: parts.slice(from, from + count) })
+        pieces.push(stored === joined ? joined : ownBytes(stored))
+        heads.push({ codec, storedLength: stored.length, parts: some })
       }
     } catch (thrown) {
       const id = hex(parts[0]!.id)

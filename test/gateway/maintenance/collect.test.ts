@@ -403,6 +403,25 @@ test('of chunks that are stored together the dead ones go, and their space', asy
   expect(await stand.datastore.catalog.condition.examine({ trusted: false })).toEqual([])
 })
 
+test('chunks that are like those beside them take no more room than before when these go', async () => {
+  await using stand = await Stand.open()
+  stand.together = 4
+  const machine = await stand.machine('db1')
+  // within a bundle all are the same but for a byte
+  const plains = randomDisk(32).flatMap((like) => [0, 1, 2, 3].map((byte) => Uint8Array.from(like).fill(byte, 0, 1)))
+  const one = await stand.point(machine, plains, 30)
+  const left = plains.map((plain, index) => (index % 2 === 0 ? plain : null))
+  const two = await stand.point(machine, left, 40)
+  removePoints(stand, one.id)
+  const report = await collected(stand)
+  expect(report.packs.rewritten).toBeGreaterThan(0)
+  expect(report.bytesAfter).toBeLessThan(report.bytesBefore)
+  expect(await readImage(stand, two.root, left.length)).toEqual(left)
+  const again = await collected(stand)
+  expect(again).toMatchObject({ dead: { records: 0 }, packs: { rewritten: 0 }, missing: 0 })
+  expect(again.bytesAfter - again.live.bytes).toBe(48 * again.packs.after)
+})
+
 test('what was told to a running upload of a bundle is kept, though the rest of the bundle goes', async () => {
   await using stand = await Stand.open()
   stand.together = 4

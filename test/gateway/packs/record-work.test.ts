@@ -347,7 +347,7 @@ describe('chunks that are stored together', () => {
     const { buffer } = bytes
     expect(check({ buffer, places: all, idKey }).every((reason) => reason !== null)).toBe(true)
     expect(prove({ buffer, places: all, idKey, proofKey })).toEqual([null, null, null, null])
-    const job = { records: [{ record: bytes, picks: [{ from: 0, count: 1 }] }] }
+    const job = { records: [{ record: bytes, picks: [[0]] }] }
     expect(() => repack(job)).toThrow(expect.objectContaining({ code: 'DATA_DAMAGED' }))
   })
 
@@ -368,19 +368,18 @@ describe('chunks that are stored together', () => {
   })
 
   test('are stored anew without those that are not wanted', () => {
-    const picks = [
-      { from: 2, count: 2 },
-      { from: 0, count: 1 },
-    ]
+    const picks = [[2, 3], [0], [0, 3]]
     const { heads: table, stored } = repack({ records: [{ record: new Uint8Array(record()), picks }] })
     const heads = readHeads(table)
     expect(heads.map(({ parts }) => parts.map(({ id }) => hex(id)))).toEqual([
       [hex(ids[2]!), hex(ids[3]!)],
       [hex(ids[0]!)],
+      [hex(ids[0]!), hex(ids[3]!)],
     ])
     const taken: Buffer[] = []
     const take = (bytes: Uint8Array): void => void taken.push(Buffer.from(bytes))
     checkChunks(heads, stored, { idKey, take, refusal: () => new VarveError('INTERNAL', 'refused') })
-    expect(Buffer.concat(taken).equals(Buffer.concat([plains[2]!, plains[3]!, plains[0]!]))).toBe(true)
+    const wanted = picks.flat().map((place) => plains[place]!)
+    expect(Buffer.concat(taken).equals(Buffer.concat(wanted))).toBe(true)
   })
 })
