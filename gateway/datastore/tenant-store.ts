@@ -152,14 +152,21 @@ export class TenantStore {
 
   /**
    * These chunks and no others, in the order asked, neighbours fetched with one read; see storedChunks. DATA_DAMAGED names the
-   * first bad id; PARAMS_INVALID past IDS_MAX ids.
+   * first bad id, and those that were read with it are quarantined, as a bundle is hurt as a whole; PARAMS_INVALID past IDS_MAX
+   * ids.
    */
   async readStored(ids: readonly Uint8Array[]): Promise<StoredChunks> {
     const all: StoredChunks[] = []
     for await (const slice of this.#reader.slices(ids)) {
-      const fetched = slice.map(found)
-      all.push(await storedChunks(fetched, this))
-      for (const { bytes } of fetched) freeBuffer(bytes.buffer)
+      try {
+        const fetched = slice.map(found)
+        all.push(await storedChunks(fetched, this))
+      } catch (thrown) {
+        const damages = [...badOf(slice).values()].map((error) => damageOf(error)).filter((damage) => damage !== null)
+        await this.quarantine.enter(damages)
+        throw thrown
+      }
+      free(slice)
     }
     return joinStored(all)
   }
@@ -172,18 +179,11 @@ export class TenantStore {
   /** What is wrong with those of these records that cannot be read, by index; checksums checked. PARAMS_INVALID as above. */
   async badRecords(ids: readonly Uint8Array[]): Promise<Map<number, VarveError>> {
     const bad = new Map<number, VarveError>()
-    let index = 0
+    let from = 0
     for await (const slice of this.#reader.slices(ids)) {
-      const parser = new RecordParser()
-      for (const fetched of slice) {
-        try {
-          checkFetched(found(fetched), parser)
-        } catch (thrown) {
-          bad.set(index, asVarveError(thrown))
-        }
-        index++
-      }
-      for (const fetched of slice) if (!(fetched instanceof VarveError)) freeBuffer(fetched.bytes.buffer)
+      for (const [index, error] of badOf(slice)) bad.set(from + index, error)
+      from += slice.length
+      free(slice)
     }
     return bad
   }
@@ -265,6 +265,24 @@ export class TenantStore {
 const found = <T>(one: T | VarveError): T => {
   if (one instanceof VarveError) throw one
   return one
+}
+
+/** What is wrong with those that cannot be read, by index. */
+const badOf = (slice: readonly (FetchedRecord | VarveError)[]): Map<number, VarveError> => {
+  const bad = new Map<number, VarveError>()
+  const parser = new RecordParser()
+  for (const [index, fetched] of slice.entries()) {
+    try {
+      checkFetched(found(fetched), parser)
+    } catch (thrown) {
+      bad.set(index, asVarveError(thrown))
+    }
+  }
+  return bad
+}
+
+const free = (slice: readonly (FetchedRecord | VarveError)[]): void => {
+  for (const one of slice) if (!(one instanceof VarveError)) freeBuffer(one.bytes.buffer)
 }
 
 const checkPlain = (

@@ -192,10 +192,19 @@ test('of chunks that compress, those beside them leave the frame', async () => {
 test('a bundle whose bytes changed ends the download, whichever of its chunks is wanted', async () => {
   await using stand = await Stand.open()
   const plains = Array.from({ length: 8 }, plainChunk)
-  const { root } = await bundled(stand, plains)
+  const { root, machine } = await bundled(stand, plains)
   await new Damager(stand.folder).flip(stand.idOf(plains[5]!))
-  expect(await codeOf(download(stand, root, sizeOf(plains)))).toBe('DATA_DAMAGED')
   expect(await codeOf(download(stand, root, sizeOf(plains), 6))).toBe('DATA_DAMAGED')
+  expect(await codeOf(download(stand, root, sizeOf(plains)))).toBe('DATA_DAMAGED')
+  // the next backup brings all of it
+  const { catalog } = stand.datastore
+  const known = await catalog.damage.page({ tenant: stand.tenant.id, after: null, limit: 99 })
+  expect(known.map(({ id }) => id).sort()).toEqual(
+    plains
+      .slice(4)
+      .map((plain) => hex(stand.idOf(plain)))
+      .sort(),
+  )
   const { idKey, chunkBytes } = stand.tenant
   const store = stand.datastore.tenantStore(stand.tenant)
   const image = imageOf(root, sizeOf(plains))
@@ -204,4 +213,6 @@ test('a bundle whose bytes changed ends the download, whichever of its chunks is
     messages.push(kept(message))
   })
   expect(messages.slice(1).map((message) => (message[0] === LOAD.lost ? message[1] : 'chunks'))).toEqual(['chunks', 4])
+  await stand.point(machine, plains, 40)
+  expect(same(plainsOf(await download(stand, root, sizeOf(plains))), plains)).toBe(true)
 })
