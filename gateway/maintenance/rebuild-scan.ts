@@ -192,6 +192,11 @@ export interface ScannedTenant {
   readonly onManifest: (id: Uint8Array, manifest: Manifest) => void
 }
 
+interface BadParts {
+  readonly problem: string
+  readonly places: ReadonlySet<number>
+}
+
 /** Adds one pack and all its whole records to the index, and passes its manifests on. */
 export class PackIndexer {
   readonly #context: ScanContext
@@ -228,11 +233,11 @@ export class PackIndexer {
         continue
       }
       const { header } = record
-      const problem = this.#problemOf(record, kind, tenant, misplaced || suspects.has(`${name.pack} ${offset}`))
-      if (problem !== null) {
-        report.unreadable.add({ ...name, offset, length: record.bytes.length, problem })
+      const bad = this.#badOf(record, kind, tenant, misplaced || suspects.has(`${name.pack} ${offset}`))
+      if (bad !== null) {
+        report.unreadable.add({ ...name, offset, length: record.bytes.length, problem: bad.problem })
         gaps.push({ offset, length: record.bytes.length })
-        continue
+        if (bad.places.size === header.parts.length) continue
       }
       if (kind === null && header.type !== RECORD.chunk) guessed = 'nodes'
       if (header.type === RECORD.manifest && !this.#manifest(record, name, scanned)) {
@@ -241,8 +246,10 @@ export class PackIndexer {
       }
       const { type, codec, storedLength, parts } = header
       end = offset + recordBytes(storedLength, parts.length)
-      for (const [place, { id: part, plainLength }] of parts.entries())
+      for (const [place, { id: part, plainLength }] of parts.entries()) {
+        if (bad?.places.has(place) === true) continue
         batch.push({ id: part, type, codec, storedLength, plainLength, parts: parts.length, place, offset })
+      }
       if (batch.length >= BATCH_RECORDS) flush(guessed)
     }
     this.#builder.setPackBytes(flush(guessed), end)
@@ -251,10 +258,12 @@ export class PackIndexer {
     report.bytes += bytes
   }
 
-  /** Why a whole record cannot be relied on; null where it can. */
-  #problemOf(record: PackRecord, kind: PackKind | null, tenant: BuiltTenant, suspect: boolean): string | null {
+  /** The parts of a whole record that cannot be relied on; null where all can. */
+  #badOf(record: PackRecord, kind: PackKind | null, tenant: BuiltTenant, suspect: boolean): BadParts | null {
     const { header, found } = record
-    if (kind !== null && !fitsPack(kind, header.type)) return 'a record is in a pack of another kind'
+    const all = new Set(header.parts.keys())
+    if (kind !== null && !fitsPack(kind, header.type))
+      return { problem: 'a record is in a pack of another kind', places: all }
     if (!suspect && !found && kind !== null) return null
     const keys = {
       [RECORD.chunk]: () => tenant.idKey,
@@ -265,10 +274,13 @@ export class PackIndexer {
     try {
       const key = keys[header.type]()
       const plains = splitParts(header.parts, plainOf(record))
-      const wrong = header.parts.find(({ id }, place) => !equalBytes(keyedHash(key, plains[place]!), id))
-      return wrong === undefined ? null : `the content of record ${hex(wrong.id)} has another id`
+      const wrong = [...all].filter((place) => !equalBytes(keyedHash(key, plains[place]!), header.parts[place]!.id))
+      const [first] = wrong
+      if (first === undefined) return null
+      const problem = `the content of record ${hex(header.parts[first]!.id)} has another id`
+      return { problem, places: new Set(wrong) }
     } catch (error) {
-      return asVarveError(error).message
+      return { problem: asVarveError(error).message, places: all }
     }
   }
 

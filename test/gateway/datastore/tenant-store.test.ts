@@ -181,13 +181,13 @@ describe('damage', () => {
   })
 })
 
-/** The second chunk of each of so many bundles of the most chunks, none of which compresses. */
-const oneOfMany = async (setting: Setting, bundles: number): Promise<Uint8Array[]> => {
+/** The second chunk of each of so many bundles, none of which compresses. */
+const oneOfMany = async (setting: Setting, bundles: number, parts: number): Promise<Uint8Array[]> => {
   const { folder, tenant, store } = setting
   const wanted: Uint8Array[] = []
   await using writer = await store.openWriter(await addUpload(folder, tenant))
   for (let bundle = 0; bundle < bundles; bundle++) {
-    const plains = Array.from({ length: BUNDLE_PARTS_MAX }, () => new Uint8Array(randomBytes(CHUNK_BYTES)))
+    const plains = Array.from({ length: parts }, () => new Uint8Array(randomBytes(CHUNK_BYTES)))
     await writer.append(joinChunks([wireBundle(plains.map((plain) => [chunkId(tenant, plain), plain] as const))]))
     wanted.push(plains[1]!)
   }
@@ -200,11 +200,23 @@ describe('reading', () => {
     await using setting = await setUp()
     const { store, tenant } = setting
     // more bytes than one read may have
-    const plains = await oneOfMany(setting, 260)
+    const plains = await oneOfMany(setting, 260, BUNDLE_PARTS_MAX)
     const ids = plains.map((plain) => chunkId(tenant, plain))
     const proofKey = new Uint8Array(32).fill(1)
     expect(await store.prove(ids, proofKey)).toEqual(plains.map((plain) => keyedHash(proofKey, plain)))
     expect(await store.badRecords(ids)).toEqual(new Map())
+  })
+
+  test('as many reads as one likes leave room on the record threads for uploads', async () => {
+    await using setting = await setUp()
+    const { store, tenant, folder } = setting
+    const [plain] = await oneOfMany(setting, 1, 4)
+    const ids = [chunkId(tenant, plain!)]
+    const reads = Promise.all(Array.from({ length: 1200 }, () => store.readStored(ids)))
+    reads.catch(() => {})
+    await using writer = await store.openWriter(await addUpload(folder, tenant, 'vdb'))
+    await writer.append(batchOf(tenant, [plainChunk()]))
+    for (const read of await reads) expect(splitChunks(read).map(({ id }) => id)).toEqual(ids)
   })
 
   test('an absent id is damage that names it; no ids are no work', async () => {

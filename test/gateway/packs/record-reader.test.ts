@@ -93,6 +93,15 @@ test('what lies beside the parts that are asked for is read in slices', () => {
   expect(slices.map(({ from }) => from).slice(1)).toEqual(slices.map(({ to }) => to).slice(0, -1))
   expect([slices[0]!.from, slices.at(-1)!.to]).toEqual([0, 64])
   expect(slices.every(({ from, to }) => to - from <= 4)).toBe(true)
+  // however many whole records are asked for, a slice has what one message has
+  const bounded = slicesOf(
+    1024,
+    Array.from({ length: 1024 }, (_, index) => ({
+      index,
+      location: { ...location, offset: index, storedLength: 65_536, plainLength: 65_536, parts: 1, place: 0 },
+    })),
+  )
+  expect(bounded.every(({ from, to }) => to - from <= 129)).toBe(true)
   expect(slicesOf(3, [])).toEqual([{ from: 0, to: 3 }])
   expect(slicesOf(0, [])).toEqual([])
 })
