@@ -2,10 +2,10 @@
 // stored anew. What lies beside a chunk may be of an image that whoever gets it must not see.
 import { writeHeads, readHeads, type BundleHead } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { hex } from '../../protocol/chunk.ts'
+import { BUNDLE_BYTES_MAX, hex } from '../../protocol/chunk.ts'
 import { joinBytes, ownBytes } from '../../protocol/host/bytes.ts'
-import { recordBytes, type StoredRecord } from '../packs/format.ts'
-import { checkFetched, damagedRecord, RecordParser, type FetchedRecord } from '../packs/record-reader.ts'
+import { RECORD_HEADER_BYTES_MAX, recordBytes, type StoredRecord } from '../packs/format.ts'
+import { checkFetched, damagedRecord, RecordParser, SLICE_BYTES, type FetchedRecord } from '../packs/record-reader.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
 import type { Repacked } from '../packs/record-work.ts'
 
@@ -16,6 +16,13 @@ export interface StoredChunks {
   /** Their stored bytes one behind the other. */
   readonly stored: Uint8Array
 }
+
+/** Most bytes of a record that holds more than one chunk. */
+const BUNDLE_RECORD_BYTES = BUNDLE_BYTES_MAX + RECORD_HEADER_BYTES_MAX
+
+/** Most bytes of packs that are in memory to read so many chunks of these bytes: each may lie beside others. */
+export const readBytesFor = (count: number, chunkBytes: number): number =>
+  Math.max(count * chunkBytes, Math.min(count * BUNDLE_RECORD_BYTES, SLICE_BYTES + BUNDLE_RECORD_BYTES))
 
 /** Packs parts of records anew; see RecordPool.repack. */
 export interface Repacker {

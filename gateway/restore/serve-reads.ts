@@ -1,5 +1,5 @@
 // Serves reads at any places of one image, many on one call: tree nodes, from which the caller proves what it gets, and chunks.
-import { BUNDLE_BYTES_MAX, chunkCount } from '../../protocol/chunk.ts'
+import { chunkCount } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { childSpan, encodeNode, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
 import { READ_PLAIN_BYTES_MAX, READS_AT_ONCE_MAX } from '../../protocol/limits.ts'
@@ -9,11 +9,10 @@ import type { ServedCall } from '../../protocol/peer.ts'
 import type { AttachmentRow } from '../catalog/points.ts'
 import type { Tenant } from '../catalog/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
+import { readBytesFor } from '../datastore/stored-chunks.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { Account } from '../memory/budget.ts'
 import { MESSAGE_OVERHEAD_BYTES, NODE_READ_BYTES } from '../memory/limits.ts'
-import { RECORD_HEADER_BYTES_MAX } from '../packs/format.ts'
-import { SLICE_BYTES } from '../packs/record-reader.ts'
 import { childrenOf, walk, wholeTree } from '../trees/walk.ts'
 import { imageOf } from './serve-download.ts'
 
@@ -85,16 +84,9 @@ const answerOf = async (asked: Asked, range: Range, image: Image): Promise<Answe
   return [FOUND.chunks, number, heads, stored]
 }
 
-/** Most bytes of a record that holds more than one chunk. */
-const BUNDLE_RECORD_BYTES = BUNDLE_BYTES_MAX + RECORD_HEADER_BYTES_MAX
-
-/** Bytes of records that are read at once for so many chunks: these may lie beside others. */
-const recordsFor = (count: number, chunkBytes: number): number =>
-  Math.max(count * chunkBytes, Math.min(count * BUNDLE_RECORD_BYTES, SLICE_BYTES + BUNDLE_RECORD_BYTES))
-
 /** Memory that the answer takes until it is sent, in bytes: packs as they are read, and what is made of them. */
 const memoryOf = (asked: Asked, { chunkBytes }: Image): number =>
-  asked[0] === ASK.nodes ? asked[4] * NODE_READ_BYTES : 2 * recordsFor(asked[3], chunkBytes) + MESSAGE_OVERHEAD_BYTES
+  asked[0] === ASK.nodes ? asked[4] * NODE_READ_BYTES : 2 * readBytesFor(asked[3], chunkBytes) + MESSAGE_OVERHEAD_BYTES
 
 /** Errors of one request: what it asks for cannot be read, and others may be. */
 const failed = (number: number, { code, message }: VarveError): Answer => [FOUND.failed, number, { code, message }]

@@ -210,9 +210,9 @@ describe('reading', () => {
   test('as many reads as one likes leave room on the record threads for uploads', async () => {
     await using setting = await setUp()
     const { store, tenant, folder } = setting
-    const [plain] = await oneOfMany(setting, 1, 4)
+    const [plain] = await oneOfMany(setting, 1, 32)
     const ids = [chunkId(tenant, plain!)]
-    const reads = Promise.all(Array.from({ length: 1200 }, () => store.readStored(ids)))
+    const reads = Promise.all(Array.from({ length: 2000 }, () => store.readStored(ids)))
     reads.catch(() => {})
     await using writer = await store.openWriter(await addUpload(folder, tenant, 'vdb'))
     await writer.append(batchOf(tenant, [plainChunk()]))
