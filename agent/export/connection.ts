@@ -58,6 +58,12 @@ export interface ClientOptions {
   readonly onServed: (bytes: number) => void
 }
 
+/** What a read counts for, in bytes: the chunks that are held until it is sent, or all that one client may have. */
+const bytesOf = ({ offset, length }: Request, { chunkBytes }: ExportedDisk): number => {
+  const chunks = Math.ceil((offset + length) / chunkBytes) - Math.floor(offset / chunkBytes)
+  return Math.min(REQUEST_BYTES_MAX, Math.max(REQUEST_BYTES_MIN, chunks * chunkBytes))
+}
+
 /** The client has gone, or broke the protocol. */
 class Gone extends Error {}
 
@@ -134,7 +140,7 @@ export class ClientConnection {
       const plan = request === null ? null : planRequest(request, circumstances)
       if (request === null || plan === null || plan.kind === 'disconnect') break
       if (request.payload > 0) await this.#skip(request.payload)
-      const bytes = Math.min(REQUEST_BYTES_MAX, Math.max(REQUEST_BYTES_MIN, plan.kind === 'read' ? request.length : 0))
+      const bytes = plan.kind === 'read' ? bytesOf(request, exported) : REQUEST_BYTES_MIN
       while (this.#busy.size >= REQUESTS_MAX || (this.#busy.size > 0 && this.#busyBytes + bytes > REQUEST_BYTES_MAX))
         await Promise.race(this.#busy)
       this.#busyBytes += bytes

@@ -86,7 +86,12 @@ export class DiskCache implements AsyncDisposable {
     this.#written = this.#written
       .then(() => this.#file.write(bytes, 0, bytes.length, slot * this.#options.chunkBytes))
       .then(
-        () => void this.#places.set(name, slot),
+        () => {
+          // the same chunk may have come for two disks
+          const other = this.#places.get(name)
+          if (other !== undefined) this.#free.push(other)
+          this.#places.set(name, slot)
+        },
         (thrown: unknown) => this.#fail(thrown),
       )
       .finally(() => this.#writing--)
