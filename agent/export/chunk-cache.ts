@@ -35,7 +35,7 @@ export class ChunkCache {
     return this.#bytes
   }
 
-  /** So much is kept for slow readers alone that what they are given had better be a copy: a small one may keep a large buffer. */
+  /** So much is kept for slow readers alone that what they get had better be a copy: a few bytes may keep a large buffer. */
   get crowded(): boolean {
     return this.#lingering > this.#bytesMax
   }

@@ -1,5 +1,5 @@
 // Reads at any places of an image: nodes that prove it, the chunks of a range, damage of one request only, and bounds.
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { serveReads } from '../../../gateway/restore/serve-reads.ts'
 import { MemoryBudget } from '../../../gateway/memory/budget.ts'
@@ -147,11 +147,11 @@ test('nothing of what was answered is kept, however long the call takes', async 
   let taken = 0
   const asked = (async function* (): AsyncGenerator<Up<'image.read'>> {
     for (let number = 0; number < last; number++) {
-      if (number % 100 === 0) await setImmediate()
+      if (number % 100 === 0) await turn()
       if (number === first) taken = -retainedBytes()
       yield [ASK.chunks, number, 200, 1]
     }
-    await setImmediate()
+    await turn()
     taken += retainedBytes()
   })()
   await read(stand, id, asked, { keep: false })
