@@ -21,6 +21,8 @@ export class ChunkCache {
   readonly #segments = new Set<Segment>()
   readonly #chunks = new Map<string, HeldChunk>()
   #bytes = 0
+  /** Of buffers that are kept for their readers alone. */
+  #lingering = 0
 
   /** `onFree` gets buffers that nobody reads any more, to be used again. */
   constructor(bytesMax: number, onFree: (buffer: ArrayBufferLike) => void) {
@@ -31,6 +33,11 @@ export class ChunkCache {
   /** Bytes of all buffers that are kept. */
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** So much is kept for slow readers alone that what they get had better be a copy: a few bytes may keep a large buffer. */
+  get crowded(): boolean {
+    return this.#lingering > this.#bytesMax
   }
 
   has(name: string): boolean {
@@ -68,7 +75,9 @@ export class ChunkCache {
 
   release({ segment }: HeldChunk): void {
     segment.users--
-    this.#free(segment)
+    if (segment.users > 0 || segment.cached) return
+    this.#lingering -= segment.buffer.byteLength
+    this.#onFree(segment.buffer)
   }
 
   #evict(segment: Segment): void {
@@ -76,10 +85,7 @@ export class ChunkCache {
     this.#bytes -= segment.buffer.byteLength
     segment.cached = false
     for (const name of segment.names) if (this.#chunks.get(name)?.segment === segment) this.#chunks.delete(name)
-    this.#free(segment)
-  }
-
-  #free({ users, cached, buffer }: Segment): void {
-    if (users === 0 && !cached) this.#onFree(buffer)
+    if (segment.users === 0) this.#onFree(segment.buffer)
+    else this.#lingering += segment.buffer.byteLength
   }
 }

@@ -130,8 +130,7 @@ export class ChunkSource {
         taken++
         const within = at % chunkBytes
         const length = Math.min(chunkBytes - within, end - at)
-        const bytes = held?.plain.subarray(within, within + length) ?? null
-        const piece: Piece = { length, bytes, release: () => void (held !== null && cache.release(held)) }
+        const piece = pieceOf(held, within, length, cache)
         const joined: Piece | null = last === null ? null : join(last, piece)
         if (last !== null && joined === null) {
           const full: Piece = last
@@ -279,6 +278,16 @@ const decoded = (idKey: Uint8Array, heads: readonly BundleHead[], stored: Uint8A
       new VarveError('DATA_DAMAGED', `chunk ${hex(id)} is damaged`, { details: { id: hex(id) }, cause }),
   })
   return plain
+}
+
+/** Bytes of a chunk that is held; those of a copy where too much is held. */
+const pieceOf = (held: HeldChunk | null, from: number, length: number, cache: ChunkCache): Piece => {
+  if (held === null) return { length, bytes: null, release: () => {} }
+  const bytes = held.plain.subarray(from, from + length)
+  if (!cache.crowded) return { length, bytes, release: () => cache.release(held) }
+  const own = new Uint8Array(bytes)
+  cache.release(held)
+  return { length, bytes: own, release: () => {} }
 }
 
 /** Two neighbours as one piece: both zeroes, or one behind the other in one buffer. */

@@ -58,6 +58,12 @@ export interface ClientOptions {
   readonly onServed: (bytes: number) => void
 }
 
+/** What a read counts for, in bytes: the chunks that are held until it is sent, or all that one client may have. */
+const bytesOf = ({ offset, length }: Request, { chunkBytes }: ExportedDisk): number => {
+  const chunks = Math.ceil((offset + length) / chunkBytes) - Math.floor(offset / chunkBytes)
+  return Math.min(REQUEST_BYTES_MAX, Math.max(REQUEST_BYTES_MIN, chunks * chunkBytes))
+}
+
 /** The client has gone, or broke the protocol. */
 class Gone extends Error {}
 
@@ -68,18 +74,13 @@ export class ClientConnection {
   readonly #turns = new Queue()
   readonly #busy = new Set<Promise<void>>()
   #busyBytes = 0
-  /** Resolved, and replaced, whenever something has happened to the socket. */
+  /** Resolved, and replaced, whenever something has happened to the socket or a request is answered. */
   #news = Promise.withResolvers<void>()
 
   constructor(socket: Socket, options: ClientOptions) {
     this.#socket = socket
     this.#options = options
-    const onNews = (): void => {
-      const { resolve } = this.#news
-      this.#news = Promise.withResolvers<void>()
-      resolve()
-    }
-    for (const event of ['readable', 'drain', 'end', 'close']) socket.on(event, onNews)
+    for (const event of ['readable', 'drain', 'end', 'close']) socket.on(event, () => this.#tell())
     socket.on('error', () => socket.destroy())
   }
 
@@ -102,6 +103,12 @@ export class ClientConnection {
       // what is worked on ends with its next write
       await Promise.allSettled(this.#busy)
     }
+  }
+
+  #tell(): void {
+    const { resolve } = this.#news
+    this.#news = Promise.withResolvers<void>()
+    resolve()
   }
 
   async #handshake(): Promise<Settled<ExportedDisk> | null> {
@@ -134,9 +141,9 @@ export class ClientConnection {
       const plan = request === null ? null : planRequest(request, circumstances)
       if (request === null || plan === null || plan.kind === 'disconnect') break
       if (request.payload > 0) await this.#skip(request.payload)
-      const bytes = Math.min(REQUEST_BYTES_MAX, Math.max(REQUEST_BYTES_MIN, plan.kind === 'read' ? request.length : 0))
+      const bytes = plan.kind === 'read' ? bytesOf(request, exported) : REQUEST_BYTES_MIN
       while (this.#busy.size >= REQUESTS_MAX || (this.#busy.size > 0 && this.#busyBytes + bytes > REQUEST_BYTES_MAX))
-        await Promise.race(this.#busy)
+        await this.#news.promise
       this.#busyBytes += bytes
       const work: Promise<void> = this.#answer(request, plan, settled)
         // the rest of a reply that has begun can only be cut off
@@ -144,6 +151,7 @@ export class ClientConnection {
         .finally(() => {
           this.#busy.delete(work)
           this.#busyBytes -= bytes
+          this.#tell()
         })
       this.#busy.add(work)
     }

@@ -86,7 +86,7 @@ export class DiskCache implements AsyncDisposable {
     this.#written = this.#written
       .then(() => this.#file.write(bytes, 0, bytes.length, slot * this.#options.chunkBytes))
       .then(
-        () => void this.#places.set(name, slot),
+        () => this.#keep(name, slot),
         (thrown: unknown) => this.#fail(thrown),
       )
       .finally(() => this.#writing--)
@@ -107,6 +107,13 @@ export class DiskCache implements AsyncDisposable {
     if (oldest === undefined) return null
     this.#places.delete(oldest[0])
     return oldest[1]
+  }
+
+  #keep(name: string, slot: number): void {
+    // the same chunk may have come for two disks
+    const other = this.#places.get(name)
+    if (other !== undefined) this.#free.push(other)
+    this.#places.set(name, slot)
   }
 
   #fail(thrown: unknown): void {

@@ -91,16 +91,16 @@ export class ImageTree {
 
   /** Fetches neighbouring nodes with these ids; where one of several is damaged, the first alone. */
   async #fetch(level: number, index: number, ids: readonly Ref[]): Promise<void> {
-    const fetched = this.#ask(level, index, ids)
+    const fetched = this.#ask(level, index, ids).catch(async (thrown: unknown) => {
+      if (ids.length === 1 || asVarveError(thrown).code !== 'DATA_DAMAGED') throw thrown
+      await this.#ask(level, index, ids.slice(0, 1))
+    })
     const keys = ids.flatMap((id, at) => (id === null ? [] : [level * INDEXES + index + at]))
-    // whoever waits for one that did not come asks again
+    // whoever waits for one that did not come asks again, once nothing is under way any more
     const settled = fetched.catch(() => {})
     for (const key of keys) this.#coming.set(key, settled)
     try {
       await fetched
-    } catch (thrown) {
-      if (ids.length === 1 || asVarveError(thrown).code !== 'DATA_DAMAGED') throw thrown
-      await this.#ask(level, index, ids.slice(0, 1))
     } finally {
       for (const key of keys) this.#coming.delete(key)
     }

@@ -1,6 +1,6 @@
 // Lends the agent's open session to the commands of its host: they need no connection of their own, which over a long link takes
 // them longer to open than a small backup takes, and act as the same agent anyway.
-import { chmod, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { socketTransport, messageBytes, type Session } from '../../protocol/client.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -23,11 +23,13 @@ const passOn =
     return await call.result
   }
 
-const handlersOf = (gateway: Peer): Handlers => ({
+const handlersOf = ({ peer: gateway, welcome: { expiresMs } }: Session): Handlers => ({
   'backup.start': passOn('backup.start', gateway),
   'jobs.watch': passOn('jobs.watch', gateway),
   'jobs.cancel': passOn('jobs.cancel', gateway),
   'points.get': passOn('points.get', gateway),
+  // the agent renews its session itself, which ends what is lent where it cannot
+  'session.renew': async () => ({ expiresMs }),
 })
 
 /** What ends with each session; a session outlives many commands, of which nothing may stay with it. */
@@ -48,12 +50,14 @@ const onEnd = (gateway: Peer, end: (error: VarveError) => void): (() => void) =>
 }
 
 /** Serves one command for as long as both it and the session last. */
-const serve = (socket: Socket, { peer: gateway, welcome }: Session, clock: Clock): void => {
+const serve = (socket: Socket, session: Session, clock: Clock): void => {
+  const { peer: gateway, welcome } = session
   const local = new LocalSocket(socket)
   let peer: Peer | null = null
   const forget = onEnd(gateway, (error) => {
     if (peer === null) socket.destroy()
-    else peer.close(error)
+    // the reason is the agent's: what it means for the command shows once that connects by itself
+    else peer.close(new VarveError('CONNECTION_LOST', `the session of the agent has ended: ${error.message}`))
   })
   const stopTimer = clock.after(HELLO_TIMEOUT_MS, () => socket.destroy())
   const onHello = (bytes: Uint8Array): Peer => {
@@ -65,7 +69,7 @@ const serve = (socket: Socket, { peer: gateway, welcome }: Session, clock: Clock
     stopTimer()
     const transport = socketTransport(local)
     transport.send(encodeFrame([FRAME.welcome, { ...welcome, version: Math.min(versionMax, VERSION_MAX) }]))
-    return new Peer({ opener: false, transport, handlers: handlersOf(gateway), clock })
+    return new Peer({ opener: false, transport, handlers: handlersOf(session), clock })
   }
   local.addEventListener('message', ({ data }) => {
     try {
@@ -108,7 +112,13 @@ export const serveCommands = async (
   await rm(path, { force: true })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(path, resolve)
+    // the socket is made before this returns, never open to others
+    const before = process.umask(0o177)
+    try {
+      server.listen(path, resolve)
+    } finally {
+      process.umask(before)
+    }
   })
   // which also removes the socket
   resources.defer(async () => {
@@ -116,6 +126,5 @@ export const serveCommands = async (
     for (const socket of sockets) socket.destroy()
     await over
   })
-  await chmod(path, 0o600)
   return resources.move()
 }

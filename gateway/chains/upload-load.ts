@@ -1,4 +1,4 @@
-// What all uploads of a gateway have in hand together: whether it waits for agents, or they for it.
+// What a gateway works on for all uploads together: whether it waits for agents, or they for it.
 
 const MIB = 1024 * 1024
 

@@ -50,6 +50,8 @@ export class UploadMemory implements Disposable, HeldBack {
   /** Parts of the window: read and in process, and processed but not granted again. */
   #busy = 0
   #done = 0
+  /** Part of what is busy: what the gateway is done with whatever the agent does. */
+  #working = 0
   #itemBytes = 0
   #over = false
 
@@ -79,21 +81,30 @@ export class UploadMemory implements Disposable, HeldBack {
   /** Notes that a message with so much credit was read. */
   read(bytes: number): void {
     this.#busy += bytes
-    this.#load.take(bytes)
     this.#inHand++
     this.#hand?.take()
   }
 
-  /** Notes that a message with so much credit takes no memory any more. */
-  done(bytes: number): void {
+  /**
+   * Notes that the gateway works on so much, and waits for nobody else: before that a message may wait until the agent takes
+   * answers, which must not keep other agents waiting.
+   */
+  work(bytes: number): void {
+    this.#working += bytes
+    this.#load.take(bytes)
+  }
+
+  /** Notes that a message with so much credit takes no memory any more, and how much of it was worked on. */
+  done(bytes: number, worked = 0): void {
     // what was under way at the end is free since then
     if (this.#over) return
     this.#inHand--
     this.#hand?.give()
     this.#busy -= bytes
+    this.#working -= worked
     this.#done += bytes
     if (this.#busy === 0 || this.#done >= this.#window * GRANT_SHARE) this.#load.hold(this)
-    this.#load.give(bytes)
+    this.#load.give(worked)
   }
 
   grant(): number {
@@ -126,7 +137,7 @@ export class UploadMemory implements Disposable, HeldBack {
     if (this.#over) return
     this.#over = true
     this.#load.leave(this)
-    this.#load.give(this.#busy)
+    this.#load.give(this.#working)
     for (; this.#inHand > 0; this.#inHand--) this.#hand?.give()
     this.#hold[Symbol.dispose]()
   }

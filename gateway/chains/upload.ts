@@ -208,6 +208,8 @@ export class ImageUpload {
   }
 
   async #onChunks(table: Uint8Array, stored: Uint8Array, bytes: number): Promise<void> {
+    const { memory } = this.#options
+    memory.work(bytes)
     // the received frame goes to the record thread with the stored bytes
     const heads = ownBytes(table)
     const bundles = readHeads(heads)
@@ -224,7 +226,7 @@ export class ImageUpload {
     await this.#until(() => this.#verifyingBytes === 0 || this.#verifyingBytes + cost <= VERIFYING_BYTES_MAX)
     this.#verifyingBytes += cost
     // not awaited: the next message is read while this one is verified and written
-    void this.#append({ heads, stored }, taken, cost).then(() => this.#options.memory.done(bytes))
+    void this.#append({ heads, stored }, taken, cost).then(() => memory.done(bytes, bytes))
   }
 
   async #append(batch: ChunkBatch, taken: readonly { name: string; asked: Asked }[], cost: number): Promise<void> {

@@ -3,6 +3,7 @@ import { chunkCount } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { childSpan, encodeNode, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
 import { READ_PLAIN_BYTES_MAX, READS_AT_ONCE_MAX } from '../../protocol/limits.ts'
+import { orAbort } from '../../protocol/host/within.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import { ASK, FOUND, type Down, type Params, type Up } from '../../protocol/methods.ts'
 import type { ServedCall } from '../../protocol/peer.ts'
@@ -126,22 +127,21 @@ export const serveReads = async (request: Request): Promise<void> => {
   await begun()
   await call.sendHeld([FOUND.start, { size, chunkBytes, root, idKey }])
   const running = new Set<Promise<unknown>>()
-  const broken = Promise.withResolvers<never>()
-  broken.promise.catch(() => {})
+  const broken = new AbortController()
   const asked = call.messages[Symbol.asyncIterator]()
   try {
     for (;;) {
       // what fails for another reason than damage ends the call
-      const next = await Promise.race([asked.next(), broken.promise])
+      const next = await orAbort(asked.next(), broken.signal)
       if (next.done === true) break
       const range = rangeOf(next.value, image)
       const work: Promise<unknown> = answer(next.value, range)
-        .catch(broken.reject)
+        .catch((thrown: unknown) => broken.abort(thrown))
         .finally(() => running.delete(work))
       running.add(work)
       if (running.size >= READS_AT_ONCE_MAX) await Promise.race(running)
     }
-    await Promise.race([Promise.all(running), broken.promise])
+    await orAbort(Promise.all(running), broken.signal)
   } finally {
     await Promise.all(running)
   }

@@ -1,17 +1,20 @@
 // Commands that use the agent's session: without a connection of their own, and by one of their own once the agent is gone.
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
+import { stat, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { expect, test } from 'vitest'
 import { serveCommands } from '../../../agent/local/commands-server.ts'
 import { lentSession } from '../../../agent/local/lent-session.ts'
 import { COMMANDS_SOCKET } from '../../../agent/local/lent.ts'
+import { keepRenewed } from '../../../agent/session/link.ts'
+import { ASSERTION_LIFE_S } from '../../../protocol/claims.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { FRAME_BYTES_MAX } from '../../../protocol/limits.ts'
 import { systemClock } from '../../../protocol/host/clock.ts'
 import type { Handlers, Peer } from '../../../protocol/peer.ts'
 import { backUp, command, startCommand, startStand, type Stand } from '../commands/stand.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 
 const WELCOME = { version: 1, features: [], program: 'test', subject: 'a', role: 'agent', tenant: 't', expiresMs: 0 }
@@ -127,9 +130,26 @@ test('what is lent ends with the session, and nothing else is lent', async () =>
   const { peer } = await serve(stand)
   await using _lent = await lend(stand, () => peer)
   const session = await lentSession(stand.temp.join('state'), 'test', systemClock)
+  expect((await stat(stand.temp.join('state', COMMANDS_SOCKET))).mode & 0o777).toBe(0o600)
   await expect(session!.peer.call('machines.list', {})).rejects.toMatchObject({ code: 'METHOD_UNKNOWN' })
   peer.close(new VarveError('REPLACED', 'another one'))
-  expect((await session!.peer.closed).endsConnection).toBe(true)
+  // not the agent's own reason, after which a command would not even try by itself
+  expect(await session!.peer.closed).toMatchObject({ code: 'CONNECTION_LOST' })
+})
+
+test('what is lent for long is not renewed, as the agent does that', async () => {
+  await using stand = await startStand()
+  const { peer } = await serve(stand)
+  await using _lent = await lend(stand, () => peer)
+  const session = await lentSession(stand.temp.join('state'), 'test', systemClock)
+  const clock = new HandClock()
+  const renewed = Promise.withResolvers<void>()
+  keepRenewed(session!.peer, async () => (renewed.resolve(), 'token'), clock)
+  clock.advance(ASSERTION_LIFE_S * 1000)
+  await renewed.promise
+  // the answer comes behind that of the renewal
+  await expect(session!.peer.call('jobs.cancel', { job: randomUUID() })).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  expect(session!.peer.isOver).toBe(false)
 })
 
 test('what breaks the rules ends its own connection alone', async () => {

@@ -71,6 +71,13 @@ export class Script {
   readonly abort = new AbortController()
   /** Commits wait for it. */
   hold: Promise<unknown> = Promise.resolve()
+  /** Answers wait for it: the agent takes none before. */
+  deaf: Promise<unknown> = Promise.resolve()
+  /** Answers that were sent, whether taken or not. */
+  answered = 0
+  /** What each message takes of the stream's credit, in bytes. */
+  cost = 256
+  load = new UploadLoad()
   /** Wanted chunks that are sent in one bundle. */
   together = 1
   /** Chunks sent and proofs given. */
@@ -98,7 +105,7 @@ export class Script {
         await this.hold
         return await commit(progress)
       }
-      const call = { call: servedCall<'image.upload'>(), account: testAccount(), load: new UploadLoad() }
+      const call = { call: servedCall<'image.upload'>(), account: testAccount(), load: this.load }
       using memory = await UploadMemory.admit(call, tenant.chunkBytes, this.abort.signal)
       return await new ImageUpload({
         store,
@@ -112,7 +119,11 @@ export class Script {
         memory,
         signal: this.abort.signal,
         onProgress: () => {},
-      }).run(withCost(this.#up), async (message) => {
+      }).run(withCost(this.#up, this.cost), async (message) => {
+        if (message[0] === DOWN.answers) {
+          this.answered++
+          await this.deaf
+        }
         if (message[0] === DOWN.durable) this.durable.push(message[1])
         else this.#down.push(message)
       })

@@ -19,11 +19,20 @@ const open = async (budget: MemoryBudget, caller = 'a', chunkBytes = 65_536, loa
   return { memory, granted }
 }
 
+/** A message of chunks comes, and is worked on at once. */
+const take = (memory: UploadMemory, bytes: number): void => {
+  memory.read(bytes)
+  memory.work(bytes)
+}
+
+/** It is done with. */
+const give = (memory: UploadMemory, bytes: number): void => memory.done(bytes, bytes)
+
 /** Takes one message after the other, as a gateway that is faster than its agent does. */
 const waitForAgent = (memory: UploadMemory, messages: number): void => {
   for (; messages > 0; messages--) {
-    memory.read(MIB)
-    memory.done(MIB)
+    take(memory, MIB)
+    give(memory, MIB)
   }
 }
 
@@ -50,11 +59,11 @@ test('an agent that is faster than the gateway has the least window, whatever wa
   let waiting = 0
   for (let message = 0; message < 100; message++) {
     while (outstanding >= MIB / 2) {
-      memory.read(MIB / 2)
+      take(memory, MIB / 2)
       waiting++
       outstanding -= MIB / 2
     }
-    memory.done(MIB / 2)
+    give(memory, MIB / 2)
     waiting--
     outstanding += granted()
   }
@@ -66,11 +75,11 @@ test('credit comes back once nothing is being worked on, or for a part of the wi
   const { memory, granted } = await open(new MemoryBudget())
   waitForAgent(memory, 8)
   granted()
-  memory.read(1000)
-  memory.read(3 * MIB)
-  memory.done(1000)
+  take(memory, 1000)
+  take(memory, 3 * MIB)
+  give(memory, 1000)
   expect(granted()).toBe(0)
-  memory.done(3 * MIB)
+  give(memory, 3 * MIB)
   expect(granted()).toBe(1000 + 3 * MIB)
 })
 
@@ -85,8 +94,8 @@ test('while another upload of the tenant waits the window shrinks to its least, 
     return opened
   })
   for (let left = CHUNK_WINDOW_BYTES; left > 0; left -= MIB) {
-    first.memory.read(MIB)
-    first.memory.done(MIB)
+    take(first.memory, MIB)
+    give(first.memory, MIB)
   }
   const { memory } = await waiting
   expect(second).toBe(true)
@@ -109,14 +118,14 @@ test('many agents that are faster than the gateway together fill it no further, 
   for (let round = 0; round < 3000; round++) {
     for (const [index, { memory, granted }] of uploads.entries()) {
       for (credit[index]! += granted(); credit[index]! >= MIB; credit[index]! -= MIB) {
-        memory.read(MIB)
+        take(memory, MIB)
         arrived.push(index)
         sent[index]!++
       }
     }
     const when = round < 100 ? 'once' : 'later'
     most[when] = Math.max(most[when], arrived.length * MIB)
-    uploads[arrived.shift()!]!.memory.done(MIB)
+    give(uploads[arrived.shift()!]!.memory, MIB)
   }
   expect(most.once).toBe(24 * 2 * MIB)
   expect(most.later).toBeLessThanOrEqual(FULL_BYTES + 2 * UPLOAD_WINDOW_BYTES_MIN)
@@ -129,23 +138,23 @@ test('who has credit and is silent keeps nobody else waiting, and credit that wa
   const [silent, busy, waiting] = await Promise.all(['a', 'b', 'c'].map((name) => open(budget, name, 65_536, load)))
   for (const { granted } of [silent!, busy!, waiting!]) granted()
   load.take(FULL_BYTES + 1)
-  waiting!.memory.read(MIB)
-  waiting!.memory.done(MIB)
-  busy!.memory.read(2 * MIB)
+  take(waiting!.memory, MIB)
+  give(waiting!.memory, MIB)
+  take(busy!.memory, 2 * MIB)
   expect(waiting!.granted()).toBe(0)
   load.give(FULL_BYTES + 1)
   expect(waiting!.granted()).toBeGreaterThanOrEqual(MIB)
   load.take(FULL_BYTES - MIB)
-  waiting!.memory.read(MIB)
-  waiting!.memory.done(MIB)
+  take(waiting!.memory, MIB)
+  give(waiting!.memory, MIB)
   expect(waiting!.granted()).toBe(0)
   busy!.memory[Symbol.dispose]()
   expect(waiting!.granted()).toBeGreaterThanOrEqual(MIB)
   // it was given back already
-  busy!.memory.done(2 * MIB)
+  give(busy!.memory, 2 * MIB)
   load.take(2 * MIB)
-  waiting!.memory.read(MIB)
-  waiting!.memory.done(MIB)
+  take(waiting!.memory, MIB)
+  give(waiting!.memory, MIB)
   expect(waiting!.granted()).toBe(0)
 })
 

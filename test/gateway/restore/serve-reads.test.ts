@@ -1,4 +1,5 @@
 // Reads at any places of an image: nodes that prove it, the chunks of a range, damage of one request only, and bounds.
+import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { serveReads } from '../../../gateway/restore/serve-reads.ts'
 import { MemoryBudget } from '../../../gateway/memory/budget.ts'
@@ -8,6 +9,7 @@ import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { READS_AT_ONCE_MAX } from '../../../protocol/limits.ts'
 import { ASK, FOUND, type Down, type Up } from '../../../protocol/methods.ts'
 import { Damager } from '../../support/damage.ts'
+import { retainedBytes } from '../../protocol/memory.ts'
 import { plainOf, splitChunks } from '../../protocol/wire-chunks.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { Stand, type Plains } from '../chains/script.ts'
@@ -19,12 +21,18 @@ type Answer = Down<'image.read'>
 const read = async (
   stand: Stand,
   point: string,
-  asked: readonly Up<'image.read'>[],
+  asked: Iterable<Up<'image.read'>> | AsyncIterable<Up<'image.read'>>,
   {
     disk = 'vda',
     onlyAgent = null,
     onSend = async () => {},
-  }: { disk?: string; onlyAgent?: string | null; onSend?: (answer: Answer) => Promise<void> } = {},
+    keep = true,
+  }: {
+    disk?: string
+    onlyAgent?: string | null
+    onSend?: (answer: Answer) => Promise<void>
+    keep?: boolean
+  } = {},
 ): Promise<Answer[]> => {
   const { datastore, tenant } = stand
   const answers: Answer[] = []
@@ -42,7 +50,7 @@ const read = async (
       messages,
       signal: new AbortController().signal,
       sendHeld: async (answer) => {
-        answers.push(structuredClone(answer))
+        if (keep) answers.push(structuredClone(answer))
         await onSend(answer)
       },
     },
@@ -130,4 +138,22 @@ test('a caller that takes no answers has a bounded number of them made', async (
   })
   expect(answers).toHaveLength(101)
   expect(open).toBeLessThanOrEqual(READS_AT_ONCE_MAX)
+})
+
+test('nothing of what was answered is kept, however long the call takes', async () => {
+  await using stand = await Stand.open()
+  const { id } = await stand.point(await stand.machine('db1'), PLAINS())
+  const [first, last] = [2000, 22_000]
+  let taken = 0
+  const asked = (async function* (): AsyncGenerator<Up<'image.read'>> {
+    for (let number = 0; number < last; number++) {
+      if (number % 100 === 0) await turn()
+      if (number === first) taken = -retainedBytes()
+      yield [ASK.chunks, number, 200, 1]
+    }
+    await turn()
+    taken += retainedBytes()
+  })()
+  await read(stand, id, asked, { keep: false })
+  expect(taken / (last - first)).toBeLessThan(100)
 })
