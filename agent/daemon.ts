@@ -211,12 +211,12 @@ const handlersOf = ({ machines }: AgentConfig, { backups, relay, restores, forge
 
 /** What the commands of this host use instead of a connection of their own; where it cannot be served they make one. */
 const lendSession = async (
-  { state }: AgentConfig,
+  { state, gateway }: AgentConfig,
   session: () => Dialled | null,
   log: Log,
 ): Promise<AsyncDisposable> => {
   try {
-    return await serveCommands(state, session, systemClock)
+    return await serveCommands(session, { state, gateway, clock: systemClock })
   } catch (error) {
     log.error({ err: error }, 'commands of this host cannot use the connection of the agent')
     return new AsyncDisposableStack()

@@ -140,7 +140,7 @@ export const withGateway = async <R>(
   let concerns: readonly string[] = []
   let borrows = lent
   const dial = async (): Promise<Peer> => {
-    const borrowed = borrows ? await lentSession(config.state, PROGRAM, systemClock) : null
+    const borrowed = borrows ? await lentSession(config, PROGRAM, systemClock) : null
     if (borrowed !== null) return borrowed.peer
     // what it takes to connect is not loaded where nothing connects
     const [{ connect }, { concernsOf }] = await Promise.all([

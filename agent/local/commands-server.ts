@@ -8,7 +8,7 @@ import { decodeFrame, encodeFrame, FRAME } from '../../protocol/frames.ts'
 import { HELLO_TIMEOUT_MS, VERSION_MAX, VERSION_MIN } from '../../protocol/limits.ts'
 import { Peer, type Clock, type Handler, type Handlers } from '../../protocol/peer.ts'
 import { SocketPath } from '../../protocol/host/socket-path.ts'
-import { COMMANDS_SOCKET, type LentMethod } from './lent.ts'
+import { COMMANDS_SOCKET, type Lender, type LentMethod } from './lent.ts'
 import { LocalSocket } from './local-socket.ts'
 
 /** Commands that may be connected at once. */
@@ -32,6 +32,10 @@ const handlersOf = ({ peer: gateway, welcome: { expiresMs } }: Session): Handler
   'session.renew': async () => ({ expiresMs }),
 })
 
+export interface Lending extends Lender {
+  readonly clock: Clock
+}
+
 /** What ends with each session; a session outlives many commands, of which nothing may stay with it. */
 const endings = new WeakMap<Peer, Set<(error: VarveError) => void>>()
 
@@ -49,10 +53,11 @@ const onEnd = (gateway: Peer, end: (error: VarveError) => void): (() => void) =>
   return () => void mine.delete(end)
 }
 
-/** Serves one command for as long as both it and the session last. */
-const serve = (socket: Socket, session: Session, clock: Clock): void => {
+/** Serves one command for as long as both it and the session last: first it says which gateway it means, then hello. */
+const serve = (socket: Socket, session: Session, { gateway: address, clock }: Lending): void => {
   const { peer: gateway, welcome } = session
   const local = new LocalSocket(socket)
+  let isMeant = false
   let peer: Peer | null = null
   const forget = onEnd(gateway, (error) => {
     if (peer === null) socket.destroy()
@@ -74,7 +79,11 @@ const serve = (socket: Socket, session: Session, clock: Clock): void => {
   local.addEventListener('message', ({ data }) => {
     try {
       const bytes = messageBytes(data)
-      if (peer === null) peer = onHello(bytes)
+      // its configuration may name another gateway than the one that the agent began with
+      if (!isMeant) {
+        isMeant = Buffer.from(bytes).equals(Buffer.from(address))
+        if (!isMeant) socket.destroy()
+      } else if (peer === null) peer = onHello(bytes)
       else peer.receive(bytes)
     } catch {
       // the command connects by itself then
@@ -89,13 +98,9 @@ const serve = (socket: Socket, session: Session, clock: Clock): void => {
 }
 
 /** Serves commands on a socket of the state folder, for the agent's own user only; without a session it closes them. */
-export const serveCommands = async (
-  stateFolder: string,
-  session: () => Session | null,
-  clock: Clock,
-): Promise<AsyncDisposable> => {
+export const serveCommands = async (session: () => Session | null, lending: Lending): Promise<AsyncDisposable> => {
   await using resources = new AsyncDisposableStack()
-  const { path } = resources.use(await SocketPath.of(stateFolder, COMMANDS_SOCKET))
+  const { path } = resources.use(await SocketPath.of(lending.state, COMMANDS_SOCKET))
   const sockets = new Set<Socket>()
   const server = createServer((socket) => {
     socket.on('error', () => {})
@@ -104,7 +109,7 @@ export const serveCommands = async (
     else {
       sockets.add(socket)
       socket.once('close', () => sockets.delete(socket))
-      serve(socket, open, clock)
+      serve(socket, open, lending)
     }
   })
   server.maxConnections = CONNECTIONS_MAX

@@ -6,7 +6,7 @@ import { connect, createServer } from 'node:net'
 import { expect, test } from 'vitest'
 import { serveCommands } from '../../../agent/local/commands-server.ts'
 import { lentSession } from '../../../agent/local/lent-session.ts'
-import { COMMANDS_SOCKET } from '../../../agent/local/lent.ts'
+import { COMMANDS_SOCKET, type Lender } from '../../../agent/local/lent.ts'
 import { keepRenewed } from '../../../agent/session/link.ts'
 import { ASSERTION_LIFE_S } from '../../../protocol/claims.ts'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -19,24 +19,25 @@ import { eventually, tempFolder } from '../../support/temp.ts'
 
 const WELCOME = { version: 1, features: [], program: 'test', subject: 'a', role: 'agent', tenant: 't', expiresMs: 0 }
 
+/** An address at which no gateway is. */
+const NOWHERE = 'ws://127.0.0.1:1'
+
+const lenderOf = ({ temp }: Stand): Lender => ({ state: temp.join('state'), gateway: NOWHERE })
+
 const lend = (stand: Stand, session: () => Peer | null): Promise<AsyncDisposable> =>
   serveCommands(
-    stand.temp.join('state'),
     () => {
       const peer = session()
       return peer === null ? null : { peer, welcome: WELCOME }
     },
-    systemClock,
+    { ...lenderOf(stand), clock: systemClock },
   )
 
 /** The configuration with an address at which no gateway is. */
 const withoutGateway = async ({ temp }: Stand): Promise<string[]> => {
   const file = temp.join('alone.toml')
   const machine = `[[machine]]\nname = "db1"\nqmp = "${temp.join('qmp')}"\n`
-  await writeFile(
-    file,
-    `gateway = "ws://127.0.0.1:1"\nstate = "${temp.join('state')}"\nlog_level = "silent"\n${machine}`,
-  )
+  await writeFile(file, `gateway = "${NOWHERE}"\nstate = "${temp.join('state')}"\nlog_level = "silent"\n${machine}`)
   return ['--config', file]
 }
 
@@ -129,7 +130,7 @@ test('what is lent ends with the session, and nothing else is lent', async () =>
   await using stand = await startStand()
   const { peer } = await serve(stand)
   await using _lent = await lend(stand, () => peer)
-  const session = await lentSession(stand.temp.join('state'), 'test', systemClock)
+  const session = await lentSession(lenderOf(stand), 'test', systemClock)
   expect((await stat(stand.temp.join('state', COMMANDS_SOCKET))).mode & 0o777).toBe(0o600)
   await expect(session!.peer.call('machines.list', {})).rejects.toMatchObject({ code: 'METHOD_UNKNOWN' })
   peer.close(new VarveError('REPLACED', 'another one'))
@@ -141,7 +142,7 @@ test('what is lent for long is not renewed, as the agent does that', async () =>
   await using stand = await startStand()
   const { peer } = await serve(stand)
   await using _lent = await lend(stand, () => peer)
-  const session = await lentSession(stand.temp.join('state'), 'test', systemClock)
+  const session = await lentSession(lenderOf(stand), 'test', systemClock)
   const clock = new HandClock()
   const renewed = Promise.withResolvers<void>()
   keepRenewed(session!.peer, async () => (renewed.resolve(), 'token'), clock)
@@ -152,6 +153,14 @@ test('what is lent for long is not renewed, as the agent does that', async () =>
   expect(session!.peer.isOver).toBe(false)
 })
 
+test('a session with another gateway than the command means is not lent', async () => {
+  await using stand = await startStand()
+  const { peer } = await serve(stand)
+  await using _lent = await lend(stand, () => peer)
+  expect(await lentSession({ ...lenderOf(stand), gateway: 'ws://127.0.0.1:2' }, 'test', systemClock)).toBe(null)
+  expect(await lentSession(lenderOf(stand), 'test', systemClock)).not.toBe(null)
+})
+
 test('what breaks the rules ends its own connection alone', async () => {
   await using stand = await startStand()
   const { peer } = await serve(stand)
@@ -160,17 +169,19 @@ test('what breaks the rules ends its own connection alone', async () => {
   tooLong.writeUInt32BE(FRAME_BYTES_MAX + 1)
   for (const bytes of [tooLong, Buffer.from([0, 0, 0, 1, 0xc1]), Buffer.from([0, 0, 0, 2, 0x91, 0x0a])]) {
     const socket = connect(stand.temp.join('state', COMMANDS_SOCKET))
+    socket.write(Buffer.from([0, 0, 0, NOWHERE.length]))
+    socket.write(NOWHERE)
     socket.write(bytes)
     socket.resume()
     await once(socket, 'close')
   }
-  expect(await lentSession(stand.temp.join('state'), 'test', systemClock)).not.toBe(null)
+  expect(await lentSession(lenderOf(stand), 'test', systemClock)).not.toBe(null)
 })
 
 test('one that hangs is not waited for long', async () => {
   await using folder = await tempFolder()
   const server = createServer(() => undefined).listen(folder.join(COMMANDS_SOCKET))
   await once(server, 'listening')
-  expect(await lentSession(folder.path, 'test', systemClock)).toBe(null)
+  expect(await lentSession({ state: folder.path, gateway: NOWHERE }, 'test', systemClock)).toBe(null)
   server.close()
 })
