@@ -4,7 +4,7 @@ import { damageOf, MISSING, type Damage } from '../packs/damage.ts'
 import { type RecordLocation, RECORD, recordBytes } from '../packs/format.ts'
 import type { Throttle } from '../../protocol/host/throttle.ts'
 import { ownBytes } from '../../protocol/host/bytes.ts'
-import { distinctBytes, IDS_MAX, type FetchedRecord } from '../packs/record-reader.ts'
+import { IDS_MAX, type FetchedRecord } from '../packs/record-reader.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
 
@@ -23,9 +23,6 @@ interface Placed {
   readonly location: RecordLocation
 }
 
-const isSameRecord = (a: RecordLocation | undefined, b: RecordLocation): boolean =>
-  a?.pack === b.pack && a.offset === b.offset
-
 /** Records in pack order in pieces that are read together. */
 export const batchesOf = (placed: readonly Placed[]): Placed[][] => {
   const sorted = placed.toSorted(({ location: a }, { location: b }) =>
@@ -34,12 +31,9 @@ export const batchesOf = (placed: readonly Placed[]): Placed[][] => {
   const batches: Placed[][] = []
   let bytes = 0
   for (const one of sorted) {
-    const { storedLength, parts } = one.location
+    const length = recordBytes(one.location.storedLength)
     const last = batches.at(-1)
-    const length = isSameRecord(last?.at(-1)?.location, one.location) ? 0 : recordBytes(storedLength, parts)
-    const fits = last !== undefined && last.length < BATCH_RECORDS_MAX && bytes + length <= BATCH_BYTES_MAX
-    // a record is read and unpacked once
-    if (last !== undefined && (fits || length === 0)) {
+    if (last !== undefined && last.length < BATCH_RECORDS_MAX && bytes + length <= BATCH_BYTES_MAX) {
       last.push(one)
       bytes += length
     } else {
@@ -96,7 +90,7 @@ export class ChunkChecker {
   }
 
   async #batch(batch: readonly Placed[]): Promise<Damage[]> {
-    const bytes = distinctBytes(batch.map(({ location }) => location))
+    const bytes = batch.reduce((sum, { location }) => sum + recordBytes(location.storedLength), 0)
     await this.#throttle.take(bytes, this.#signal)
     this.#signal.throwIfAborted()
     const ids = batch.map(({ id }) => id)
@@ -115,7 +109,14 @@ export class ChunkChecker {
     }
     const checked = [...byBuffer].map(async ([buffer, group]) => {
       const { idKey } = this.#store.tenant
-      const places = group.map(({ id, offset, location }) => ({ ...location, id: ownBytes(id), offset }))
+      const places = group.map(({ id, offset, location: { type, codec, plainLength, storedLength } }) => ({
+        id: ownBytes(id),
+        offset,
+        type,
+        codec,
+        plainLength,
+        storedLength,
+      }))
       const reasons = await this.#pool.check({ buffer, places, idKey })
       for (const [index, { id, location }] of group.entries()) {
         const reason = reasons[index] ?? null

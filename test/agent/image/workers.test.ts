@@ -26,7 +26,10 @@ const serve = async (temp: TempFolder, disk: Buffer): Promise<QemuNbd> => {
 }
 
 const startWorkers = (nbd: QemuNbd, size: number, multiConn = true): ImageWorkers =>
-  new ImageWorkers({ socketPath: nbd.socketPath, exportName: 'disk', size, chunkBytes: CHUNK, idKey }, { multiConn })
+  new ImageWorkers(
+    { socketPath: nbd.socketPath, exportName: 'disk', size, chunkBytes: CHUNK, idKey, level: 1 },
+    { multiConn },
+  )
 
 const reads = (...positions: readonly number[]): ChunkRun[] =>
   positions.map((position) => ({ kind: 'read', position, count: 1 }))
@@ -152,7 +155,7 @@ test('end while their export’s server is silent, and those of other uploads go
   const socketPath = temp.join('silent')
   await new Promise<void>((resolve) => silent.listen(socketPath, resolve))
   const threads = new ImageThreads(new HandClock())
-  const setup = { exportName: 'disk', size: 8 * CHUNK, chunkBytes: CHUNK, idKey }
+  const setup = { exportName: 'disk', size: 8 * CHUNK, chunkBytes: CHUNK, idKey, level: 1 }
   await using others = new ImageWorkers({ ...setup, socketPath: nbd.socketPath }, { multiConn: true, threads })
   const before = threads.count
   {
@@ -176,6 +179,7 @@ test('take the threads of uploads before them, beside one another, until nobody 
     size: disk.length,
     chunkBytes: CHUNK,
     idKey,
+    level: 1,
   }
   const check = async (workers: ImageWorkers, position: number): Promise<void> => {
     const { ids } = await workers.read(position, reads(position), false)
