@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { expect, test } from 'vitest'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import type { Framed } from '../../../protocol/host/chunk-steps.ts'
-import { PICK } from '../../../agent/image/messages.ts'
+import { PICK, type WorkerSetup } from '../../../agent/image/messages.ts'
 import type { ChunkRun } from '../../../agent/image/segments.ts'
 import { IDLE_MS, ImageThreads } from '../../../agent/image/image-threads.ts'
 import { ImageWorkers } from '../../../agent/image/workers.ts'
@@ -25,11 +25,17 @@ const serve = async (temp: TempFolder, disk: Buffer): Promise<QemuNbd> => {
   return await startQemuNbd(temp, '--read-only', '--format=raw', temp.join('disk.raw'))
 }
 
+const setupOf = ({ socketPath }: QemuNbd, size: number): WorkerSetup => ({
+  socketPath,
+  exportName: 'disk',
+  size,
+  chunkBytes: CHUNK,
+  idKey,
+  level: 1,
+})
+
 const startWorkers = (nbd: QemuNbd, size: number, multiConn = true): ImageWorkers =>
-  new ImageWorkers(
-    { socketPath: nbd.socketPath, exportName: 'disk', size, chunkBytes: CHUNK, idKey, level: 1 },
-    { multiConn },
-  )
+  new ImageWorkers(setupOf(nbd, size), { multiConn })
 
 const reads = (...positions: readonly number[]): ChunkRun[] =>
   positions.map((position) => ({ kind: 'read', position, count: 1 }))
@@ -173,14 +179,7 @@ test('take the threads of uploads before them, beside one another, until nobody 
   await using nbd = await serve(temp, disk)
   const clock = new HandClock()
   const threads = new ImageThreads(clock)
-  const setup = {
-    socketPath: nbd.socketPath,
-    exportName: 'disk',
-    size: disk.length,
-    chunkBytes: CHUNK,
-    idKey,
-    level: 1,
-  }
+  const setup = setupOf(nbd, disk.length)
   const check = async (workers: ImageWorkers, position: number): Promise<void> => {
     const { ids } = await workers.read(position, reads(position), false)
     expect(ids).toEqual(keyedHash(idKey, disk.subarray(position * CHUNK, (position + 1) * CHUNK)))
@@ -219,14 +218,7 @@ test('a thread that does not close an image in time gets no further one, and the
   await using temp = await tempFolder()
   const disk = randomBytes(8 * CHUNK)
   await using nbd = await serve(temp, disk)
-  const setup = {
-    socketPath: nbd.socketPath,
-    exportName: 'disk',
-    size: disk.length,
-    chunkBytes: CHUNK,
-    idKey,
-    level: 1,
-  }
+  const setup = setupOf(nbd, disk.length)
   const threads = new ImageThreads(new HandClock(), { closeTimeoutMs: 1 })
   const failures: VarveError[] = []
   const options = { most: 8, onEnd: (error: VarveError) => void failures.push(error) }
