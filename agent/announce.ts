@@ -3,9 +3,13 @@ import { CONFIGURATION_CHARS_MAX } from '../protocol/limits.ts'
 import type { Asked, Chunking } from '../protocol/methods.ts'
 import { compareAll, compareSample, type AskBase, type AskContent } from './image/compare.ts'
 import type { Attached } from './attachments/spool.ts'
-import type { Lease } from './drivers/driver.ts'
+import type { BaseContent } from './base-content.ts'
+import type { Lease, LeasedDisk } from './drivers/driver.ts'
 import type { Log } from '../protocol/host/log.ts'
 import type { GatewayLink } from './session/link.ts'
+
+/** Disks of which a sample is compared at once: each asks the gateway, which may be far. */
+const SAMPLED_AT_ONCE = 8
 
 /** Chunks that a line of the log names where a bitmap missed changes. */
 const DIFFERENT_LOGGED_MAX = 16
@@ -14,6 +18,8 @@ export interface CompareOptions {
   readonly job: string
   readonly lease: Lease
   readonly keys: Chunking
+  /** Asks for the content of an image of the base. */
+  readonly content: BaseContent
   /** Rejects unless the lease holds; what the gateway finds different is for good. */
   readonly check: () => Promise<void>
   readonly signal: AbortSignal
@@ -25,19 +31,18 @@ export interface CompareOptions {
 
 /** Compares every incremental disk of the lease, in full or by sample, and reports the result to the lease. */
 export const compareLease = async (options: CompareOptions): Promise<void> => {
-  const { job, lease, keys, check, signal, link, log, awayMs } = options
+  const { job, lease, keys, content, check, signal, link, log, awayMs } = options
   const compare = lease.compareAll ? compareAll : compareSample
   const outcomes = new Map<string, { readonly chunks: number; readonly missed: boolean }>()
   const startedMs = performance.now()
-  for (const disk of lease.disks) {
+  const compareDisk = async (disk: LeasedDisk): Promise<void> => {
     const { name, base } = disk
-    if (base === null) continue
+    if (base === null) return
     const ask: AskBase = async (positions, ids) => {
       await check()
       return await link.call('image.compare', { job, disk: base, positions: [...positions], ids }, signal, awayMs)
     }
-    const askContent: AskContent = (before, limit) =>
-      link.call('image.content', { job, disk: base, before, limit }, signal, awayMs)
+    const askContent: AskContent = (before, limit) => content({ disk: base, before, limit })
     const { chunks, different } = await compare({ ...keys, disk, signal, ask, askContent })
     if (different.length > 0)
       log.error(
@@ -45,6 +50,14 @@ export const compareLease = async (options: CompareOptions): Promise<void> => {
         'the bitmap of a disk has missed changes; the disk is read in full',
       )
     outcomes.set(name, { chunks, missed: different.length > 0 })
+  }
+  // a comparison of all takes every thread by itself
+  const atOnce = lease.compareAll ? 1 : SAMPLED_AT_ONCE
+  for (let from = 0; from < lease.disks.length; from += atOnce) {
+    const comparing = lease.disks.slice(from, from + atOnce).map(compareDisk)
+    // the lease must not end while one of them still reads
+    await Promise.allSettled(comparing)
+    await Promise.all(comparing)
   }
   if (outcomes.size === 0) return
   await lease.compared(outcomes)

@@ -5,6 +5,8 @@ import type { Chunking, Params } from '../protocol/methods.ts'
 import type { Clock } from '../protocol/peer.ts'
 import { Throttle } from '../protocol/host/throttle.ts'
 import { announcementOf, compareLease } from './announce.ts'
+import { Announcement } from './announcement.ts'
+import { contentAhead, contentOf, type BaseContent, type ContentUses } from './base-content.ts'
 import { Attachments } from './attachments/attachments.ts'
 import type { Attached } from './attachments/spool.ts'
 import type { JournalEntry, LeaseJournal } from './drivers/journal.ts'
@@ -36,6 +38,12 @@ const STOPPING = new VarveError('GOING_AWAY', 'the agent is stopping')
 /** Begins or adopts a lease; the signal aborts when the backup is given up meanwhile. */
 type Begin = (signal: AbortSignal, steps: Steps) => Promise<Lease>
 
+/** What the gateway said of a backup: the keys of its chunks, and the way to ask about its base. */
+interface Ordered {
+  readonly keys: Chunking
+  readonly content: (uses: ContentUses) => BaseContent
+}
+
 interface Running {
   readonly job: string
   readonly machine: string
@@ -43,6 +51,7 @@ interface Running {
   readonly abort: AbortController
   readonly steps: Steps
   readonly pace: Pace
+  readonly content: BaseContent
   /** Its outcome is known; only its lease is still being released. */
   ending: boolean
   done: Promise<void>
@@ -125,7 +134,8 @@ export class Backups implements AsyncDisposable {
     const { consistency, refuseFull, refuseLeftOut } = policy
     const wishes = { full, compare: order.compare, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
     const request = { leaseId: order.job, agentId, formerAgents, base, ...wishes }
-    this.#run(order.job, machine, order, async (signal, steps) => {
+    const content = (uses: ContentUses): BaseContent => contentAhead(order, uses)
+    this.#run(order.job, machine, { keys: order, content }, async (signal, steps) => {
       for (const done of [...earlier.map((one) => one.done), ...this.#settlements.of(machine.name)]) {
         await done
         signal.throwIfAborted()
@@ -207,7 +217,8 @@ export class Backups implements AsyncDisposable {
   #resume(entry: JournalEntry, keys: Chunking): void {
     if (this.#settlements.has(entry.id)) return
     const { driverOf, log } = this.#options
-    this.#run(entry.id, entry.machine, keys, async () => {
+    const content = (uses: ContentUses): BaseContent => contentOf(entry.id, uses)
+    this.#run(entry.id, entry.machine, { keys, content }, async () => {
       const lease = await driverOf(entry.machine).adopt(entry)
       if (lease !== null) {
         log.info({ job: entry.id, machine: entry.machine.name }, 'the backup continues after a restart')
@@ -217,11 +228,12 @@ export class Backups implements AsyncDisposable {
     })
   }
 
-  #run(job: string, { name, driver }: Machine, keys: Chunking, begin: Begin): void {
+  #run(job: string, { name, driver }: Machine, { keys, content: ask }: Ordered, begin: Begin): void {
     const abort = new AbortController()
-    const { clock } = this.#options
+    const { clock, link } = this.#options
+    const content = ask({ link, signal: abort.signal, awayMs: OFFLINE_LIMIT_MS })
     const [steps, pace] = [new Steps(clock), new Pace(clock)]
-    const running = { job, machine: name, driver, abort, steps, pace, ending: false, done: Promise.resolve() }
+    const running = { job, machine: name, driver, abort, steps, pace, content, ending: false, done: Promise.resolve() }
     this.#running.set(job, running)
     running.done = this.#finish(running, keys, begin)
   }
@@ -269,19 +281,18 @@ export class Backups implements AsyncDisposable {
 
   /** Uploads all disks and attachments of a lease; resolves with the bytes read once only the commit is left. */
   async #transfer(running: Running, lease: Lease, keys: Chunking, attached: Attached): Promise<number> {
-    const { job, abort, steps, pace } = running
+    const { job, abort, steps, pace, content } = running
     const { signal } = abort
     const link = this.#options.link()
     const { driverOf, traffic, clock, log } = this.#options
     const driver = driverOf(running)
     const passes = (error: VarveError): boolean => driver.isPassing(error)
     const check = (): Promise<void> => retry(() => lease.check(), { ...CHECKS, clock, passes })
-    const comparing = { job, lease, keys, check, signal, link, log, awayMs: OFFLINE_LIMIT_MS }
+    const comparing = { job, lease, keys, content, check, signal, link, log, awayMs: OFFLINE_LIMIT_MS }
     await steps.time('compare', () => compareLease(comparing))
-    const begun = announcementOf(job, lease, attached)
-    await steps.time('announce', () => link.call('backup.begin', begun, signal, OFFLINE_LIMIT_MS))
+    const announcement = new Announcement(announcementOf(job, lease, attached), steps)
     const throttle = this.#throttle
-    const what = { job, lease, attached, keys }
+    const what = { job, lease, attached, announcement, keys }
     const sending = { ...what, link, throttle, signal, awayMs: OFFLINE_LIMIT_MS, steps, traffic, pace }
     const bytesRead = await sendImages(sending)
     await steps.time('check', check)

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os'
 import { asVarveError, VarveError, type ErrorCode } from '../protocol/errors.ts'
 import type { Result } from '../protocol/methods.ts'
-import type { Handlers } from '../protocol/peer.ts'
+import type { Handlers, Peer } from '../protocol/peer.ts'
 import { Backups } from './backup.ts'
 import { systemClock } from '../protocol/host/clock.ts'
 import type { AgentConfig } from './config.ts'
@@ -21,6 +21,7 @@ import { Relay } from './relay.ts'
 import { OrderedRestores } from './restore/ordered.ts'
 import { RestoreNotes } from './restore/restore-notes.ts'
 import { concernsOf } from './session/concerns.ts'
+import { serveCommands } from './local/commands-server.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
 import type { Dialled } from '../protocol/host/dial.ts'
@@ -111,7 +112,7 @@ export const runAgent = async (
       driverOf,
       isBusy: (machine) => backups.jobOf(machine) !== null,
       onMachine: (machine) => announced.changed(machine),
-      onReconnect: (why) => opened?.reconnect(why),
+      onReconnect: (why) => opened?.reconnect(new VarveError('CONNECTION_LOST', why)),
       clock: systemClock,
       log,
     }),
@@ -121,8 +122,11 @@ export const runAgent = async (
   const restores = resources.use(orderedRestores(config, () => link, log))
   const served = { inventory: announced, backups, relay, restores, forget }
   resources.use(await openStatus({ config, record: linkRecord, backups, journal, traffic, log }))
-  const link: GatewayLink = resources.use(gatewayLink(config, identity, served, { record: linkRecord, log }))
+  const sessions = new WeakMap<Peer, Dialled>()
+  const link: GatewayLink = resources.use(gatewayLink(config, identity, served, { record: linkRecord, sessions, log }))
   opened = link
+  const session = (): Dialled | null => (link.current === null ? null : (sessions.get(link.current) ?? null))
+  resources.use(await lendSession(config, session, log))
   onReloadable((read) => live.reload(read))
   const ended = await Promise.race([stopped, link.ended()])
   // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;
@@ -205,6 +209,20 @@ const handlersOf = ({ machines }: AgentConfig, { backups, relay, restores, forge
   'agent.events': (params, call) => relay.events(params, call),
 })
 
+/** What the commands of this host use instead of a connection of their own; where it cannot be served they make one. */
+const lendSession = async (
+  { state, gateway }: AgentConfig,
+  session: () => Dialled | null,
+  log: Log,
+): Promise<AsyncDisposable> => {
+  try {
+    return await serveCommands(session, { state, gateway, clock: systemClock })
+  } catch (error) {
+    log.error({ err: error }, 'commands of this host cannot use the connection of the agent')
+    return new AsyncDisposableStack()
+  }
+}
+
 /** Warns of what will soon break a session, now and each day while it is open. */
 const warnDaily = (session: Dialled, log: Log): void => {
   const warn = (): void => {
@@ -220,12 +238,17 @@ const gatewayLink = (
   config: AgentConfig,
   identity: Identity,
   served: Served,
-  { record, log }: { readonly record: LinkRecord; readonly log: Log },
+  {
+    record,
+    sessions,
+    log,
+  }: { readonly record: LinkRecord; readonly sessions: WeakMap<Peer, Dialled>; readonly log: Log },
 ): GatewayLink =>
   new GatewayLink({
     connect: async () => {
       const session = await connect(config, identity, { serving: true, handlers: handlersOf(config, served) })
       warnDaily(session, log)
+      sessions.set(session.peer, session)
       return session.peer
     },
     assertion: () => identity.assertion(systemClock.now()),

@@ -3,11 +3,6 @@ import { randomUUID } from 'node:crypto'
 import { link, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { CryptoKey, JWK } from 'jose'
-// all of it takes a command three times as long to load
-import { SignJWT } from 'jose/jwt/sign'
-import { exportJWK } from 'jose/key/export'
-import { generateKeyPair } from 'jose/key/generate/keypair'
-import { importJWK } from 'jose/key/import'
 import * as v from 'valibot'
 import { ASSERTION_LIFE_S, TOKEN_ALGORITHM, TOKEN_TYPE } from '../protocol/claims.ts'
 import { VarveError } from '../protocol/errors.ts'
@@ -79,12 +74,11 @@ const damaged = (file: string): VarveError =>
 
 const importKey = async (file: string, jwk: JWK): Promise<CryptoKey> => {
   try {
-    const key = await importJWK(jwk, TOKEN_ALGORITHM)
-    if (!(key instanceof Uint8Array)) return key
+    return await crypto.subtle.importKey('jwk', jwk, 'Ed25519', false, ['sign'])
   } catch {
-    // falls through to the error that quotes nothing
+    // the cause could quote the key
+    throw damaged(file)
   }
-  throw damaged(file)
 }
 
 /** A key pair for an enrolment that has not happened yet. */
@@ -101,6 +95,10 @@ export class NewIdentity implements AsyncDisposable {
   }
 
   static async generate(): Promise<NewIdentity> {
+    const [{ generateKeyPair }, { exportJWK }] = await Promise.all([
+      import('jose/key/generate/keypair'),
+      import('jose/key/export'),
+    ])
     const pair = await generateKeyPair(TOKEN_ALGORITHM, { crv: 'Ed25519', extractable: true })
     const jwk = await exportJWK(pair.privateKey)
     return new NewIdentity(jwk.x!, jwk)
@@ -209,6 +207,8 @@ export class Identity {
       this.#key = found?.key ?? this.#key
     }
     const iat = Math.floor((nowMs - this.aheadMs) / 1000)
+    // a command that borrows the agent's session signs nothing
+    const { SignJWT } = await import('jose/jwt/sign')
     return new SignJWT({ iss: agentId, sub: agentId, aud: issuer, jti: randomUUID(), iat, exp: iat + ASSERTION_LIFE_S })
       .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: TOKEN_TYPE.agent })
       .sign(this.#key)

@@ -4,11 +4,11 @@
 import { realpathSync } from 'node:fs'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import * as v from 'valibot'
-import { durationMs } from '../protocol/host/duration.ts'
 import { asVarveError } from '../protocol/errors.ts'
 import { idPrefix } from '../protocol/schemas.ts'
 import type { BackupCommand } from './commands/backup.ts'
 import type { DiscoverCommand } from './commands/discover.ts'
+import type { ExportCommand } from './commands/export.ts'
 import type { ForgetCommand } from './commands/forget.ts'
 import { interruption } from '../protocol/host/interruption.ts'
 import { orAbort } from '../protocol/host/within.ts'
@@ -16,6 +16,7 @@ import { print, printJson, remark, watchOutput } from '../protocol/host/output.t
 import type { RestoreCommand } from './commands/restore.ts'
 import { readToken, TOKEN_VARIABLE, type TokenOptions } from './commands/token.ts'
 import type { UninstallCommand } from './commands/uninstall.ts'
+import { duration, listenAddress, size } from './commands/options.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { readHostConfig } from './discover/host-config.ts'
 import { runProgram } from '../protocol/host/program.ts'
@@ -51,14 +52,7 @@ const LINGER_MS = 500
 
 const configOption = (): Option =>
   new Option('--config <file>', 'the configuration').env('VARVE_AGENT_CONFIG').default(CONFIG_DEFAULT)
-const timeoutOption = (what: string): Option =>
-  new Option('--timeout <duration>', what).argParser((text) => {
-    try {
-      return durationMs(text)
-    } catch (error) {
-      throw new InvalidArgumentError((error as Error).message)
-    }
-  })
+const timeoutOption = (what: string): Option => new Option('--timeout <duration>', what).argParser(duration)
 const lookTimeoutOption = (): Option =>
   timeoutOption('how long to wait for an answer, such as 30s (default: 10s); then exits with 3')
 const workTimeoutOption = (what: string): Option =>
@@ -246,6 +240,40 @@ program
   .addOption(jsonOption())
   .action(async (point: string, options: RestoreCommand) =>
     (await import('./commands/restore.ts')).restore(point, options),
+  )
+
+program
+  .command('export')
+  .description(
+    'serve disks of a restore point over NBD, read-only, until it is interrupted: what is read comes from the gateway',
+  )
+  .argument('<point>', 'its id, or the first characters of its id', pointPrefix)
+  .option('--disk <name>', 'only this disk; without it all of them, each under its name')
+  .option('--socket <path>', 'a UNIX socket, for this user only')
+  .addOption(
+    new Option('--tcp <host:port>', 'a TCP port instead, which every user of this host can read').argParser(
+      listenAddress,
+    ),
+  )
+  .option('--allow-remote', 'with --tcp: also on an address that other hosts reach', false)
+  .addOption(
+    new Option(
+      '--changed-since <point>',
+      'offer what differs from this point as context varve:changed:POINT',
+    ).argParser(pointPrefix),
+  )
+  .addOption(new Option('--cache-memory <size>', 'memory for chunks').argParser(size).default(64 * 1024 ** 2, '64M'))
+  .option('--cache-disk <folder>', 'a folder for a cache on disk, which is gone when it ends')
+  .addOption(new Option('--cache-disk-size <size>', 'its size').argParser(size).default(1024 ** 3, '1G'))
+  .addOption(
+    new Option('--reconnect-for <duration>', 'how long reads wait for a gateway that is away before they fail')
+      .argParser(duration)
+      .default(10 * 60_000, '10m'),
+  )
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action(async (point: string, options: ExportCommand) =>
+    (await import('./commands/export.ts')).exportPoint(point, options),
   )
 
 program

@@ -1,6 +1,8 @@
 // Sends all images of a lease to the gateway, disks first, over however many connections it takes.
 import type { Chunking } from '../protocol/methods.ts'
+import type { Peer } from '../protocol/peer.ts'
 import type { Throttle } from '../protocol/host/throttle.ts'
+import type { Announcement } from './announcement.ts'
 import type { Attached } from './attachments/spool.ts'
 import { uploadAttachment } from './attachments/upload.ts'
 import type { Lease } from './drivers/driver.ts'
@@ -14,6 +16,7 @@ export interface SendImages {
   readonly job: string
   readonly lease: Pick<Lease, 'disks'>
   readonly attached: Attached
+  readonly announcement: Announcement
   readonly keys: Chunking
   readonly link: GatewayLink
   readonly throttle: Throttle
@@ -41,11 +44,13 @@ const together = async (
  * files go beside the disks: over a long link each takes as many round trips as a disk.
  */
 export const sendImages = async (sending: SendImages): Promise<number> => {
-  const { job, lease, attached, keys, link, throttle, signal, awayMs, steps, traffic, pace } = sending
+  const { job, lease, attached, announcement, keys, link, throttle, signal, awayMs, steps, traffic, pace } = sending
   const onSent = (bytes: number): void => {
     traffic.sent(bytes)
     steps.sent(bytes)
   }
+  const repeat = (signal: AbortSignal, work: (peer: Peer, signal: AbortSignal) => Promise<void>): Promise<void> =>
+    link.repeat((peer) => announcement.before(peer, signal, (until) => work(peer, until)), signal, awayMs)
   let bytesRead = 0
   const sendDisks = async (signal: AbortSignal): Promise<void> => {
     for (const disk of lease.disks) {
@@ -55,8 +60,8 @@ export const sendImages = async (sending: SendImages): Promise<number> => {
           count(bytes)
           traffic.read(bytes)
         }
-        const options = { ...keys, job, disk, throttle, signal, pace, onRead, onSent }
-        return link.repeat((peer) => uploadImage({ ...options, peer }), signal, awayMs)
+        const options = { ...keys, job, disk, throttle, pace, onRead, onSent }
+        return repeat(signal, (peer, signal) => uploadImage({ ...options, peer, signal }))
       }
       await steps.time('disk', upload, disk.name)
     }
@@ -64,12 +69,14 @@ export const sendImages = async (sending: SendImages): Promise<number> => {
   const sendFiles = async (signal: AbortSignal): Promise<void> => {
     if (attached.files.length === 0) return
     // what is read of disks is what a point costs its machine: small files do not count
-    const options = { ...keys, job, throttle, signal, pace, onRead: () => {}, onSent }
+    const options = { ...keys, job, throttle, pace, onRead: () => {}, onSent }
     await steps.time('attachments', async () => {
       for (const file of attached.files)
-        await link.repeat((peer) => uploadAttachment({ ...options, peer }, file), signal, awayMs)
+        await repeat(signal, (peer, signal) => uploadAttachment({ ...options, peer, signal }, file))
     })
   }
   await together(signal, sendDisks, sendFiles)
+  // where there was nothing to send
+  await repeat(signal, async () => {})
   return bytesRead
 }

@@ -16,6 +16,16 @@ export const CHUNK_BYTES_MAX = 4 * 1024 * 1024
 /** Smallest chunk size a tenant may choose, in bytes. */
 export const CHUNK_BYTES_MIN = 4 * 1024
 
+/** Most plain bytes of chunks that are stored together, in bytes; one chunk alone may be longer. */
+export const BUNDLE_BYTES_MAX = 256 * 1024
+
+/** Most chunks that are stored together. */
+export const BUNDLE_PARTS_MAX = 64
+
+/** Neighbours that are stored together, of a disk with chunks of this size: they begin at a multiple of it. */
+export const bundleParts = (chunkBytes: number): number =>
+  Math.min(BUNDLE_PARTS_MAX, Math.max(1, Math.floor(BUNDLE_BYTES_MAX / chunkBytes)))
+
 /** Largest disk, in bytes: 2^48, far inside the exact range of a number. */
 export const DISK_BYTES_MAX = 2 ** 48
 

@@ -81,11 +81,20 @@ export const UPLOAD_AHEAD_ITEMS_MAX = 32 * 1024
 /** Most runs and ids of an upload that wait for their answer; an agent has fewer outstanding. */
 export const UPLOAD_WAITING_ITEMS_MAX = 32 * 1024
 
-/** Stored bytes in one message of chunks of an upload, unless it is one chunk: what a receiver's smallest window must hold. */
+/** Stored bytes in one message of chunks of an upload, unless it is one bundle: what a receiver's smallest window must hold. */
 export const UPLOAD_STORED_BYTES_MAX = 2 * 1024 * 1024
 
 /** Chunks in one message of an upload or download. */
 export const FRAME_CHUNKS_MAX = 1024
+
+/** Plain bytes of the chunks that one request of `image.read` asks for, unless it is one chunk. */
+export const READ_PLAIN_BYTES_MAX = 4 * 1024 * 1024
+
+/** Tree nodes that one request of `image.read` asks for: all children of one node. */
+export const READ_NODES_MAX = 64
+
+/** Requests of one `image.read` that are answered at once; further ones wait. */
+export const READS_AT_ONCE_MAX = 8
 
 /** Bytes of a proof of possession and of the key it is made with. */
 export const PROOF_BYTES = 32

@@ -15,7 +15,7 @@ import { RUN_METHODS } from './run-methods.ts'
 import { TENANT_METHODS } from './tenant-methods.ts'
 import { UPKEEP_METHODS } from './upkeep-methods.ts'
 
-export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking, type Reread } from './transfer.ts'
+export { ANSWER, ASK, DOWN, FOUND, LOAD, RUN, UP, type Chunking, type Reread } from './transfer.ts'
 export type { Checkpoint, CheckpointList, Forgotten, Job, MachineStatus } from './views.ts'
 
 export const METHODS = {

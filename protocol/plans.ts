@@ -35,7 +35,7 @@ const WINDOW_CHARS_MAX = 256
 /** Longest reason of an exclusion, in characters. */
 export const EXCLUSION_CHARS_MAX = 1024
 
-/** A plan that a migration makes of the rules of a machine carries the machine's name behind a word of its own. */
+/** Longer than a machine's name, so that a plan can carry one behind a word of its own. */
 export const planName = v.pipe(
   v.string(),
   v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$/u, 'letters, digits, dot, dash and underscore, at most 80'),

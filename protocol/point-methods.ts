@@ -8,7 +8,7 @@ import { audited, dryable, none, OPERATORS, OWNER, PEOPLE, plain, READERS, START
 import { planName, pruneRules } from './plans.ts'
 import { groupName } from './retention.ts'
 import * as s from './schemas.ts'
-import { downloadDown, position } from './transfer.ts'
+import { downloadDown, position, readDown, readUp } from './transfer.ts'
 
 export const POINT_METHODS = {
   'points.list': {
@@ -38,6 +38,15 @@ export const POINT_METHODS = {
     params: v.object({ point: s.uuid, disk: s.diskName, position, skipDamaged: v.boolean() }),
     result: none,
     down: streamOf(downloadDown, CHUNK_WINDOW_BYTES),
+  },
+  'image.read': {
+    ...audited,
+    roles: STARTERS,
+    /** `disk` is the name of a disk or of an attachment. */
+    params: v.object({ point: s.uuid, disk: s.diskName }),
+    result: none,
+    up: streamOf(readUp),
+    down: streamOf(readDown, CHUNK_WINDOW_BYTES),
   },
   'points.hold': {
     ...audited,

@@ -1,16 +1,18 @@
 // The messages about an image: its announcement, a comparison, and the runs, chunks, proofs and answers of a transfer.
 import * as v from 'valibot'
-import { areHeads, CHUNK_HEAD_BYTES } from './chunk-list.ts'
+import { areHeads, BUNDLE_HEAD_BYTES, PART_BYTES } from './chunk-list.ts'
 import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, DISK_BYTES_MAX, ID_BYTES } from './chunk.ts'
 import {
   COMPARE_CHUNKS_MAX,
   FRAME_BYTES_MAX,
   FRAME_CHUNKS_MAX,
   PROOF_BYTES,
+  READ_NODES_MAX,
   REREAD_RANGES_MAX,
   UPLOAD_IDS_MAX,
   UPLOAD_RUNS_MAX,
 } from './limits.ts'
+import { LEVEL_MAX, NODE_BYTES_MAX } from './image-tree.ts'
 import * as s from './schemas.ts'
 
 // the kinds of an upload's messages; PROTOCOL.md section 6 tells their order
@@ -19,6 +21,8 @@ export const UP = { runs: 0, chunks: 1, proofs: 2 } as const
 export const DOWN = { start: 0, answers: 1, verdicts: 2, durable: 3 } as const
 export const ANSWER = { have: 0, want: 1, prove: 2 } as const
 export const LOAD = { start: 0, zero: 1, chunks: 2, lost: 3 } as const
+export const ASK = { nodes: 0, chunks: 1 } as const
+export const FOUND = { start: 0, nodes: 1, chunks: 2, failed: 3 } as const
 
 const endOf = ([offset, length]: readonly [number, number]): number => offset + length
 
@@ -36,9 +40,9 @@ const run = v.union([
     ),
   ]),
 ])
-const heads = s.bytesUpTo(FRAME_CHUNKS_MAX * CHUNK_HEAD_BYTES)
+const heads = s.bytesUpTo(FRAME_CHUNKS_MAX * (BUNDLE_HEAD_BYTES + PART_BYTES))
 
-/** A message of chunks: its kind, the table of their heads, and their concatenated stored bytes. */
+/** A message of chunks: its kind, the table of the heads of their bundles, and the bundles' stored bytes. */
 const chunks = <K extends number>(kind: K) =>
   v.pipe(
     v.tuple([v.literal(kind), heads, s.bytesUpTo(FRAME_BYTES_MAX)]),
@@ -72,6 +76,32 @@ export const downloadDown = v.union([
   v.tuple([v.literal(LOAD.zero), positive]),
   v.tuple([v.literal(LOAD.lost), positive]),
   chunks(LOAD.chunks),
+])
+
+const level = v.pipe(s.count, v.maxValue(LEVEL_MAX))
+const positiveUpTo = (max: number) => v.pipe(s.count, v.minValue(1), v.maxValue(max))
+
+/** Up, each with a number that its answer repeats: 0 nodes of a level from a chunk on, 1 chunks from a chunk on. */
+export const readUp = v.union([
+  v.tuple([v.literal(ASK.nodes), s.count, level, position, positiveUpTo(READ_NODES_MAX)]),
+  v.tuple([v.literal(ASK.chunks), s.count, position, positiveUpTo(FRAME_CHUNKS_MAX)]),
+])
+
+/**
+ * Down: 0 what is read, 1 the nodes that there are, 2 the chunks that there are with heads and stored bytes, 3 why a request
+ * failed.
+ */
+export const readDown = v.union([
+  v.tuple([v.literal(FOUND.start), v.object({ size: s.diskBytes, chunkBytes: s.count, root: s.root, idKey: s.id32 })]),
+  v.tuple([v.literal(FOUND.nodes), s.count, v.pipe(v.array(s.bytesUpTo(NODE_BYTES_MAX)), v.maxLength(READ_NODES_MAX))]),
+  v.pipe(
+    v.tuple([v.literal(FOUND.chunks), s.count, heads, s.bytesUpTo(FRAME_BYTES_MAX)]),
+    v.check(
+      ([, , table, stored]) => (table.length === 0 ? stored.length === 0 : areHeads(table, stored.length)),
+      'the heads of the chunks do not fit their bytes',
+    ),
+  ),
+  v.tuple([v.literal(FOUND.failed), s.count, s.failure]),
 ])
 
 /** Ranges of a base disk to be read again: offset and length in bytes, ascending, disjoint; null for the whole disk. */

@@ -80,6 +80,47 @@ install_debian() {
   quietly apt_install $missing || fail "apt-get could not install: $missing"
 }
 
+# The restic of Debian sid for the benchmark, beside Debian 12's own: unpacked, not installed, from this machine's mirror. It
+# stays once it is there; what stands in its way is kept for the results, and is no reason to fail.
+fetch_restic() {
+  kept=node_modules/.cache/restic
+  if [ -x $kept/restic ] || [ ! -w node_modules ]; then return 0; fi
+  mkdir -p $kept
+  say 'fetching the restic of Debian sid'
+  work=$(mktemp -d)
+  if unpack_restic "$work" "$PWD/$kept" >"$work/log" 2>&1 </dev/null; then
+    rm -f $kept/missing
+  else
+    { grep -m 1 '^[EW]: ' "$work/log" || tail -n 1 "$work/log"; } >$kept/missing
+    say "there is none: $(cat $kept/missing)"
+  fi
+  rm -rf "$work"
+}
+
+# Through an apt of its own, which knows nothing of what is installed here. Errors must be checked one by one: within a
+# condition the shell does not end at them.
+unpack_restic() (
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' | grep '/debian/$' | head -n 1)
+  [ -n "$mirror" ] || { echo 'no Debian mirror is set up here'; exit 1; }
+  mkdir -p "$1/lists/partial" "$1/cache/archives/partial"
+  : >"$1/status"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >"$1/sources.list"
+  cat >"$1/apt.conf" <<SETTINGS
+Dir::State "$1";
+Dir::State::status "$1/status";
+Dir::Cache "$1/cache";
+Dir::Etc::sourcelist "$1/sources.list";
+Dir::Etc::sourceparts "-";
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+Acquire::Languages "none";
+Acquire::http::Timeout "20";
+SETTINGS
+  export APT_CONFIG="$1/apt.conf"
+  cd "$1" && apt-get update -q && apt-get download -q restic && dpkg-deb -x restic_*.deb . &&
+    usr/bin/restic version && cp usr/bin/restic "$2"
+)
+
 npm_is_current() {
   [ -f node_modules/.package-lock.json ] && [ ! package-lock.json -nt node_modules/.package-lock.json ]
 }
@@ -168,6 +209,7 @@ PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -v -e '/node_modules/\.bin$' -e 
 export PATH
 [ -z "$groups" ] || install_debian "$groups"
 install_npm
+case ",$groups," in *,bench,*) fetch_restic ;; esac
 choose_node
 export PATH
 # What Node makes of the sources is kept beside the packages: commands and threads start in a third of the time.

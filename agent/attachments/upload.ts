@@ -3,7 +3,7 @@ import { open, type FileHandle } from 'node:fs/promises'
 import { setImmediate } from 'node:timers/promises'
 import { VarveError } from '../../protocol/errors.ts'
 import { SegmentReader } from '../image/segment-reader.ts'
-import { COMPRESSION_LEVEL, uploadSegments, type Segments, type UploadOptions } from '../image/upload.ts'
+import { uploadSegments, type Segments, type UploadOptions } from '../image/upload.ts'
 import type { DiskExtent } from '../nbd/extents.ts'
 import type { SpooledFile } from './spool.ts'
 
@@ -29,7 +29,6 @@ export const uploadAttachment = async (request: UploadOptions, { name, size, pat
     size,
     chunkBytes,
     idKey,
-    level: COMPRESSION_LEVEL,
     readInto: (offset, bytes) => readFully(file, offset, bytes),
   })
   const segments: Segments = {

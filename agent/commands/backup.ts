@@ -14,6 +14,9 @@ import { whyAway } from './unknown-machine.ts'
 /** Pause before asking again whether a busy or absent machine can be backed up, in milliseconds. */
 const WAIT_POLL_MS = 2000
 
+/** The part of it for the session that the agent lends, in milliseconds: the agent may hang. */
+const LENT_CANCEL_LIMIT_MS = 3000
+
 /** How long an interrupted command tries to cancel its job, in milliseconds. */
 const CANCEL_LIMIT_MS = 10_000
 
@@ -107,13 +110,20 @@ const followShown = async (
  * Cancels the job at the gateway and waits a while until the machine is free: CANCELLED says what became of it.
  * CONNECTION_LOST when the gateway stays away, so that an interrupted command always ends.
  */
-const cancel = async (link: GatewayLink, job: string, why: string): Promise<VarveError> => {
+const cancel = async (
+  { link, insist }: Pick<CommandContext, 'link' | 'insist'>,
+  job: string,
+  why: string,
+): Promise<VarveError> => {
   const short = job.slice(0, 8)
   const continues = ({ code, message }: VarveError): VarveError =>
     new VarveError(code, `${why}, but backup ${short} could not be cancelled and continues: ${message}`)
+  const ask = async (limitMs: number): Promise<void> => {
+    const peer = await link.peer(undefined, limitMs)
+    await peer.call('jobs.cancel', { job }, { deadlineMs: limitMs })
+  }
   try {
-    const peer = await link.peer(undefined, CANCEL_LIMIT_MS)
-    await peer.call('jobs.cancel', { job }, { deadlineMs: CANCEL_LIMIT_MS })
+    await insist(ask, { lentMs: LENT_CANCEL_LIMIT_MS, limitMs: CANCEL_LIMIT_MS })
   } catch (thrown) {
     const error = asVarveError(thrown)
     if (error.code !== 'JOB_ENDED') return continues(error)
@@ -126,9 +136,9 @@ const cancel = async (link: GatewayLink, job: string, why: string): Promise<Varv
 }
 
 /** The error of a command that ends before its job: an interruption cancels the job, anything else leaves it running. */
-const leave = async ({ link, signal }: CommandContext, job: string): Promise<VarveError> => {
-  const reason = asVarveError(signal.reason)
-  if (reason.code === 'CANCELLED') return cancel(link, job, reason.message)
+const leave = async (context: CommandContext, job: string): Promise<VarveError> => {
+  const reason = asVarveError(context.signal.reason)
+  if (reason.code === 'CANCELLED') return cancel(context, job, reason.message)
   return new VarveError(
     reason.code,
     `${reason.message}; backup ${job.slice(0, 8)} continues on its own once they are back`,
@@ -162,5 +172,5 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       if (options.json) return printJson({ point, missing, released: ended.released })
       pointReport(point, missing).forEach(print)
     },
-    { ...options, works: true, machines: true, progress: !options.json },
+    { ...options, works: true, machines: true, lent: true, progress: !options.json },
   )

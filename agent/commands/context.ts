@@ -7,10 +7,10 @@ import { systemClock } from '../../protocol/host/clock.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { readHostConfig } from '../discover/host-config.ts'
 import { Identity, type IdentityRecord } from '../identity.ts'
+import { lentSession } from '../local/lent-session.ts'
 import { backoffMs } from '../retry.ts'
 import { GatewayLink } from '../session/link.ts'
-import { concernsOf } from '../session/concerns.ts'
-import { connect } from '../session/once.ts'
+import { PROGRAM } from '../session/program.ts'
 import { interruption } from '../../protocol/host/interruption.ts'
 import { orAbort } from '../../protocol/host/within.ts'
 import { Progress } from '../../protocol/host/progress.ts'
@@ -24,6 +24,8 @@ export const BEGIN_TIMEOUT_MS = 30_000
 
 /** Longest pause between two tries of a command, in milliseconds. */
 const PAUSE_MAX_MS = 3000
+
+const LOAN_ENDED = new VarveError('CONNECTION_LOST', 'the command goes on by itself')
 
 type Asks = MethodsServedBy<'gateway'>
 
@@ -42,6 +44,11 @@ export interface CommandContext {
   readonly waiting: Waiting
   /** What will soon break the connection, each a sentence. */
   readonly concerns: readonly string[]
+  /**
+   * Does what may be done twice within a limit, in milliseconds: within a shorter one over a session that is lent, as its agent
+   * may hang, and after that by a connection of the command's own.
+   */
+  readonly insist: <R>(work: (limitMs: number) => Promise<R>, limits: { lentMs: number; limitMs: number }) => Promise<R>
   /** Calls a method that may be called again; CONNECTION_LOST when no answer comes in time. */
   readonly ask: <N extends Asks>(name: N, params: Asked<N>) => Promise<Result<N>>
 }
@@ -55,6 +62,8 @@ export interface Patience {
   readonly progress?: boolean
   /** It needs the machines that [discover] takes up, too. */
   readonly machines?: boolean
+  /** It calls only what the agent of this host lends its session for, where one runs. */
+  readonly lent?: boolean
 }
 
 /** Whether to try again may help; a wrong address, certificate or token stays wrong. */
@@ -117,7 +126,7 @@ const begin = async ({ config, waiting, signal, beginMs, works }: Parts, dial: (
 export const withGateway = async <R>(
   configFile: string,
   work: (context: CommandContext) => Promise<R>,
-  { timeout, works = false, progress: wanted = false, machines = false }: Patience = {},
+  { timeout, works = false, progress: wanted = false, machines = false, lent = false }: Patience = {},
 ): Promise<R> => {
   const config = await (machines ? readHostConfig : readConfig)(configFile)
   const identity = await Identity.load(config.state)
@@ -129,7 +138,15 @@ export const withGateway = async <R>(
   const awayMs = works ? (timeout ?? null) : lookMs
   using waiting = new Waiting({ progress, limitMs: awayMs, giveUp: (error) => controller.abort(error) })
   let concerns: readonly string[] = []
+  let borrows = lent
   const dial = async (): Promise<Peer> => {
+    const borrowed = borrows ? await lentSession(config, PROGRAM, systemClock) : null
+    if (borrowed !== null) return borrowed.peer
+    // what it takes to connect is not loaded where nothing connects
+    const [{ connect }, { concernsOf }] = await Promise.all([
+      import('../session/once.ts'),
+      import('../session/concerns.ts'),
+    ])
     const session = await connect(config, identity, { serving: false, handlers: {} })
     concerns = concernsOf(session, systemClock.now())
     return session.peer
@@ -145,11 +162,26 @@ export const withGateway = async <R>(
     },
     assertion: () => identity.assertion(systemClock.now()),
     onOpen: async () => {},
-    onState: (state) =>
-      state.up ? waiting.end(GATEWAY) : waiting.begin(GATEWAY, state.error.code, state.error.message),
+    onState: (state) => {
+      if (state.up) waiting.end(GATEWAY)
+      // the end of a loan is no wait for the gateway
+      else if (state.error !== LOAN_ENDED) waiting.begin(GATEWAY, state.error.code, state.error.message)
+    },
     clock: systemClock,
     random: Math.random,
   })
+  const insist: CommandContext['insist'] = async (work, { lentMs, limitMs }) => {
+    if (!borrows) return await work(limitMs)
+    try {
+      return await work(lentMs)
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      if (error.code !== 'DEADLINE_EXCEEDED' && !error.endsConnection) throw error
+      borrows = false
+      link.reconnect(LOAN_ENDED)
+      return await work(limitMs)
+    }
+  }
   const ask = async <N extends Asks>(name: N, params: Asked<N>): Promise<Result<N>> => {
     try {
       return await link.repeat((peer) => peer.call(name, params, { signal, deadlineMs: lookMs }), signal, lookMs)
@@ -161,7 +193,18 @@ export const withGateway = async <R>(
     }
   }
   try {
-    return await work({ config, identity, record: identity.record, link, signal, progress, waiting, concerns, ask })
+    return await work({
+      config,
+      identity,
+      record: identity.record,
+      link,
+      signal,
+      progress,
+      waiting,
+      concerns,
+      insist,
+      ask,
+    })
   } catch (thrown) {
     // the reason for the cancellation, not the error that it caused
     throw signal.aborted && asVarveError(thrown).cause === signal.reason ? asVarveError(signal.reason) : thrown

@@ -4,7 +4,8 @@ import { readFile } from 'node:fs/promises'
 import { pause } from '../../protocol/host/within.ts'
 import type { DriverHost } from './driver.ts'
 import type { JournalEntry } from './journal.ts'
-import { agentEndedFile, type ScratchGuard } from './scratch-guard.ts'
+import type { ScratchGuard } from './scratch-guard.ts'
+import { agentEndedFile } from './scratch-guard-order.ts'
 import { watchScratch } from './scratch-watch.ts'
 
 /** Pause before the jobs are cancelled again, or a guard is started again, in milliseconds. */

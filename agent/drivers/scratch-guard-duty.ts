@@ -18,7 +18,7 @@ import {
   guardTokenFile,
   isThere,
   type GuardOrder,
-} from './scratch-guard.ts'
+} from './scratch-guard-order.ts'
 import { freeBytes } from './scratch.ts'
 import { watchScratch } from './scratch-watch.ts'
 

@@ -1,18 +1,15 @@
 // Keeps a process running that watches a lease's scratch space along with the agent, in case the agent dies or hangs.
-import * as v from 'valibot'
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { access } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { VarveError } from '../../protocol/errors.ts'
-import { within } from '../../protocol/host/within.ts'
 import { guardEnvironment } from '../guard-environment.ts'
-import { jsonSchema, type JsonValue } from '../json-value.ts'
-import { markProcess, processMarkSchema } from '../process-mark.ts'
+import type { JsonValue } from '../json-value.ts'
+import { markProcess } from '../process-mark.ts'
+import { GUARD_RELIEVED, isThere, type GuardOrder } from './scratch-guard-order.ts'
 
 /** How long the guard process may take to start, in milliseconds. */
 const START_LIMIT_MS = 20_000
@@ -27,44 +24,9 @@ const GUARD_SILENT_MS = 15_000
 const RESTARTS_MAX = 3
 const RESTART_PAUSE_MS = 1_000
 
-/** Exit code of a guard that another one has replaced. */
-export const GUARD_RELIEVED = 3
-
-const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
-
-/** The first line of a guard process's input. */
-export const guardOrderSchema = v.object({
-  folder: text,
-  token: text,
-  reserveBytes: v.pipe(v.number(), v.minValue(0)),
-  /** What the driver's guard needs to cancel the lease's jobs. */
-  rescue: jsonSchema,
-  /** The agent, which a guard kills that cannot cancel the jobs beside one that hangs. */
-  agent: v.nullable(processMarkSchema),
-})
-export type GuardOrder = v.InferOutput<typeof guardOrderSchema>
-
-/** The file in a scratch folder that holds the token of the one guard on duty. */
-export const guardTokenFile = (folder: string): string => join(folder, 'guard')
-
-/** The file in a scratch folder in which a guard notes that it had to kill the agent. */
-export const agentEndedFile = (folder: string): string => join(folder, 'agent-ended')
-
-/** How long a file system may take to say whether a file is there, in milliseconds. */
-const FILE_LIMIT_MS = 1_000
-
-/** Whether a file or folder is there; false also where the file system does not answer. */
-export const isThere = async (path: string): Promise<boolean> => {
-  const there = access(path).then(
-    () => true,
-    () => false,
-  )
-  return (await within(there, FILE_LIMIT_MS)) ?? false
-}
-
-/** What is guarded: the scratch folder, and the driver's program that cancels the jobs (see scratch-guard-duty.ts). */
+/** What is guarded: the scratch folder, and the process that can cancel the jobs (see scratch-guard-duty.ts). */
 export interface Guarded {
-  readonly program: URL
+  readonly guard: WaitingGuard
   readonly folder: string
   readonly reserveBytes: number
   readonly rescue: JsonValue
@@ -83,8 +45,7 @@ export interface ScratchGuard {
 
 type GuardProcess = ChildProcessByStdio<Writable, Readable, null>
 
-/** Starts one guard process and puts it on duty in place of an earlier one; INTERNAL. */
-const startProcess = async ({ program, folder, reserveBytes, rescue }: Guarded): Promise<GuardProcess> => {
+const spawnProcess = (program: URL): GuardProcess => {
   const child = spawn(process.execPath, [fileURLToPath(program)], {
     detached: true,
     stdio: ['pipe', 'pipe', 'ignore'],
@@ -92,20 +53,56 @@ const startProcess = async ({ program, folder, reserveBytes, rescue }: Guarded):
   })
   child.stdin.on('error', () => undefined)
   child.on('error', () => child.emit('exit', null, null))
+  child.unref()
+  return child
+}
+
+/** Lets a process go that guards nothing: the end of its input ends it, and so does the end of this process. */
+const dismiss = (child: GuardProcess): void => {
+  child.stdin.end('done\n')
+  child.stdout.destroy()
+}
+
+/** A guard process that starts while its lease is being planned; it ends unless a lease takes it. */
+export class WaitingGuard implements Disposable {
+  readonly program: URL
+  #child: GuardProcess | null
+
+  constructor(program: URL) {
+    this.program = program
+    this.#child = spawnProcess(program)
+  }
+
+  /** The process, which is the caller's from now on; another one where it has been taken before. */
+  take(): GuardProcess {
+    const child = this.#child ?? spawnProcess(this.program)
+    this.#child = null
+    return child
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#child !== null) dismiss(this.#child)
+  }
+}
+
+/** Puts a guard process on duty in place of an earlier one; INTERNAL. */
+const putOnDuty = async (
+  child: GuardProcess,
+  { folder, reserveBytes, rescue }: Omit<Guarded, 'guard'>,
+): Promise<GuardProcess> => {
   const order: GuardOrder = { folder, token: randomUUID(), reserveBytes, rescue, agent: markProcess() }
-  child.stdin.write(`${JSON.stringify(order)}\n`)
   const stop = new AbortController()
   const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(START_LIMIT_MS)])
   child.once('exit', () => stop.abort())
+  // one that has ended already says nothing more
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) stop.abort()
+  child.stdin.write(`${JSON.stringify(order)}\n`)
   try {
     await once(child.stdout, 'data', { signal })
   } catch (cause) {
-    child.stdin.end('done\n')
-    child.stdout.destroy()
-    child.unref()
+    dismiss(child)
     throw new VarveError('INTERNAL', 'the process that guards the scratch space did not start', { cause })
   }
-  child.unref()
   return child
 }
 
@@ -161,7 +158,7 @@ class GuardKeeper implements ScratchGuard {
     if (code === GUARD_RELIEVED) this.#over = true
     for (let tries = 1; !this.#over && (await isThere(this.#guarded.folder)); tries += 1) {
       try {
-        const child = await startProcess(this.#guarded)
+        const child = await putOnDuty(this.#guarded.guard.take(), this.#guarded)
         if (this.#over) return void child.stdin.end('done\n')
         this.#child = child
         this.#follow(child)
@@ -184,7 +181,7 @@ class GuardKeeper implements ScratchGuard {
  * dies is replaced.
  */
 export const guardScratch = async (guarded: Guarded): Promise<ScratchGuard> =>
-  new GuardKeeper(guarded, await startProcess(guarded))
+  new GuardKeeper(guarded, await putOnDuty(guarded.guard.take(), guarded))
 
 /** The guard of a lease that is being made, while it starts; ended where `work`, done meanwhile, fails. */
 export const guardFrom = async (starting: Promise<ScratchGuard>, work: () => Promise<void>): Promise<ScratchGuard> => {

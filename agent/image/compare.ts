@@ -25,7 +25,7 @@ export const SAMPLE_CHUNKS = 16
 export const SAMPLE_BYTES_MAX = 4 * 1024 * 1024
 
 /** Chunks of the base that are asked for first when the last unchanged one is looked for. */
-const CONTENT_CHUNKS_FIRST = 16
+export const CONTENT_CHUNKS_FIRST = 16
 
 /** Places that are drawn for each chunk of the sample: some of them have changed. */
 const DRAWS_PER_CHUNK = 2
@@ -222,7 +222,7 @@ export const compareAll = async (request: CompareRequest): Promise<Comparison> =
     resources.use(await NbdClient.connect({ socketPath, exportName, contexts }))
   const allocation = await connect([ALLOCATION_CONTEXT])
   const dirty = { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
-  const setup = { socketPath, exportName, size, chunkBytes, idKey, level: 1 }
+  const setup = { socketPath, exportName, size, chunkBytes, idKey }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
   const runs = inverted(chunkRuns(diskExtents({ allocation, dirty, size }), chunkBytes))
   let chunks = 0

@@ -8,7 +8,6 @@ export interface WorkerSetup {
   readonly size: number
   readonly chunkBytes: number
   readonly idKey: Uint8Array
-  readonly level: number
 }
 
 export const PICK = { none: 0, send: 1, prove: 2 } as const

@@ -1,7 +1,7 @@
 // The work on segments of one image: reads their chunks, hashes them, and compresses or proves those that are asked for.
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { idAt } from '../../protocol/host/bytes.ts'
-import { frame, packing } from '../../protocol/host/chunk-steps.ts'
+import { bundlesOf, frame, PACKING, type PlacedChunk } from '../../protocol/host/chunk-steps.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { freeBytes } from '../../protocol/memory.ts'
@@ -22,8 +22,6 @@ export interface SegmentReaderOptions {
   readonly size: number
   readonly chunkBytes: number
   readonly idKey: Uint8Array
-  /** zstd level. */
-  readonly level: number
   /** Fills the buffer with what the image has from `offset` on. */
   readonly readInto: (offset: number, bytes: Buffer) => Promise<void>
   /** Buffers of SEGMENT_READ_BYTES that are used in turn with other readers of the same thread. */
@@ -62,7 +60,6 @@ const joined = (places: readonly Place[]): Place[] => {
 export class SegmentReader {
   readonly #options: SegmentReaderOptions
   readonly #zeroes: Buffer
-  readonly #steps: ReturnType<typeof packing>
   /** Where a segment's chunks are put together. */
   readonly #packed: Uint8Array<ArrayBuffer>
   readonly #bufferBytes: number
@@ -76,10 +73,9 @@ export class SegmentReader {
   readonly #waiting: { readonly bytes: number; readonly resolve: () => void }[] = []
 
   constructor(options: SegmentReaderOptions) {
-    const { chunkBytes, size, level, spare = [] } = options
+    const { chunkBytes, size, spare = [] } = options
     this.#options = options
     this.#zeroes = Buffer.alloc(chunkBytes)
-    this.#steps = packing(level)
     // an image that is smaller than a segment has but one
     this.#bufferBytes = Math.max(Math.min(SEGMENT_READ_BYTES, Math.ceil(size / chunkBytes) * chunkBytes), chunkBytes)
     this.#packed = new Uint8Array(this.#bufferBytes)
@@ -109,14 +105,15 @@ export class SegmentReader {
     const buffer = held ?? this.#takeBuffer()
     const chunks = this.#chunksOf(runs, buffer)
     if (held === null) await this.#fill(chunks.filter((_, index) => picks[index] !== PICK.none))
-    const picked = (pick: number): { index: number; id: Uint8Array; plain: Uint8Array }[] =>
-      chunks.flatMap(({ bytes: plain }, index) =>
-        picks[index] === pick ? [{ index, id: idAt(ids, index), plain }] : [],
+    const { chunkBytes } = this.#options
+    const picked = (pick: number): (PlacedChunk & { readonly index: number })[] =>
+      chunks.flatMap(({ offset, bytes: plain }, index) =>
+        picks[index] === pick ? [{ index, id: idAt(ids, index), position: offset / chunkBytes, plain }] : [],
       )
     const beganMs = systemClock.elapsed()
     const sent = picked(PICK.send)
     const proofs = picked(PICK.prove).map(({ index, plain }) => ({ index, proof: keyedHash(proofKey, plain) }))
-    const chunksSent = sent.length === 0 ? null : frame(sent, this.#steps, this.#packed)
+    const chunksSent = sent.length === 0 ? null : frame(bundlesOf(sent, chunkBytes), PACKING, this.#packed)
     const computeMs = systemClock.elapsed() - beganMs
     if (held === null) this.#giveBuffer(buffer)
     return { chunks: chunksSent, proofs, computeMs }

@@ -1,4 +1,5 @@
 // From extents to segments: runs of whole chunks that are zero, unchanged or to be read, grouped by how much must be read.
+import { bundleParts } from '../../protocol/chunk.ts'
 import type { DiskExtent, ExtentKind } from '../nbd/extents.ts'
 
 /** `keep`: as in the base; `read`: its bytes must be read. */
@@ -52,12 +53,13 @@ export async function* chunkRuns(extents: AsyncIterable<DiskExtent>, chunkBytes:
   if (open !== null) yield { kind: open.kind, position: open.position, count: 1 }
 }
 
-/** Segments of these runs from chunk `from` on, in order. */
+/** Segments of these runs from chunk `from` on, in order; none parts chunks that are stored together. */
 export async function* segments(
   runs: AsyncIterable<ChunkRun>,
   options: { readonly from: number; readonly chunkBytes: number },
 ): AsyncGenerator<Segment> {
   const readsMax = Math.max(1, Math.floor(SEGMENT_READ_BYTES / options.chunkBytes))
+  const together = bundleParts(options.chunkBytes)
   let gathered: ChunkRun[] = []
   let reads = 0
   const take = (): Segment => {
@@ -71,14 +73,20 @@ export async function* segments(
     let position = run.position + skipped
     let left = run.count - skipped
     while (left > 0) {
-      const count = run.kind === 'read' ? Math.min(left, readsMax - reads) : left
+      const room = readsMax - reads
+      const full = run.kind === 'read' && left > room
+      const count = full ? room - ((position + room) % together) : left
+      if (count <= 0) {
+        yield take()
+        continue
+      }
       const last = gathered.at(-1)
       if (last?.kind === run.kind) gathered[gathered.length - 1] = { ...last, count: last.count + count }
       else gathered.push({ kind: run.kind, position, count })
       if (run.kind === 'read') reads += count
       position += count
       left -= count
-      if (reads >= readsMax || gathered.length >= SEGMENT_RUNS_MAX) yield take()
+      if (full || reads >= readsMax || gathered.length >= SEGMENT_RUNS_MAX) yield take()
     }
   }
   if (gathered.length > 0) yield take()

@@ -31,9 +31,6 @@ const WANTED_SHARE_MIN = 1 / 8
 /** How much the latest answer changes what is taken for the wanted share. */
 const WANTED_SHARE_WEIGHT = 1 / 4
 
-/** zstd level of chunks. */
-export const COMPRESSION_LEVEL = 1
-
 /** Unchanged gaps that are asked about together with the changes around them, in bytes. */
 const BRIDGE_BYTES = 16 * 1024 * 1024
 
@@ -310,7 +307,7 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
     dirtyContext === null
       ? null
       : { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
-  const setup = { socketPath, exportName, size, chunkBytes, idKey, level: COMPRESSION_LEVEL }
+  const setup = { socketPath, exportName, size, chunkBytes, idKey }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
   await uploadSegments(request, disk, workers, diskExtents({ allocation, dirty, size, bridgeBytes: BRIDGE_BYTES }))
 }

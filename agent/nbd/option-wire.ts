@@ -19,20 +19,30 @@ import {
 export const GREETING_BYTES = 18
 export const OPTION_REPLY_HEADER_BYTES = 20
 
-const NBD_MAGIC = 0x4e42444d41474943n
-const OPTION_MAGIC = 0x49484156454f5054n
-const OPTION_REPLY_MAGIC = 0x3e889045565a9n
+export const NBD_MAGIC = 0x4e42444d41474943n
+export const OPTION_MAGIC = 0x49484156454f5054n
+export const OPTION_REPLY_MAGIC = 0x3e889045565a9n
 
 /** Most data in one option reply, in bytes: the longest string and the numbers around it. */
 export const OPTION_REPLY_BYTES_MAX = STRING_BYTES_MAX + 64
 
 const BLOCK_SIZE_MINIMUM_MAX = 65536
 
-const FIXED_NEWSTYLE = 1 << 0
-const NO_ZEROES = 1 << 1
+export const FIXED_NEWSTYLE = 1 << 0
+export const NO_ZEROES = 1 << 1
 
-export const OPTION = { go: 7, structuredReply: 8, setMetaContext: 10 } as const
-export const OPTION_REPLY = { ack: 1, info: 3, metaContext: 4 } as const
+export const OPTION = {
+  exportName: 1,
+  abort: 2,
+  list: 3,
+  info: 6,
+  go: 7,
+  structuredReply: 8,
+  listMetaContext: 9,
+  setMetaContext: 10,
+  extendedHeaders: 11,
+} as const
+export const OPTION_REPLY = { ack: 1, server: 2, info: 3, metaContext: 4 } as const
 /** Option replies of this bit are refusals. */
 export const OPTION_REPLY_ERROR = 0x80000000
 const OPTION_ERRORS: Readonly<Record<number, string>> = {
@@ -47,8 +57,8 @@ const OPTION_ERRORS: Readonly<Record<number, string>> = {
   9: 'too-big',
 }
 
-const INFO_EXPORT = 0
-const INFO_BLOCK_SIZE = 3
+export const INFO_EXPORT = 0
+export const INFO_BLOCK_SIZE = 3
 
 /** What an export offers, from its transmission flags. */
 export interface NbdFlags {

@@ -14,9 +14,9 @@ export const STRUCTURED_REPLY_BYTES = 20
 export const DATA_OFFSET_BYTES = 8
 export const HOLE_BYTES = 12
 
-const REQUEST_MAGIC = 0x25609513
-const SIMPLE_REPLY_MAGIC = 0x67446698
-const STRUCTURED_REPLY_MAGIC = 0x668e33ef
+export const REQUEST_MAGIC = 0x25609513
+export const SIMPLE_REPLY_MAGIC = 0x67446698
+export const STRUCTURED_REPLY_MAGIC = 0x668e33ef
 
 /** Longest string of the protocol (an export name, a context name, an error text), in bytes. */
 export const STRING_BYTES_MAX = 4096
@@ -47,6 +47,7 @@ export const ERROR_CHUNK_BYTES_MAX = 6 + STRING_BYTES_MAX + 8
 export const STATUS_CHUNK_BYTES_MAX = CONTEXT_ID_BYTES + STATUS_EXTENTS_MAX * STATUS_EXTENT_BYTES
 
 /** Flags of the `base:allocation` context. */
+export const ALLOCATION_HOLE = 1 << 0
 export const ALLOCATION_ZERO = 1 << 1
 /** Flag of a `qemu:dirty-bitmap:NAME` context. */
 export const BITMAP_DIRTY = 1 << 0
@@ -79,7 +80,8 @@ export const readUint64 = (bytes: Buffer, at: number, what: string): number => {
   return value
 }
 
-const writeUint64 = (bytes: Buffer, value: number, at: number): void => {
+/** Writes a safe integer as a 64-bit number. */
+export const writeUint64 = (bytes: Buffer, value: number, at: number): void => {
   bytes.writeUInt32BE(Math.floor(value / 2 ** 32), at)
   bytes.writeUInt32BE(value % 2 ** 32, at + 4)
 }

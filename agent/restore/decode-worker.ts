@@ -1,6 +1,6 @@
 // A thread that decompresses stored chunks and checks their ids.
 import { hex } from '../../protocol/chunk.ts'
-import { readHeads } from '../../protocol/chunk-list.ts'
+import { plainLengthOf, readHeads } from '../../protocol/chunk-list.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import { checkChunks } from '../../protocol/host/chunk-steps.ts'
@@ -8,7 +8,7 @@ import { Moved, serveThread } from '../../protocol/host/threads.ts'
 
 export interface DecodeOrder {
   readonly idKey: Uint8Array
-  /** The table of the chunks' heads. */
+  /** The table of the heads of bundles. */
   readonly heads: Uint8Array
   /** Their stored bytes one behind the other. */
   readonly stored: Uint8Array
@@ -23,7 +23,7 @@ const damaged = (chunk: Uint8Array, cause: unknown): VarveError => {
 
 const decode = ({ idKey, heads: table, stored, target }: DecodeOrder): Uint8Array<ArrayBuffer> => {
   const heads = readHeads(table)
-  const length = heads.reduce((sum, { plainLength }) => sum + plainLength, 0)
+  const length = heads.reduce((sum, { parts }) => sum + plainLengthOf(parts), 0)
   const fits = target !== null && target.byteLength >= length
   const plain = fits ? new Uint8Array(target, 0, length) : new Uint8Array(length)
   let filled = 0

@@ -142,16 +142,17 @@ class Restore {
     }
     const [, table, stored] = message
     const heads = readHeads(table)
-    const { length } = heads
+    const chunks = heads.flatMap(({ parts }) => parts)
+    const { length } = chunks
     if (length > tree.chunks - position) throw new VarveError('STREAM_INVALID', 'chunks beyond the end of the disk')
     if (length * chunkBytes > MESSAGE_PLAIN_BYTES_MAX)
       throw new VarveError('STREAM_INVALID', `more than ${MESSAGE_PLAIN_BYTES_MAX} bytes in one message`)
-    for (const { id, plainLength, storedLength } of heads) {
+    for (const { id, plainLength } of chunks) {
       if (plainLength !== chunkLength(tree.position, this.#request.size, chunkBytes))
         throw new VarveError('DATA_DAMAGED', `the chunk at ${tree.position * chunkBytes} has the wrong length`)
       tree.place(0, Uint8Array.from(id))
-      this.#received += storedLength
     }
+    this.#received += stored.length
     const plain = this.#decoder.decode(idKey, table, stored)
     plain.catch(() => {})
     return { position, plain, count: length }

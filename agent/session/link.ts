@@ -88,6 +88,11 @@ export class GatewayLink implements AsyncDisposable {
     return this.#stopping ?? new VarveError('CANCELLED', 'the link was closed')
   }
 
+  /** The open connection; null while there is none. */
+  get current(): Peer | null {
+    return this.#peer
+  }
+
   /** The open connection, or the next one; CONNECTION_LOST when none comes within `awayMs`. */
   peer(signal?: AbortSignal, awayMs?: number): Promise<Peer> {
     if (this.#stopping !== null) return Promise.reject(this.#stopping)
@@ -142,9 +147,11 @@ export class GatewayLink implements AsyncDisposable {
   }
 
   /** Replaces the connection, with the reason; repeatable calls are made again on the new one. */
-  reconnect(why: string): void {
-    const error = new VarveError('CONNECTION_LOST', why)
-    this.#peer?.close(error)
+  reconnect(error: VarveError): void {
+    const peer = this.#peer
+    // nobody is given it any more
+    this.#peer = null
+    peer?.close(error)
     this.#opening?.close(error)
     this.#wakeLoop()
   }

@@ -5,10 +5,8 @@ import type { Handlers } from '../../protocol/peer.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import type { AgentConfig } from '../config.ts'
 import type { Identity } from '../identity.ts'
-import { VERSION } from '../../protocol/host/version.ts'
+import { PROGRAM } from './program.ts'
 import { dial, type Dialled } from '../../protocol/host/dial.ts'
-
-export const PROGRAM = `varve-agent/${VERSION}`
 
 /**
  * Connects as this agent; `serving` only for the one that runs its machines. A gateway that refuses an assertion because of its

@@ -1,5 +1,5 @@
 // What a collection asks of the catalog and index: its roots, the index in order of ids, sweeping, moving records.
-import type { PackKind, RecordType } from '../packs/format.ts'
+import type { PackKind, RecordLocation, RecordType } from '../packs/format.ts'
 import type { None, Question, Transaction } from './call.ts'
 import type { Acceptance } from './damage.ts'
 import type { PackHandle } from './packs.ts'
@@ -51,16 +51,16 @@ export interface IndexPage {
   readonly types: Uint8Array
   /** Handles of packs. */
   readonly packs: Uint32Array
-  readonly stored: Uint32Array
+  /** What each takes of its record, in bytes. */
+  readonly bytes: Uint32Array
   readonly plain: Uint32Array
 }
 
-/** Where a copied record lies now; its id is at the same index in the packed ids. */
-export interface Move {
+/** Where a copied part lies now, in which record; its id is at the same index in the packed ids. */
+export interface Move extends Pick<RecordLocation, 'offset' | 'storedLength' | 'codec' | 'parts' | 'place'> {
   readonly fromOffset: number
   /** The new pack. */
   readonly pack: PackHandle
-  readonly offset: number
 }
 
 /** A row of the index of one pack. */

@@ -1,8 +1,7 @@
 // Damage: records that were found bad or missing, what of restore points is lost with them, and whose loss a person may accept.
-import type { Codec } from '../../protocol/chunk.ts'
 import type { DamagedRecord, LostRange } from '../../protocol/maintenance.ts'
 import type { Damage } from '../packs/damage.ts'
-import type { RecordType } from '../packs/format.ts'
+import type { RecordLocation, RecordType } from '../packs/format.ts'
 import type { None, Question, Transaction } from './call.ts'
 
 /** A range of a disk that one record leaves unreadable. */
@@ -34,10 +33,8 @@ export interface DamagedPlace {
 }
 
 /** A quarantined record that a second read found whole. */
-export interface RestoredRecord extends DamagedPlace {
-  readonly codec: Codec
-  readonly plainLength: number
-  readonly storedLength: number
+export interface RestoredRecord extends RecordLocation {
+  readonly id: Uint8Array
 }
 
 /** The last range of a page; the next page begins behind it. */

@@ -1,14 +1,11 @@
-// What packs must know of a tenant: one entry for each fact, which its record, the rebuild and the copy of an older catalog
-// follow.
+// What packs must know of a tenant: one entry for each fact, which its record, the rebuild and the copy of a catalog that is
+// replaced follow.
 import * as v from 'valibot'
 import { ID_KEY_BYTES, isChunkBytes } from '../../protocol/chunk.ts'
 import { planName } from '../../protocol/plans.ts'
 import { count, name, timeMs, uuid } from '../../protocol/schemas.ts'
 
-/**
- * Fields of a row in the order in which they are written, each with its column and the values that it may have. The default of
- * its schema is the value where an older record, or an older catalog, does not have it.
- */
+/** Fields of a row in the order in which they are written, each with its column and the values that it may have. */
 export type Fields = Readonly<Record<string, readonly [column: string, schema: v.GenericSchema]>>
 
 type Row<F extends Fields> = { readonly [K in keyof F]: v.InferOutput<F[K][1]> }
@@ -55,7 +52,7 @@ export const FACTS = {
       publicKey: ['public_key', text],
       enrolledMs: ['enrolled_ms', timeMs],
       revokedMs: ['revoked_ms', v.nullable(timeMs)],
-      site: ['site', v.optional(v.nullable(name), null)],
+      site: ['site', v.nullable(name)],
     },
     order: 'id',
     key: ['id'],
@@ -72,7 +69,7 @@ export const FACTS = {
       agent: ['agent', agentId],
       group: ['member_of', v.nullable(name)],
       createdMs: ['created_ms', timeMs],
-      uuid: ['uuid', v.optional(v.nullable(uuid), null)],
+      uuid: ['uuid', v.nullable(uuid)],
     },
     order: 'id',
     key: ['name'],
@@ -151,7 +148,7 @@ export const TENANT_FIELDS = {
 export const rowSchema = <const F extends Fields>(fields: F): v.GenericSchema<unknown, Row<F>> =>
   v.object(Object.fromEntries(Object.entries(fields).map(([field, [, schema]]) => [field, schema]))) as never
 
-/** Schemas of the lists, which a record from before there was a fact does not have. */
+/** Schemas of the lists of a record. */
 export const factLists = Object.fromEntries(
-  FACT_NAMES.map((fact) => [fact, v.optional(v.array(rowSchema(factOf(fact).fields)), [])]),
+  FACT_NAMES.map((fact) => [fact, v.array(rowSchema(factOf(fact).fields))]),
 ) as unknown as { readonly [N in FactName]: v.GenericSchema<unknown, FactRow<N>[]> }

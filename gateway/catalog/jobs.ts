@@ -76,8 +76,8 @@ export interface Begun {
   readonly leftOut: readonly LeftOutDisk[]
   /** Changes are recorded from the instant on. */
   readonly checkpoint: boolean
-  /** Files that should go with the point and could not be had; none where it is absent. */
-  readonly missing?: readonly MissingAttachment[]
+  /** Files that should go with the point and could not be had. */
+  readonly missing: readonly MissingAttachment[]
 }
 
 /** An upload as it is shown with its job. */

@@ -45,18 +45,18 @@ const manifestSchema = v.object({
   bytesSent: count,
   bytesStored: count,
   durationMs: count,
-  /** Null where its agent told nothing, or an older program made it. */
-  took: v.optional(v.nullable(took), null),
+  /** Null where its agent told nothing. */
+  took: v.nullable(took),
   committedMs: timeMs,
   lockedUntilMs: v.nullable(timeMs),
   /** Number of the newest state of the tenant that was taken before. */
   state: count,
-  /** Place of its backup among the tenant's, in the order in which they started; 0 where an older program made it. */
-  seq: v.optional(count, 0),
-  job: v.object({ subject: v.string(), full: v.boolean(), compare: v.optional(v.boolean(), false), startedMs: timeMs }),
-  leftOut: v.optional(leftOut, []),
+  /** Place of its backup among the tenant's, in the order in which they started. */
+  seq: count,
+  job: v.object({ subject: v.string(), full: v.boolean(), compare: v.boolean(), startedMs: timeMs }),
+  leftOut,
   /** False where no changes were recorded from its instant on. */
-  checkpoint: v.optional(v.boolean(), true),
+  checkpoint: v.boolean(),
   disks: disks(
     v.object({
       name: diskName,
@@ -65,15 +65,12 @@ const manifestSchema = v.object({
       kind: v.picklist(READ_KINDS),
       reason: v.picklist(READ_REASONS),
       changed: count,
-      evidence: v.optional(v.nullable(evidence), null),
-      comparedChunks: v.optional(count, 0),
+      evidence: v.nullable(evidence),
+      comparedChunks: count,
     }),
   ),
-  attachments: v.optional(
-    attachments(v.object({ name: attachmentName, size: attachmentBytes, root: v.nullable(hexId) })),
-    [],
-  ),
-  missing: v.optional(missingAttachments, []),
+  attachments: attachments(v.object({ name: attachmentName, size: attachmentBytes, root: v.nullable(hexId) })),
+  missing: missingAttachments,
 })
 export type Manifest = v.InferOutput<typeof manifestSchema>
 
@@ -153,7 +150,7 @@ export const manifestOf = (
     attachments: uploads
       .filter(({ attachment }) => attachment)
       .map(({ disk, size, root }) => ({ name: disk, size, root: root && hex(root) })),
-    missing: [...(begun.missing ?? [])],
+    missing: [...begun.missing],
   }
 }
 

@@ -1,28 +1,11 @@
 // The chunk index: which record of which pack holds an id of a tenant; ids travel packed, 32 bytes each.
-import type { Codec } from '../../protocol/chunk.ts'
-import type { RecordType } from '../packs/format.ts'
+import type { RecordLocation } from '../packs/format.ts'
 import type { Question, Transaction } from './call.ts'
 import type { PackHandle } from './packs.ts'
 
-/** Where a record is, and what it holds. */
-export interface RecordLocation {
-  /** The pack's uuid. */
-  readonly pack: string
-  readonly offset: number
-  readonly storedLength: number
-  readonly plainLength: number
-  readonly codec: Codec
-  readonly type: RecordType
-}
-
-/** A record to be indexed; its id is at the same index in the packed ids. */
-export interface NewRecord {
+/** A part of a record to be indexed; its id is at the same index in the packed ids. */
+export interface NewRecord extends Omit<RecordLocation, 'pack'> {
   readonly pack: PackHandle
-  readonly offset: number
-  readonly storedLength: number
-  readonly plainLength: number
-  readonly codec: Codec
-  readonly type: RecordType
 }
 
 /** How far an upload is. */

@@ -11,7 +11,7 @@ export interface RetentionPoint {
   readonly id: string
   readonly machine: string
   readonly timeMs: number
-  /** Place of its backup in the order in which they started; 0 where an older program made it, and its time decides. */
+  /** Place of its backup in the order in which they started. */
   readonly seq: number
   readonly held: boolean
   readonly lockedUntilMs: number | null
@@ -19,7 +19,7 @@ export interface RetentionPoint {
   readonly damaged: boolean
   /** Changes are recorded from its instant on, so a backup can continue it: not of a machine that was only read. */
   readonly checkpoint: boolean
-  /** It has no disk, or none with a byte in it: there is nothing to restore. */
+  /** None of its disks has a byte: there is nothing to restore. */
   readonly empty: boolean
   /** The base of a backup that is running. */
   readonly inUse: boolean

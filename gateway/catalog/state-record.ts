@@ -6,15 +6,11 @@ import { VarveError } from '../../protocol/errors.ts'
 import { misfit } from '../../protocol/misfit.ts'
 import { count, timeMs, uuid } from '../../protocol/schemas.ts'
 import { eachFact, FACT_NAMES, factLists, rowSchema, TENANT_FIELDS, type AnyRow, type Facts } from './facts.ts'
-import { planFact, plansOfOlder, type OlderRules } from './older-rules.ts'
 import { RECORD_PLAIN_BYTES_MAX } from '../packs/format.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { parseVersioned } from './manifest.ts'
 
-const STATE_VERSION = 2
-
-/** The last version in which policies and retention stood for themselves. */
-const BEFORE_PLANS = 1
+const STATE_VERSION = 1
 
 /** Most records that one state is split into: some 100 million restore points. */
 const PARTS_MAX = 1024
@@ -25,7 +21,7 @@ const PART_FRAME_BYTES = 4096
 const stateNumber = v.pipe(count, v.minValue(1))
 
 const partSchema = v.object({
-  version: v.picklist([BEFORE_PLANS, STATE_VERSION]),
+  version: v.literal(STATE_VERSION),
   seq: stateNumber,
   timeMs,
   /** Index of this part, and how many there are. */
@@ -41,14 +37,6 @@ const partSchema = v.object({
   jobs: v.array(uuid),
 })
 type Part = v.InferOutput<typeof partSchema>
-
-const text = v.pipe(v.string(), v.maxLength(65_536))
-
-/** What a part from before there were plans has besides. */
-const olderSchema = v.object({
-  machines: v.array(v.object({ name: v.string(), group: v.nullable(v.string()), policy: text })),
-  retention: v.optional(v.array(v.object({ scope: v.string(), name: text, rules: text })), []),
-})
 
 export interface StatePoint {
   readonly id: string
@@ -69,8 +57,6 @@ export interface TenantState extends Facts {
 
 /** A part of a state as read from a record. */
 export interface StatePart extends TenantState {
-  /** Of a state from before there were plans. */
-  readonly older: OlderRules | null
   readonly part: number
   readonly parts: number
 }
@@ -132,38 +118,25 @@ export const encodeState = (state: TenantState, bytesMax = RECORD_PLAIN_BYTES_MA
   })
 }
 
-const parsed = <S extends v.GenericSchema>(schema: S, value: object): v.InferOutput<S> => {
-  const checked = v.safeParse(schema, value)
-  if (checked.success) return checked.output
-  throw new VarveError('DATA_DAMAGED', `the state of a tenant is malformed: ${misfit(schema, checked.issues)}`)
-}
-
 /**
  * The part of these plain bytes, whose id is to be checked with the key in it; DATA_DAMAGED, or STORE_VERSION where a later
  * program wrote it.
  */
 export const decodeState = (plain: Uint8Array, id: Uint8Array): StatePart => {
-  const value = parseVersioned(plain, STATE_VERSION, 'the state of a tenant')
-  const { version, points, ...part } = parsed(partSchema, value)
-  const older = version === BEFORE_PLANS ? parsed(olderSchema, value) : null
+  const checked = v.safeParse(partSchema, parseVersioned(plain, STATE_VERSION, 'the state of a tenant'))
+  if (!checked.success)
+    throw new VarveError('DATA_DAMAGED', `the state of a tenant is malformed: ${misfit(partSchema, checked.issues)}`)
+  const { version: _, points, ...part } = checked.output
   if (part.part >= part.parts || hex(keyedHash(stateKey(fromHex(part.tenant.idKey)), plain)) !== hex(id))
     throw new VarveError('DATA_DAMAGED', 'the state of a tenant is not what its id says')
   return {
     ...part,
-    older,
     points: points.map((point) =>
       typeof point === 'string'
         ? { id: point, held: false, lockedUntilMs: null }
         : { id: point[0], held: point[1], lockedUntilMs: point[2] },
     ),
   }
-}
-
-/** The rules of a state from before there were plans, as plans. */
-const olderPlans = (parts: readonly StatePart[]): Facts['plans'] => {
-  const older = parts.flatMap((part) => part.older ?? [])
-  const all = { retention: older.flatMap((one) => one.retention), machines: older.flatMap((one) => one.machines) }
-  return plansOfOlder(all).map(planFact)
 }
 
 /** Parts of one state as one; `complete` where none is missing. At least one part. */
@@ -173,14 +146,12 @@ export const joinParts = (parts: readonly StatePart[]): { state: TenantState; co
   if (first === undefined) throw new VarveError('INTERNAL', 'a state has no part')
   const { seq, timeMs, gateway, tenant } = first
   const all = [...byIndex.values()].sort((a, b) => a.part - b.part)
-  const facts = eachFact((fact) => all.flatMap<AnyRow>((part) => part[fact]))
   const state = {
     seq,
     timeMs,
     gateway,
     tenant,
-    ...facts,
-    plans: [...facts.plans, ...olderPlans(all)],
+    ...eachFact((fact) => all.flatMap<AnyRow>((part) => part[fact])),
     points: all.flatMap(({ points }) => points),
     jobs: all.flatMap(({ jobs }) => jobs),
   }

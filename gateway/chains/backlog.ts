@@ -21,6 +21,8 @@ export interface RunBatch {
   /** Runs and ids it holds in memory, and one for itself. */
   readonly items: number
   missing: number
+  /** The mark of the tenant's arrivals before its ids were looked up. */
+  absentAt: number
 }
 
 /** One run: how many chunks it is, and their ids where it has some. */
@@ -44,7 +46,7 @@ export const batchOfRuns = (received: RunsMessage): RunBatch => {
     ids.set(value, at)
     at += value.length
   }
-  return { kinds, counts, ids, items: 1 + received.length + count, missing: 0 }
+  return { kinds, counts, ids, items: 1 + received.length + count, missing: 0, absentAt: 0 }
 }
 
 /** The runs of a batch in order. */

@@ -192,6 +192,7 @@ export class ImageUpload {
     this.#bytesSent += announced.length * ID_BYTES
     const ids = announced.map(({ id }) => id)
     const lengths = announced.map(({ length }) => length)
+    batch.absentAt = store.arrivals.mark
     const known = await store.have(ids, upload.machine, lengths)
     const answers = new Uint8Array(ids.length)
     const whole = { batch, length: chunkBytes }
@@ -207,13 +208,15 @@ export class ImageUpload {
   }
 
   async #onChunks(table: Uint8Array, stored: Uint8Array, bytes: number): Promise<void> {
+    const { memory } = this.#options
+    memory.work(bytes)
     // the received frame goes to the record thread with the stored bytes
     const heads = ownBytes(table)
-    const taken = readHeads(heads).map(({ id, plainLength }) => ({
-      name: idName(id),
-      asked: this.#asked.takeWanted(id, plainLength),
-    }))
-    if (stored.length > UPLOAD_STORED_BYTES_MAX && taken.length > 1)
+    const bundles = readHeads(heads)
+    const taken = bundles
+      .flatMap(({ parts }) => parts)
+      .map(({ id, plainLength }) => ({ name: idName(id), asked: this.#asked.takeWanted(id, plainLength) }))
+    if (stored.length > UPLOAD_STORED_BYTES_MAX && bundles.length > 1)
       throw new VarveError(
         'UPLOAD_INVALID',
         `a message of chunks has ${stored.length} bytes, at most ${UPLOAD_STORED_BYTES_MAX} are allowed`,
@@ -223,13 +226,14 @@ export class ImageUpload {
     await this.#until(() => this.#verifyingBytes === 0 || this.#verifyingBytes + cost <= VERIFYING_BYTES_MAX)
     this.#verifyingBytes += cost
     // not awaited: the next message is read while this one is verified and written
-    void this.#append({ heads, stored }, taken, cost).then(() => this.#options.memory.done(bytes))
+    void this.#append({ heads, stored }, taken, cost).then(() => memory.done(bytes, bytes))
   }
 
   async #append(batch: ChunkBatch, taken: readonly { name: string; asked: Asked }[], cost: number): Promise<void> {
     const bytes = batch.stored.length
     try {
-      await this.#options.writer.append(batch)
+      const absentAt = Math.min(...taken.map(({ asked }) => asked.batch.absentAt))
+      await this.#options.writer.append(batch, absentAt)
       for (const { name, asked } of taken) {
         this.#appended.push(name)
         asked.batch.missing--

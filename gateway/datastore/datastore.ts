@@ -1,6 +1,5 @@
 // The datastore of one gateway: packs, chunk index and catalog under one folder, opened, recovered and closed as one.
 import type { Tenant } from '../catalog/tenants.ts'
-import type { PackRow } from '../catalog/packs.ts'
 import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
@@ -64,7 +63,7 @@ export interface DatastoreOptions {
   readonly reserveBytes?: number | null
 }
 
-type WriterOptions = Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>
+type WriterOptions = Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references' | 'arrivals'>
 
 interface Parts {
   readonly spec: Datastore['spec']
@@ -86,11 +85,6 @@ interface Parts {
   readonly resources: AsyncDisposableStack
 }
 
-const holdsAnyOf = async (store: PackStore, packs: readonly PackRow[]): Promise<boolean> => {
-  for (const { tenant, uuid } of packs) if ((await store.size({ tenant, pack: uuid })) !== null) return true
-  return false
-}
-
 /**
  * Checks that the store has the catalog's mark, or marks it while there is nothing to lose yet. STORE_FAILED for any other store,
  * which is not touched.
@@ -100,19 +94,11 @@ const claimPacks = async (catalog: Catalog, store: PackStore): Promise<void> => 
   const found = store.id
   if (known !== null && known === found) return
   const id = found ?? randomUUID()
-  const setKnown = (): Promise<null> => catalog.settings.set({ name: PACKS_SETTING, value: id })
   const packs = (await catalog.packs.list()).filter(({ bytes, state }) => bytes > 0 && state !== 'doomed')
-  if (known !== null && (found !== null || packs.length > 0)) throw strangePacks()
-  if (packs.length === 0) {
-    // a crash between the two is like an absent marker; an older one may lie below a mount point, so it is a new one
-    await setKnown()
-    if (found === null) await store.mark(id)
-    return
-  }
-  // a catalog from before there were markers
-  if (!(await holdsAnyOf(store, packs))) throw strangePacks()
+  if ((known !== null && found !== null) || packs.length > 0) throw strangePacks()
+  // a crash between the two is like an absent marker; an older one may lie below a mount point, so it is a new one
+  await catalog.settings.set({ name: PACKS_SETTING, value: id })
   if (found === null) await store.mark(id)
-  await setKnown()
 }
 
 /** The disk with less room: that of the data folder, or the packs'. */

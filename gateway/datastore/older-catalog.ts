@@ -34,7 +34,8 @@ const newsOf = async (
   tenant: Tenant,
   { catalog, known: isKnown }: Options & { readonly known: boolean },
 ): Promise<string | null> => {
-  const { id, type, codec, plainLength } = record.header
+  const { type, codec, parts } = record.header
+  const { id, plainLength } = parts[0]!
   if (type !== RECORD.manifest && type !== RECORD.state) return null
   const plain = decode(codec, parseRecord(record.bytes, 0).stored, plainLength)
   const newest = await catalog.states.seq({ tenant: tenant.id })

@@ -121,9 +121,9 @@ export class TenantRecords {
     const placed: NewRecord[] = []
     for (const { id, codec, plainLength, stored } of records) {
       const bytes = Buffer.alloc(recordBytes(stored.length))
-      writeRecord(bytes, 0, { id, type, codec, plainLength }, stored)
+      writeRecord(bytes, 0, { type, codec, parts: [{ id, plainLength }] }, stored)
       const place = await writer.append(bytes)
-      placed.push({ ...place, type, codec, plainLength, storedLength: stored.length })
+      placed.push({ ...place, type, codec, plainLength, storedLength: stored.length, parts: 1, place: 0 })
     }
     const checkpoint = writer.checkpoint()
     await writer.sync(checkpoint)

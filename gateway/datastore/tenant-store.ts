@@ -2,10 +2,11 @@
 import type { Tenant } from '../catalog/tenants.ts'
 import { SECTOR_BYTES } from '../catalog/reads.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
-import { writeHeads } from '../../protocol/chunk-list.ts'
+import { plainLengthOf } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
-import { joinBytes, joinIds, ownBytes } from '../../protocol/host/bytes.ts'
+import { joinIds, ownBytes } from '../../protocol/host/bytes.ts'
+import { Limiter } from '../../protocol/host/limiter.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { damageOf, type Damage } from '../packs/damage.ts'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -18,22 +19,24 @@ import type { NodeCache } from '../trees/node-cache.ts'
 import { NodeReader } from '../trees/node-reader.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
 import type { Packs, PackBallast } from '../packs/pack-store.ts'
+import { Arrivals } from './arrivals.ts'
 import { Quarantine } from './quarantine.ts'
+import { joinStored, storedChunks, type StoredChunks } from './stored-chunks.ts'
 import type { References } from '../coordination/coordination.ts'
 import { stateKey } from '../catalog/state-record.ts'
 import { TenantPacks } from './tenant-packs.ts'
 import { TenantRecords, type KeptManifest } from './tenant-records.ts'
-import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from '../packs/record-reader.ts'
+import {
+  checkFetched,
+  damagedRecord,
+  type FetchedRecord,
+  IDS_MAX,
+  RecordParser,
+  RecordReader,
+} from '../packs/record-reader.ts'
 import { decode } from '../../protocol/host/chunk-steps.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
-
-/** Chunks as they are stored: their checksums were checked, their ids are left to the reader that decodes them. */
-export interface StoredChunks {
-  /** The table of their heads. */
-  readonly heads: Uint8Array
-  /** Their stored bytes one behind the other. */
-  readonly stored: Uint8Array
-}
+import type { Repacked } from '../packs/record-work.ts'
 
 interface TenantStoreOptions {
   readonly tenant: Tenant
@@ -49,9 +52,12 @@ interface TenantStoreOptions {
   /** See Quarantine. */
   readonly onDamage: () => Promise<void>
   readonly openWriter: (
-    options: Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>,
+    options: Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references' | 'arrivals'>,
   ) => Promise<UploadWriter>
 }
+
+/** Reads of one tenant that the record threads have at once; the callers' memory bounds those that wait. */
+const WORK_AT_ONCE = 8
 
 /** What ids of zero chunks are made of. */
 const ZEROES = new Uint8Array(64 * 1024)
@@ -59,6 +65,8 @@ const ZEROES = new Uint8Array(64 * 1024)
 export class TenantStore {
   readonly tenant: Tenant
   readonly references: References
+  /** Of what uploads bring. */
+  readonly arrivals = new Arrivals()
   readonly quarantine: Quarantine
   readonly packs: TenantPacks
   readonly nodes: NodeReader
@@ -66,6 +74,8 @@ export class TenantStore {
   readonly #reader: RecordReader
   readonly #nodeKey: Uint8Array
   readonly #records: TenantRecords
+  /** Of reads on the record threads, whose queue is that of all tenants' uploads. */
+  readonly #work = new Limiter({ weightMax: WORK_AT_ONCE, waitingMax: Number.POSITIVE_INFINITY })
   /** By length: whole chunks share one, and the last ones of disks are whole sectors. */
   readonly #zeroIds = new Map<number, Uint8Array>()
 
@@ -124,7 +134,9 @@ export class TenantStore {
     }
     if (record.type === RECORD.node) return { plain: checkPlain(this.#nodeKey, { id, location }, record.stored) }
     const key = record.type === RECORD.state ? stateKey(idKey) : manifestKey(idKey)
-    return { plain: checkPlain(key, { id, location }, decode(record.codec, record.stored, record.plainLength)) }
+    return {
+      plain: checkPlain(key, { id, location }, decode(record.codec, record.stored, plainLengthOf(record.parts))),
+    }
   }
 
   /** Where each record is, or null where the index has none; PARAMS_INVALID past IDS_MAX ids. */
@@ -139,31 +151,39 @@ export class TenantStore {
   }
 
   /**
-   * Chunks as stored, in the order asked, neighbours fetched with one read; checksums checked. DATA_DAMAGED names the first bad
-   * id; PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes.
+   * These chunks and no others, in the order asked, neighbours fetched with one read; see storedChunks. DATA_DAMAGED names the
+   * first bad id, and those that were read with it are quarantined, as a bundle is hurt as a whole; PARAMS_INVALID past IDS_MAX
+   * ids.
    */
   async readStored(ids: readonly Uint8Array[]): Promise<StoredChunks> {
-    const fetched = (await this.#reader.fetch(ids)).map(found)
-    const records = fetched.map(checkFetched)
-    const length = records.reduce((sum, { storedLength }) => sum + storedLength, 0)
-    const heads = writeHeads(records)
-    const stored = joinBytes(
-      records.map((record) => record.stored),
-      length,
-    )
-    for (const { bytes } of fetched) freeBuffer(bytes.buffer)
-    return { heads, stored }
+    const all: StoredChunks[] = []
+    for await (const slice of this.#reader.slices(ids)) {
+      try {
+        const fetched = slice.map(found)
+        all.push(await storedChunks(fetched, this))
+      } catch (thrown) {
+        const damages = [...badOf(slice).values()].map((error) => damageOf(error)).filter((damage) => damage !== null)
+        await this.quarantine.enter(damages)
+        throw thrown
+      }
+      free(slice)
+    }
+    return joinStored(all)
+  }
+
+  /** Records anew without some of their parts, each in a buffer of its own; see RecordPool.repack. DATA_DAMAGED. */
+  repack(records: Parameters<RecordPool['repack']>[0]['records']): Promise<Repacked> {
+    return this.#work.run(1, () => this.#options.recordPool.repack({ records }))
   }
 
   /** What is wrong with those of these records that cannot be read, by index; checksums checked. PARAMS_INVALID as above. */
   async badRecords(ids: readonly Uint8Array[]): Promise<Map<number, VarveError>> {
     const bad = new Map<number, VarveError>()
-    for (const [index, fetched] of (await this.#reader.fetch(ids)).entries()) {
-      try {
-        checkFetched(found(fetched))
-      } catch (thrown) {
-        bad.set(index, asVarveError(thrown))
-      }
+    let from = 0
+    for await (const slice of this.#reader.slices(ids)) {
+      for (const [index, error] of badOf(slice)) bad.set(from + index, error)
+      from += slice.length
+      free(slice)
     }
     return bad
   }
@@ -173,10 +193,16 @@ export class TenantStore {
    * the index.
    */
   async prove(ids: readonly Uint8Array[], proofKey: Uint8Array): Promise<(Uint8Array | null)[]> {
-    const proofs: (Uint8Array | null)[] = ids.map(() => null)
+    const proofs: (Uint8Array | null)[] = []
+    for await (const slice of this.#reader.slices(ids)) proofs.push(...(await this.#prove(slice, proofKey)))
+    return proofs
+  }
+
+  async #prove(slice: readonly (FetchedRecord | VarveError)[], proofKey: Uint8Array): Promise<(Uint8Array | null)[]> {
+    const proofs: (Uint8Array | null)[] = slice.map(() => null)
     const byBuffer = new Map<ArrayBuffer, { index: number; fetched: FetchedRecord }[]>()
     const damages: Damage[] = []
-    for (const [index, fetched] of (await this.#reader.fetch(ids)).entries()) {
+    for (const [index, fetched] of slice.entries()) {
       if (fetched instanceof VarveError) {
         const damage = damageOf(fetched)
         if (damage !== null) damages.push(damage)
@@ -191,7 +217,8 @@ export class TenantStore {
     const groups = [...byBuffer].map(async ([buffer, group]) => {
       const places = group.map(({ fetched: { id, offset } }) => ({ id: ownBytes(id), offset }))
       const { idKey } = this.tenant
-      const results = await this.#options.recordPool.prove({ buffer, places, idKey, proofKey: ownBytes(proofKey) })
+      const job = { buffer, places, idKey, proofKey: ownBytes(proofKey) }
+      const results = await this.#work.run(1, () => this.#options.recordPool.prove(job))
       for (const [at, { index, fetched }] of group.entries()) {
         const proof = results[at] ?? null
         proofs[index] = proof
@@ -213,7 +240,8 @@ export class TenantStore {
 
   /** A writer for one disk of one upload, whose row in the catalog exists. TOO_MANY_REQUESTS past WRITERS_MAX. */
   openWriter(options: { job: string; disk: string; machine: string }): Promise<UploadWriter> {
-    return this.#options.openWriter({ tenant: this.tenant, references: this.references, ...options })
+    const { tenant, references, arrivals } = this
+    return this.#options.openWriter({ tenant, references, arrivals, ...options })
   }
 
   /**
@@ -237,6 +265,24 @@ export class TenantStore {
 const found = <T>(one: T | VarveError): T => {
   if (one instanceof VarveError) throw one
   return one
+}
+
+/** What is wrong with those that cannot be read, by index. */
+const badOf = (slice: readonly (FetchedRecord | VarveError)[]): Map<number, VarveError> => {
+  const bad = new Map<number, VarveError>()
+  const parser = new RecordParser()
+  for (const [index, fetched] of slice.entries()) {
+    try {
+      checkFetched(found(fetched), parser)
+    } catch (thrown) {
+      bad.set(index, asVarveError(thrown))
+    }
+  }
+  return bad
+}
+
+const free = (slice: readonly (FetchedRecord | VarveError)[]): void => {
+  for (const one of slice) if (!(one instanceof VarveError)) freeBuffer(one.bytes.buffer)
 }
 
 const checkPlain = (

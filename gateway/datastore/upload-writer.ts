@@ -2,7 +2,6 @@
 // progress.
 import type { Tenant } from '../catalog/tenants.ts'
 import type { NewRecord, UploadProgress } from '../catalog/records.ts'
-import { ID_BYTES } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { NewNode } from '../../protocol/image-tree.ts'
@@ -14,8 +13,9 @@ import type { DatastoreLog } from '../common/log.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
 import type { References } from '../coordination/coordination.ts'
 import { PackWriter } from '../packs/pack-writer.ts'
+import type { Arrivals } from './arrivals.ts'
 import type { Space } from './space.ts'
-import { idName, joinBytes, joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
+import { idName, joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
 import { encodeNodes, onlyFresh, PendingRecords } from '../packs/pending-records.ts'
 import { recordsOf, type EncodedBatch } from '../packs/record-work.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
@@ -55,6 +55,7 @@ export interface UploadWriterOptions {
   readonly limiter: Limiter
   /** Called with every id that the writer finds in the index or adds to it. */
   readonly references: References
+  readonly arrivals: Arrivals
   /** Quota and reserve that limit the appends. */
   readonly space: Space
   readonly log: DatastoreLog
@@ -78,6 +79,7 @@ export class UploadWriter implements AsyncDisposable {
   #relied: Uint8Array[] = []
   #settling: Uint8Array[] = []
   readonly #held: Disposable
+  readonly #open: Disposable
   #failure: VarveError | null = null
   #closed: Promise<void> | null = null
   #storedBytes = 0
@@ -88,6 +90,7 @@ export class UploadWriter implements AsyncDisposable {
     this.#data = new PackWriter({ pool, tenant, kind: 'data', room: space })
     this.#nodes = new PackWriter({ pool, tenant, kind: 'nodes', room: space })
     this.#held = options.references.hold({ ids: () => this.#ids() })
+    this.#open = options.arrivals.open()
   }
 
   /** Bytes newly stored by this writer's commits so far, record headers included. */
@@ -99,10 +102,11 @@ export class UploadWriter implements AsyncDisposable {
    * Checks a batch on the record threads and appends what is new; resolves when it is in a pack, durable after the next commit.
    * Batches given together may finish in any order; further ones wait past a bound of bytes. CHUNK_INVALID names a chunk that
    * does not match its id or lengths and leaves the writer usable; UPLOAD_INVALID, TOO_MANY_REQUESTS; after STORE_FULL,
-   * STORE_FAILED or QUOTA_EXCEEDED the writer is unusable.
+   * STORE_FAILED or QUOTA_EXCEEDED the writer is unusable. `absentAt` is the mark of `arrivals` when the index had none of them;
+   * they are looked up where it is absent, and where another upload may have brought one since.
    */
-  append(batch: ChunkBatch): Promise<void> {
-    const appended = this.#append(batch)
+  append(batch: ChunkBatch, absentAt: number | null = null): Promise<void> {
+    const appended = this.#append(batch, absentAt)
     this.#underWay.add(appended)
     const settled = (): void => void this.#underWay.delete(appended)
     appended.then(settled, settled)
@@ -132,7 +136,7 @@ export class UploadWriter implements AsyncDisposable {
     return this.#closed
   }
 
-  async #append({ heads: table, stored }: ChunkBatch): Promise<void> {
+  async #append({ heads: table, stored }: ChunkBatch, absentAt: number | null): Promise<void> {
     this.#check()
     const heads = readHeads(table)
     if (stored.length > BATCH_BYTES_MAX || heads.length > BATCH_CHUNKS_MAX)
@@ -142,14 +146,14 @@ export class UploadWriter implements AsyncDisposable {
       this.#check()
       const moved = ownsBuffer(stored) ? stored : ownBytes(stored)
       const buffer = await this.#options.recordPool.ingest({ heads: table, stored: moved, idKey, chunkBytes })
-      await this.#write(this.#data, { buffer, records: recordsOf(heads) })
+      await this.#write(this.#data, { buffer, records: recordsOf(heads) }, absentAt)
     })
     if (this.#pending.bytes > PENDING_BYTES_MAX) await this.#commits.run(() => this.#commit(null))
   }
 
-  async #write(writer: PackWriter, batch: EncodedBatch): Promise<void> {
+  async #write(writer: PackWriter, batch: EncodedBatch, absentAt: number | null): Promise<void> {
     try {
-      const missing = await this.#missing(batch)
+      const missing = await this.#missing(batch, absentAt)
       await this.#appends.run(() => this.#place(writer, missing))
     } catch (error) {
       throw this.#fail(error)
@@ -158,30 +162,35 @@ export class UploadWriter implements AsyncDisposable {
     }
   }
 
-  /** The batch without what the index has: a racing upload may have brought it since the caller asked. */
-  async #missing(batch: EncodedBatch): Promise<EncodedBatch> {
-    const ids = batch.records.map(({ id }) => id)
-    const { catalog, tenant, references } = this.#options
+  /** The batch without records all of which the index has: a racing upload may have brought it since the caller asked. */
+  async #missing(batch: EncodedBatch, absentAt: number | null = null): Promise<EncodedBatch> {
+    const ids = batch.records.flatMap(({ parts }) => parts.map(({ id }) => id))
+    const { catalog, tenant, references, arrivals } = this.#options
     // before the look-up: a collection may begin before its answer arrives
     const joined = joinIds(ids)
     this.#relied.push(joined)
     await references.touch(ids)
+    if (absentAt !== null && !arrivals.mayHave(absentAt, ids)) return batch
     const indexed = await catalog.records.indexed({ tenant: tenant.id, ids: joined })
-    return onlyFresh(batch, (_, index) => indexed[index] === 0)
+    let from = 0
+    return onlyFresh(batch, ({ parts }) => indexed.subarray(from, (from += parts.length)).includes(0))
   }
 
   async #place(writer: PackWriter, batch: EncodedBatch): Promise<void> {
     this.#check()
     const seen = new Set<string>()
-    const fresh = onlyFresh(batch, ({ id }) => {
-      const name = idName(id)
-      if (seen.has(name) || this.#pending.has(name) || this.#committing?.has(name) === true) return false
-      seen.add(name)
-      return true
+    const fresh = onlyFresh(batch, ({ parts }) => {
+      const names = parts.map(({ id }) => idName(id)).filter((name) => !seen.has(name) && !this.#isPending(name))
+      for (const name of names) seen.add(name)
+      return names.length > 0
     })
     if (fresh.records.length === 0) return
     const { pack, offset } = await writer.append(fresh.buffer)
     for (const record of fresh.records) this.#pending.add({ ...record, pack, offset: offset + record.offset })
+  }
+
+  #isPending(name: string): boolean {
+    return this.#pending.has(name) || this.#committing?.has(name) === true
   }
 
   async #writeNodes(): Promise<void> {
@@ -228,18 +237,20 @@ export class UploadWriter implements AsyncDisposable {
     packs: { id: number; bytes: number; sealed: boolean }[],
     progress: ImageProgress | null,
   ): Promise<number> {
-    const { catalog, tenant, machine, job, disk, references } = this.#options
-    await references.touch(pending.records.map(({ id }) => id))
+    const { catalog, tenant, machine, job, disk, references, arrivals } = this.#options
+    const ids: Uint8Array[] = []
     const records: NewRecord[] = []
-    for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
-      records.push({ pack, offset, storedLength, plainLength, codec, type })
+    for (const { pack, offset, storedLength, codec, type, parts } of pending.records)
+      for (const [place, { id, plainLength }] of parts.entries()) {
+        ids.push(id)
+        records.push({ pack, offset, storedLength, plainLength, codec, type, parts: parts.length, place })
+      }
+    await references.touch(ids)
+    arrivals.note(ids)
     return catalog.records.commit({
       tenant: tenant.id,
       machine,
-      ids: joinBytes(
-        pending.records.map(({ id }) => id),
-        pending.records.length * ID_BYTES,
-      ),
+      ids: joinIds(ids),
       records,
       packs,
       upload: { job, disk },
@@ -266,13 +277,14 @@ export class UploadWriter implements AsyncDisposable {
       await this.#nodes[Symbol.asyncDispose]()
     } finally {
       this.#held[Symbol.dispose]()
+      this.#open[Symbol.dispose]()
       onClose()
     }
   }
 
   *#ids(): Generator<Uint8Array> {
-    for (const { id } of this.#pending.records) yield id
-    for (const { id } of this.#committing?.records ?? []) yield id
+    for (const { records } of [this.#pending, ...(this.#committing === null ? [] : [this.#committing])])
+      for (const { parts } of records) for (const { id } of parts) yield id
     for (const ids of [...this.#relied, ...this.#settling]) yield* splitIds(ids)
   }
 

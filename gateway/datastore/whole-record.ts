@@ -8,7 +8,9 @@ import { manifestKey } from '../catalog/manifest.ts'
 import { stateKey } from '../catalog/state-record.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { TenantPacks } from './tenant-packs.ts'
-import { decodedView } from '../../protocol/host/chunk-steps.ts'
+import { plainLengthOf } from '../../protocol/chunk-list.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import { decodedView, splitParts } from '../../protocol/host/chunk-steps.ts'
 
 export class WholeRecords {
   readonly #packs: TenantPacks
@@ -25,13 +27,15 @@ export class WholeRecords {
   }
 
   /**
-   * The index entry for the record of this id at this place; null where its content has another id. DATA_DAMAGED, NOT_FOUND,
-   * STORE_FAILED.
+   * The index entry for the part of this id in the record at this place; null where its content has another id. DATA_DAMAGED,
+   * NOT_FOUND, STORE_FAILED.
    */
   async read(id: Uint8Array, pack: string, offset: number): Promise<RestoredRecord | null> {
-    const { codec, plainLength, storedLength, stored, type } = await this.#packs.record(pack, offset, id)
-    const plain = decodedView(codec, stored, plainLength)
+    const { codec, parts, storedLength, stored, type } = await this.#packs.record(pack, offset)
+    const place = parts.findIndex((part) => equalBytes(part.id, id))
+    if (place < 0) throw new VarveError('DATA_DAMAGED', 'another record is in its place')
+    const plain = splitParts(parts, decodedView(codec, stored, plainLengthOf(parts)))[place]!
     if (!equalBytes(keyedHash(this.#keys[type], plain), id)) return null
-    return { id, type, pack, offset, codec, plainLength, storedLength }
+    return { id, type, pack, offset, codec, plainLength: plain.length, storedLength, parts: parts.length, place }
   }
 }

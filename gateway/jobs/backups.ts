@@ -8,6 +8,7 @@ import type { Job, Params, Result } from '../../protocol/methods.ts'
 import type { Clock, Peer, ServedCall } from '../../protocol/peer.ts'
 import { EMPTY_STATE, encodeState } from '../chains/image-builder.ts'
 import { unaudited, type Change } from '../catalog/change.ts'
+import type { UploadCall } from '../chains/upload-memory.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { manifestOf } from '../catalog/manifest.ts'
 import type { Teller } from '../events/events.ts'
@@ -53,6 +54,8 @@ export class Backups {
   /** Jobs that this process handed to agents, with the connection on which it did. */
   readonly #handed = new Map<string, Peer>()
   readonly #courses: Courses
+  /** Announcements under way, by agent and job. */
+  readonly #announcing = new Map<string, Promise<unknown>>()
   readonly uploads: Uploads
   readonly comparisons: Comparisons
   readonly toldCodes = new ToldCodes()
@@ -133,7 +136,31 @@ export class Backups {
    * policy, end the job.
    */
   async begin(agent: string, params: Begin): Promise<void> {
-    const { job, disks, attachments = [], ...begun } = params
+    const key = `${agent}/${params.job}`
+    const announcing = this.#begin(agent, params)
+    this.#announcing.set(key, announcing)
+    try {
+      await announcing
+    } finally {
+      if (this.#announcing.get(key) === announcing) this.#announcing.delete(key)
+    }
+  }
+
+  /** Receives an image of a job; one whose announcement is still under way waits for that. */
+  async receive(
+    tenant: Tenant,
+    agent: string,
+    params: Params<'image.upload'>,
+    from: UploadCall,
+  ): Promise<Result<'image.upload'>> {
+    // how it ends shows in what is announced
+    await this.#announcing.get(`${agent}/${params.job}`)?.catch(() => {})
+    return await this.uploads.receive(tenant, agent, params, from)
+  }
+
+  async #begin(agent: string, params: Begin): Promise<void> {
+    const { job, disks, attachments = [], missing = [], ...rest } = params
+    const begun = { ...rest, missing }
     const nowMs = this.#clock.now()
     this.skews.note(agent, begun.timeMs - nowMs)
     const state = encodeState(EMPTY_STATE)

@@ -7,6 +7,7 @@ import type { Params, Result } from '../../protocol/methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Tenant } from '../catalog/tenants.ts'
 import { ImageUpload } from '../chains/upload.ts'
+import { UploadLoad } from '../chains/upload-load.ts'
 import { UploadMemory, type UploadCall } from '../chains/upload-memory.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { Courses } from './courses.ts'
@@ -29,6 +30,7 @@ export class Uploads {
   readonly #options: UploadsOptions
   /** By agent, job and disk: a resumed one begins only when the interrupted one has ended. */
   readonly #running = new Map<string, RunningUpload>()
+  readonly #load = new UploadLoad()
 
   constructor(options: UploadsOptions) {
     this.#options = options
@@ -78,7 +80,7 @@ export class Uploads {
     if (upload.finished) return { root: upload.root }
     signal.throwIfAborted()
     const hand = courses.uploading(job, disk, upload.position)
-    using memory = await UploadMemory.admit({ call, account, hand }, tenant.chunkBytes, signal)
+    using memory = await UploadMemory.admit({ call, account, load: this.#load, hand }, tenant.chunkBytes, signal)
     const store = datastore.tenantStore(tenant)
     await using writer = await store.openWriter({ job, disk, machine: upload.machine })
     const image = new ImageUpload({

@@ -8,7 +8,7 @@ import { REPORT_ROWS_MAX } from '../../protocol/maintenance.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import { Throttle } from '../../protocol/host/throttle.ts'
 import { joinIds } from '../../protocol/host/bytes.ts'
-import { parseRecord, RECORD } from '../packs/format.ts'
+import { parseRecord, RECORD, shareOf } from '../packs/format.ts'
 import { decodeManifest, manifestKey } from '../catalog/manifest.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { PackGap, PackRecord } from '../packs/pack-scan.ts'
@@ -152,7 +152,11 @@ class PackCheck {
         else this.#gap(row, item)
         continue
       }
-      batch.push({ id: item.header.id, offset: item.offset, bytes: item.bytes.length })
+      const { storedLength, parts } = item.header
+      for (const [place, { id }] of parts.entries()) {
+        const bytes = shareOf({ storedLength, parts: parts.length, place })
+        batch.push({ id, offset: item.offset, bytes })
+      }
       this.#remember(row, item)
       if (batch.length >= BATCH_RECORDS) await look()
     }
@@ -218,7 +222,8 @@ class PackCheck {
 
   /** Keeps the manifests and states. */
   #remember(row: PackRow, { header, bytes, offset }: PackRecord): void {
-    const { type, id, codec, plainLength } = header
+    const { type, codec, parts } = header
+    const { id, plainLength } = parts[0]!
     if (type !== RECORD.manifest && type !== RECORD.state) return
     try {
       const plain = decode(codec, parseRecord(bytes, 0).stored, plainLength)

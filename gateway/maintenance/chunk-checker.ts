@@ -4,7 +4,7 @@ import { damageOf, MISSING, type Damage } from '../packs/damage.ts'
 import { type RecordLocation, RECORD, recordBytes } from '../packs/format.ts'
 import type { Throttle } from '../../protocol/host/throttle.ts'
 import { ownBytes } from '../../protocol/host/bytes.ts'
-import { IDS_MAX, type FetchedRecord } from '../packs/record-reader.ts'
+import { distinctBytes, IDS_MAX, type FetchedRecord } from '../packs/record-reader.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
 
@@ -23,6 +23,9 @@ interface Placed {
   readonly location: RecordLocation
 }
 
+const isSameRecord = (a: RecordLocation | undefined, b: RecordLocation): boolean =>
+  a?.pack === b.pack && a.offset === b.offset
+
 /** Records in pack order in pieces that are read together. */
 export const batchesOf = (placed: readonly Placed[]): Placed[][] => {
   const sorted = placed.toSorted(({ location: a }, { location: b }) =>
@@ -31,9 +34,12 @@ export const batchesOf = (placed: readonly Placed[]): Placed[][] => {
   const batches: Placed[][] = []
   let bytes = 0
   for (const one of sorted) {
-    const length = recordBytes(one.location.storedLength)
+    const { storedLength, parts } = one.location
     const last = batches.at(-1)
-    if (last !== undefined && last.length < BATCH_RECORDS_MAX && bytes + length <= BATCH_BYTES_MAX) {
+    const length = isSameRecord(last?.at(-1)?.location, one.location) ? 0 : recordBytes(storedLength, parts)
+    const fits = last !== undefined && last.length < BATCH_RECORDS_MAX && bytes + length <= BATCH_BYTES_MAX
+    // a record is read and unpacked once
+    if (last !== undefined && (fits || length === 0)) {
       last.push(one)
       bytes += length
     } else {
@@ -90,7 +96,7 @@ export class ChunkChecker {
   }
 
   async #batch(batch: readonly Placed[]): Promise<Damage[]> {
-    const bytes = batch.reduce((sum, { location }) => sum + recordBytes(location.storedLength), 0)
+    const bytes = distinctBytes(batch.map(({ location }) => location))
     await this.#throttle.take(bytes, this.#signal)
     this.#signal.throwIfAborted()
     const ids = batch.map(({ id }) => id)
@@ -109,14 +115,7 @@ export class ChunkChecker {
     }
     const checked = [...byBuffer].map(async ([buffer, group]) => {
       const { idKey } = this.#store.tenant
-      const places = group.map(({ id, offset, location: { type, codec, plainLength, storedLength } }) => ({
-        id: ownBytes(id),
-        offset,
-        type,
-        codec,
-        plainLength,
-        storedLength,
-      }))
+      const places = group.map(({ id, offset, location }) => ({ ...location, id: ownBytes(id), offset }))
       const reasons = await this.#pool.check({ buffer, places, idKey })
       for (const [index, { id, location }] of group.entries()) {
         const reason = reasons[index] ?? null

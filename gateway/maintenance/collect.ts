@@ -4,7 +4,7 @@ import type { CatalogRoots, CollectablePack } from '../catalog/collection.ts'
 import type { CollectionReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
 import { Throttle } from '../../protocol/host/throttle.ts'
-import { PACK_BYTES_MAX, recordBytes } from '../packs/format.ts'
+import { PACK_BYTES_MAX } from '../packs/format.ts'
 import { joinIds, splitIds } from '../../protocol/host/bytes.ts'
 import { failpoint } from '../common/failpoint.ts'
 import type { Protection, ReadTree } from '../coordination/coordination.ts'
@@ -46,7 +46,7 @@ class Sweeper {
     this.#accepted = accepted
   }
 
-  async sweep(ids: Uint8Array, packs: Uint32Array, stored: Uint32Array): Promise<void> {
+  async sweep(ids: Uint8Array, packs: Uint32Array, bytes: Uint32Array): Promise<void> {
     const { datastore, tenant, clock } = this.#context
     // holding or locking an accepted point meanwhile ends the collection
     const accepted = { points: this.#accepted, nowMs: clock.now() }
@@ -57,11 +57,11 @@ class Sweeper {
       return { chosen, swept: await datastore.catalog.collection.sweep({ tenant: tenant.id, ids: rows, accepted }) }
     })
     const covered = new Set(packs.keys()).difference(new Set(chosen))
-    for (const index of covered) this.#of(packs[index]!).coveredBytes += recordBytes(stored[index]!)
+    for (const index of covered) this.#of(packs[index]!).coveredBytes += bytes[index]!
     for (const [at, index] of chosen.entries()) {
       if (swept[at] === 0) continue
       this.records++
-      this.bytes += recordBytes(stored[index]!)
+      this.bytes += bytes[index]!
       this.#of(packs[index]!).sweptRows++
     }
     this.#context.onProgress({ phase: 'sweep', done: this.records, total: null })
@@ -184,7 +184,7 @@ export const collect = async (
   const survey = await runSurvey(surveyJob(context, roots, { readers, dryRun, accepted: acceptLoss }), {
     signal,
     onProgress,
-    onDead: async (ids, packs, stored) => sweeper?.sweep(ids, packs, stored),
+    onDead: async (...dead) => sweeper?.sweep(...dead),
     agree: (counted) => agree(context, counted, accepted()),
   })
   if (dryRun) await agree(context, survey, accepted())

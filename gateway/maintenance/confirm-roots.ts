@@ -2,6 +2,7 @@
 // it.
 import { CATALOG_WAY_OUT, type CatalogRoots, type ImageRoot } from '../catalog/collection.ts'
 import { equalBytes, hex } from '../../protocol/chunk.ts'
+import { plainLengthOf } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { RECORD } from '../packs/format.ts'
 import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.ts'
@@ -24,9 +25,9 @@ const disagree = (point: string): VarveError =>
 const manifestIn = (key: Uint8Array, fetched: FetchedRecord | VarveError, point: string): Manifest | null => {
   if (fetched instanceof VarveError) return null
   try {
-    const { type, codec, stored, plainLength } = checkFetched(fetched)
+    const { type, codec, stored, parts } = checkFetched(fetched)
     if (type !== RECORD.manifest) throw disagree(point)
-    const plain = decode(codec, stored, plainLength)
+    const plain = decode(codec, stored, plainLengthOf(parts))
     return equalBytes(keyedHash(key, plain), fetched.id) ? decodeManifest(plain) : null
   } catch (thrown) {
     const error = asVarveError(thrown)

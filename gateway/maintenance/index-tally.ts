@@ -1,10 +1,10 @@
 // What a survey counts while it goes through the index: records and bytes, in all, by pack and by owner.
 import type { IndexPage } from '../catalog/collection.ts'
-import { RECORD, recordBytes } from '../packs/format.ts'
+import { RECORD } from '../packs/format.ts'
 
 export interface Sum {
   records: number
-  /** Stored bytes with record headers. */
+  /** Stored bytes with record headers; of each row its share of the record. */
   bytes: number
 }
 
@@ -36,7 +36,7 @@ export class IndexTally {
 
   /** Counts one row of a page; `owner` is 0 where nothing refers to it. */
   add(page: IndexPage, row: number, owner: number): void {
-    const bytes = recordBytes(page.stored[row]!)
+    const bytes = page.bytes[row]!
     const pack = this.packs.get(page.packs[row]!) ?? { rows: 0, liveRows: 0, liveBytes: 0 }
     this.packs.set(page.packs[row]!, pack)
     pack.rows++

@@ -1,8 +1,8 @@
 // The dead records of a survey, kept until their removal is agreed to, so that the index need not be read again unless they are
 // too many.
 
-/** Takes ids that nothing refers to, with the handle of each one's pack and its stored length. */
-export type OnDead = (ids: Uint8Array, packs: Uint32Array, stored: Uint32Array) => Promise<void>
+/** Takes ids that nothing refers to, with the handle of each one's pack and what each takes of it, in bytes. */
+export type OnDead = (ids: Uint8Array, packs: Uint32Array, bytes: Uint32Array) => Promise<void>
 
 /** Dead records that are kept, in 40 MB; beyond that none are. */
 const KEPT_RECORDS_MAX = 1_000_000

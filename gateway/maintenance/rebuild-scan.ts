@@ -1,5 +1,6 @@
 // The packs as a rebuild reads them: first for the tenants' states, then for every record and manifest.
 import { equalBytes, hex } from '../../protocol/chunk.ts'
+import { plainLengthOf } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
 import type { BuiltTenant, CatalogBuilder, PlacedRecord } from '../catalog/sqlite/catalog-builder.ts'
@@ -18,7 +19,7 @@ import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.
 import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../packs/pack-scan.ts'
 import type { PackName, Packs } from '../packs/pack-store.ts'
 import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../catalog/state-record.ts'
-import { decode } from '../../protocol/host/chunk-steps.ts'
+import { decode, splitParts } from '../../protocol/host/chunk-steps.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
 /** Records that go into the index in one transaction. */
@@ -100,7 +101,10 @@ const kindOf = async (
 }
 
 const plainOf = ({ header, bytes }: PackRecord): Uint8Array =>
-  decode(header.codec, parseRecord(bytes, 0).stored, header.plainLength)
+  decode(header.codec, parseRecord(bytes, 0).stored, plainLengthOf(header.parts))
+
+/** Of a record that is not of chunks. */
+const idOf = ({ header }: PackRecord): Uint8Array => header.parts[0]!.id
 
 const scanOf = (kind: PackKind | null, signal: AbortSignal): ScanOptions => ({
   ...(kind === null ? { from: 0 } : {}),
@@ -146,8 +150,8 @@ export const findStates = async (
     for await (const record of scanPack(store, name, scanOf(kind, signal))) {
       if (!('header' in record) || record.header.type !== RECORD.state) continue
       try {
-        const part = decodeState(plainOf(record), record.header.id)
-        if (part.tenant.uuid === name.tenant) take(name.tenant, { part, id: record.header.id })
+        const part = decodeState(plainOf(record), idOf(record))
+        if (part.tenant.uuid === name.tenant) take(name.tenant, { part, id: idOf(record) })
       } catch (thrown) {
         const error = asVarveError(thrown)
         if (error.code === 'STORE_VERSION') throw error
@@ -188,6 +192,11 @@ export interface ScannedTenant {
   readonly onManifest: (id: Uint8Array, manifest: Manifest) => void
 }
 
+interface BadParts {
+  readonly problem: string
+  readonly places: ReadonlySet<number>
+}
+
 /** Adds one pack and all its whole records to the index, and passes its manifests on. */
 export class PackIndexer {
   readonly #context: ScanContext
@@ -224,19 +233,23 @@ export class PackIndexer {
         continue
       }
       const { header } = record
-      const problem = this.#problemOf(record, kind, tenant, misplaced || suspects.has(`${name.pack} ${offset}`))
-      if (problem !== null) {
-        report.unreadable.add({ ...name, offset, length: record.bytes.length, problem })
+      const bad = this.#badOf(record, kind, tenant, misplaced || suspects.has(`${name.pack} ${offset}`))
+      if (bad !== null) {
+        report.unreadable.add({ ...name, offset, length: record.bytes.length, problem: bad.problem })
         gaps.push({ offset, length: record.bytes.length })
-        continue
+        if (bad.places.size === header.parts.length) continue
       }
       if (kind === null && header.type !== RECORD.chunk) guessed = 'nodes'
       if (header.type === RECORD.manifest && !this.#manifest(record, name, scanned)) {
         gaps.push({ offset, length: record.bytes.length })
         continue
       }
-      end = offset + recordBytes(header.storedLength)
-      batch.push({ ...header, offset })
+      const { type, codec, storedLength, parts } = header
+      end = offset + recordBytes(storedLength, parts.length)
+      for (const [place, { id: part, plainLength }] of parts.entries()) {
+        if (bad?.places.has(place) === true) continue
+        batch.push({ id: part, type, codec, storedLength, plainLength, parts: parts.length, place, offset })
+      }
       if (batch.length >= BATCH_RECORDS) flush(guessed)
     }
     this.#builder.setPackBytes(flush(guessed), end)
@@ -245,10 +258,12 @@ export class PackIndexer {
     report.bytes += bytes
   }
 
-  /** Why a whole record cannot be relied on; null where it can. */
-  #problemOf(record: PackRecord, kind: PackKind | null, tenant: BuiltTenant, suspect: boolean): string | null {
+  /** The parts of a whole record that cannot be relied on; null where all can. */
+  #badOf(record: PackRecord, kind: PackKind | null, tenant: BuiltTenant, suspect: boolean): BadParts | null {
     const { header, found } = record
-    if (kind !== null && !fitsPack(kind, header.type)) return 'a record is in a pack of another kind'
+    const all = new Set(header.parts.keys())
+    if (kind !== null && !fitsPack(kind, header.type))
+      return { problem: 'a record is in a pack of another kind', places: all }
     if (!suspect && !found && kind !== null) return null
     const keys = {
       [RECORD.chunk]: () => tenant.idKey,
@@ -257,15 +272,20 @@ export class PackIndexer {
       [RECORD.state]: () => stateKey(tenant.idKey),
     }
     try {
-      const same = equalBytes(keyedHash(keys[header.type](), plainOf(record)), header.id)
-      return same ? null : `the content of record ${hex(header.id)} has another id`
+      const key = keys[header.type]()
+      const plains = splitParts(header.parts, plainOf(record))
+      const wrong = [...all].filter((place) => !equalBytes(keyedHash(key, plains[place]!), header.parts[place]!.id))
+      const [first] = wrong
+      if (first === undefined) return null
+      const problem = `the content of record ${hex(header.parts[first]!.id)} has another id`
+      return { problem, places: new Set(wrong) }
     } catch (error) {
-      return asVarveError(error).message
+      return { problem: asVarveError(error).message, places: all }
     }
   }
 
   #manifest(record: PackRecord, name: PackName, { tenant, onManifest }: ScannedTenant): boolean {
-    const { id } = record.header
+    const id = idOf(record)
     try {
       const plain = plainOf(record)
       if (!equalBytes(keyedHash(manifestKey(tenant.idKey), plain), id))

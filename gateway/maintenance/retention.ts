@@ -90,8 +90,7 @@ const counted = (points: readonly StandingPoint[], { keep, timeZone }: PruneRule
 }
 
 /** Points by their creation, the last one first. */
-const lastCreatedFirst = (a: PlannedPoint, b: PlannedPoint): number =>
-  b.seq - a.seq || b.timeMs - a.timeMs || (a.id < b.id ? 1 : -1)
+const lastCreatedFirst = (a: PlannedPoint, b: PlannedPoint): number => b.seq - a.seq
 
 /** True for a point that was dated by a clock that was ahead, or that lies in the future of a clock that is behind. */
 const isFuture = ({ timeMs }: { readonly timeMs: number }, nowMs: number): boolean => timeMs > nowMs

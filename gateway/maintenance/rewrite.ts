@@ -1,20 +1,21 @@
 // Copies the live records of packs into new ones, in their order, and points the index there once the copies are synced.
-import type { Move } from '../catalog/collection.ts'
-import { ID_BYTES } from '../../protocol/chunk.ts'
+import type { Move, PackedRow } from '../catalog/collection.ts'
+import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Damage } from '../packs/damage.ts'
 import type { Throttle } from '../../protocol/host/throttle.ts'
 import { joinBytes, joinIds } from '../../protocol/host/bytes.ts'
 import { failpoint } from '../common/failpoint.ts'
 import type { PackKind } from '../packs/format.ts'
-import type { PackRecord } from '../packs/pack-scan.ts'
+import type { RecordHead } from '../packs/pack-skim.ts'
 import type { PackWriter } from '../packs/pack-writer.ts'
 import type { SurveyedPack } from './collection-plan.ts'
 import type { MaintenanceContext } from './context.ts'
 import type { PackProof } from './pack-proof.ts'
+import { copiesOf, type LeftRecord, type NeededRecord } from './trim.ts'
 
-/** Records and bytes that are looked up and copied at once. */
-const BATCH_RECORDS = 1024
+/** Parts of records, and bytes, that are looked up and copied at once. */
+const BATCH_PARTS = 1024
 const BATCH_BYTES = 4 * 1024 * 1024
 
 /** Rows that one transaction moves: uploads' transactions wait behind it. */
@@ -23,12 +24,6 @@ const MOVES_AT_ONCE = 4096
 interface MovedRecord {
   readonly id: Uint8Array
   readonly move: Move
-}
-
-interface Copy {
-  readonly id: Uint8Array
-  readonly offset: number
-  readonly bytes: Uint8Array
 }
 
 export class PackRewriter implements AsyncDisposable {
@@ -56,14 +51,16 @@ export class PackRewriter implements AsyncDisposable {
   async rewrite(pack: SurveyedPack): Promise<boolean> {
     const { datastore, tenant, signal } = this.#context
     const { packs } = datastore.tenantStore(tenant)
-    let batch: Copy[] = []
+    let batch: LeftRecord[] = []
+    let batchParts = 0
     let batchBytes = 0
     const moves: MovedRecord[] = []
     const flush = async (): Promise<void> => {
       // records that the index lacks, or has elsewhere as a bad copy, are now named here and move as well
-      await this.#proof.look(pack.uuid, batch)
-      moves.push(...(await this.#copy(pack, await this.#named(pack.id, batch))))
+      await this.#proof.look(pack.uuid, batch.flatMap(headsOf))
+      moves.push(...(await this.#copy(pack, await this.#needed(pack.id, batch))))
       batch = []
+      batchParts = 0
       batchBytes = 0
     }
     const onRead = (bytes: number): Promise<void> => this.#throttle.take(bytes, signal)
@@ -71,9 +68,11 @@ export class PackRewriter implements AsyncDisposable {
     const there = (await packs.size(pack.uuid)) !== null
     for await (const piece of there ? packs.scan(pack.uuid, { signal, onRead }) : []) {
       if (!('header' in piece)) continue
-      batch.push(copyOf(piece))
+      // the scan's bytes are valid only until its next step
+      batch.push({ ...piece, bytes: Uint8Array.from(piece.bytes) })
+      batchParts += piece.header.parts.length
       batchBytes += piece.bytes.length
-      if (batch.length >= BATCH_RECORDS || batchBytes >= BATCH_BYTES) await flush()
+      if (batchParts >= BATCH_PARTS || batchBytes >= BATCH_BYTES) await flush()
     }
     await flush()
     return (await this.#move(pack, moves)) === pack.rows || this.#rest(pack)
@@ -97,9 +96,11 @@ export class PackRewriter implements AsyncDisposable {
     return writer
   }
 
-  /** Appends the copies to the writer's pack, one behind the other. */
-  async #copy({ kind }: SurveyedPack, copies: readonly Copy[]): Promise<MovedRecord[]> {
-    if (copies.length === 0) return []
+  /** Appends what is needed of the records to the writer's pack, one behind the other. */
+  async #copy({ kind }: SurveyedPack, needed: readonly NeededRecord[]): Promise<MovedRecord[]> {
+    if (needed.length === 0) return []
+    const { datastore, tenant } = this.#context
+    const copies = await copiesOf(datastore.tenantStore(tenant), needed)
     const length = copies.reduce((sum, { bytes }) => sum + bytes.length, 0)
     failpoint('rewrite.copy')
     const place = await this.#writer(kind).append(
@@ -110,9 +111,10 @@ export class PackRewriter implements AsyncDisposable {
     )
     this.#bytes += length
     let { offset } = place
-    return copies.map(({ id, bytes, offset: fromOffset }) => {
+    return copies.flatMap(({ header: { codec, storedLength, parts }, bytes, fromOffset }) => {
+      const to = { fromOffset, pack: place.pack, offset, codec, storedLength, parts: parts.length }
       offset += bytes.length
-      return { id, move: { fromOffset, pack: place.pack, offset: offset - bytes.length } }
+      return parts.map(({ id }, at) => ({ id, move: { ...to, place: at } }))
     })
   }
 
@@ -139,20 +141,23 @@ export class PackRewriter implements AsyncDisposable {
     return moved
   }
 
-  /** Those that the index names at just this place. */
-  async #named(pack: number, copies: readonly Copy[]): Promise<Copy[]> {
-    if (copies.length === 0) return []
+  /** Those of which the index names parts at just this place. */
+  async #needed(pack: number, records: readonly LeftRecord[]): Promise<NeededRecord[]> {
+    if (records.length === 0) return []
     const { datastore, tenant } = this.#context
+    const heads = records.flatMap(headsOf)
     const named = await datastore.catalog.collection.named({
       tenant: tenant.id,
       pack,
-      ids: joinBytes(
-        copies.map(({ id }) => id),
-        copies.length * ID_BYTES,
-      ),
-      offsets: copies.map(({ offset }) => offset),
+      ids: joinIds(heads.map(({ id }) => id)),
+      offsets: heads.map(({ offset }) => offset),
     })
-    return copies.filter((_, index) => named[index] === 1)
+    let from = 0
+    return records.flatMap((record) => {
+      const of = named.subarray(from, (from += record.header.parts.length))
+      const places = [...of.keys()].filter((place) => of[place] === 1)
+      return places.length === 0 ? [] : [{ ...record, places }]
+    })
   }
 
   /**
@@ -165,14 +170,24 @@ export class PackRewriter implements AsyncDisposable {
     const rows = await datastore.catalog.collection.rowsOf({ tenant: tenant.id, pack: pack.id })
     const moves: MovedRecord[] = []
     const damages: Damage[] = []
-    for (const { id, type, offset } of rows) {
+    for (const [offset, of] of Map.groupBy(rows, (row) => row.offset)) {
+      const lose = (lost: readonly PackedRow[], reason: string): void => {
+        for (const { id, type } of lost) damages.push({ id, type, place: { pack: pack.uuid, offset }, reason })
+      }
       try {
-        const { bytes } = await store.packs.record(pack.uuid, offset, id)
-        moves.push(...(await this.#copy(pack, [{ id, offset, bytes }])))
+        const { bytes, ...header } = await store.packs.record(pack.uuid, offset)
+        const placeOf = ({ id }: PackedRow): number => header.parts.findIndex((part) => equalBytes(part.id, id))
+        const places = of.map(placeOf).filter((place) => place >= 0)
+        const needed = { header, offset, bytes, places: places.sort((a, b) => a - b) }
+        if (places.length > 0) moves.push(...(await this.#copy(pack, [needed])))
+        lose(
+          of.filter((row) => placeOf(row) < 0),
+          'another record is in its place',
+        )
       } catch (thrown) {
         const error = asVarveError(thrown)
         if (error.code !== 'DATA_DAMAGED' && error.code !== 'NOT_FOUND') throw error
-        damages.push({ id, type, place: { pack: pack.uuid, offset }, reason: error.message })
+        lose(of, error.message)
       }
     }
     await this.#move(pack, moves)
@@ -183,9 +198,5 @@ export class PackRewriter implements AsyncDisposable {
   }
 }
 
-/** The scan's bytes are valid only until its next step. */
-const copyOf = ({ header, offset, bytes }: PackRecord): Copy => ({
-  id: header.id,
-  offset,
-  bytes: Uint8Array.from(bytes),
-})
+/** Where each of its parts lies. */
+const headsOf = ({ header, offset }: LeftRecord): RecordHead[] => header.parts.map(({ id }) => ({ id, offset }))

@@ -281,12 +281,12 @@ export class Survey {
   ): Promise<void> {
     const end = to === 256 ? null : Uint8Array.of(to)
     let after: Uint8Array | null = from === 0 ? null : Uint8Array.of(from)
-    let dead: { ids: Uint8Array[]; packs: number[]; stored: number[] } = { ids: [], packs: [], stored: [] }
+    let dead: { ids: Uint8Array[]; packs: number[]; bytes: number[] } = { ids: [], packs: [], bytes: [] }
     let done = 0
     const hand = async (): Promise<void> => {
-      const { ids, packs, stored } = dead
-      dead = { ids: [], packs: [], stored: [] }
-      if (ids.length > 0) await onDead(joinIds(ids), Uint32Array.from(packs), Uint32Array.from(stored))
+      const { ids, packs, bytes } = dead
+      dead = { ids: [], packs: [], bytes: [] }
+      if (ids.length > 0) await onDead(joinIds(ids), Uint32Array.from(packs), Uint32Array.from(bytes))
     }
     while (true) {
       const page = await this.#options.page(after, end)
@@ -296,7 +296,7 @@ export class Survey {
         if (isLive(row, page)) continue
         dead.ids.push(idAt(page.ids, row))
         dead.packs.push(page.packs[row]!)
-        dead.stored.push(page.stored[row]!)
+        dead.bytes.push(page.bytes[row]!)
         if (dead.ids.length >= DEAD_BATCH) await hand()
       }
       after = page.ids.slice((rows - 1) * ID_BYTES)

@@ -6,7 +6,6 @@ import { USAGE_ROWS_MAX, type UsageParts, type UsageReport } from '../../protoco
 import type { Params } from '../../protocol/methods.ts'
 import { splitIds } from '../../protocol/host/bytes.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
-import { recordBytes } from '../packs/format.ts'
 import type { MaintenanceContext } from './context.ts'
 import { ATTACHMENTS, Lattice } from './lattice.ts'
 import { runSurvey } from './survey-thread.ts'
@@ -76,10 +75,10 @@ export const usageOf = async (
   const roots = { ...found, images }
   const lattice = new Lattice(roots.images)
   let deadBytes = -roots.uploadBytes
-  const { owners, used } = await survey(context, roots, lattice, async (ids, _, stored) => {
+  const { owners, used } = await survey(context, roots, lattice, async (ids, _, bytes) => {
     // the roots do not refer to what was written since
     await protection.uncovered(splitIds(ids), async (places) => {
-      for (const index of places) deadBytes += recordBytes(stored[index]!)
+      for (const index of places) deadBytes += bytes[index]!
     })
   })
   const counted = images.map((image, index) => ({ ...image, usedBytes: used[index] ?? 0 }))

@@ -17,7 +17,7 @@ import { walk, wholeTree } from '../trees/walk.ts'
 import { RECORD, recordBytes, type RecordType } from '../packs/format.ts'
 import { unlessFull } from '../common/store-error.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import { RecordPool } from '../packs/record-pool.ts'
+import { NICENESS, RecordPool } from '../packs/record-pool.ts'
 import { attribute, withPoint } from './attribute.ts'
 import { ChunkChecker, WINDOW_IDS } from './chunk-checker.ts'
 import type { MaintenanceContext } from './context.ts'
@@ -39,7 +39,7 @@ const POINTS_PAGE = 1000
 const nodeBytes = ({ children }: TreeNode): number =>
   NODE_BYTES_MAX - children.filter((child) => child === null).length * ID_BYTES
 
-/** Threads that check: one less than cores, so that uploads and restores always find one. */
+/** Threads that check: one less than cores, so that uploads and restores always find one; these give way besides. */
 const threads = (): number => Math.max(1, availableParallelism() - 1)
 
 class Verification {
@@ -257,7 +257,7 @@ export const verifyPoints = async (
   const points = await catalog.points.toVerify({ tenant: tenant.id, point, machine, age })
   const everything = point === null && machine === null && age === null
   const total = everything ? await catalog.packs.tenantBytes({ tenant: tenant.id }) : null
-  await using pool = new RecordPool(threads())
+  await using pool = new RecordPool(threads(), NICENESS.upkeep)
   const verification = new Verification(context, pool, new Throttle(context.pace ?? bytesPerSecond, clock), total)
   try {
     await recheck(context)

@@ -50,6 +50,9 @@ export const DOWNLOAD_BYTES = 12 * MIB
 /** Memory of a comparison of two images, in bytes: 64 pairs of nodes of each of five levels, and the ranges of the answer. */
 export const CHANGES_BYTES = 8 * MIB
 
+/** Memory of one tree node that is read for a caller, in bytes: decoded, encoded again, and in its frame. */
+export const NODE_READ_BYTES = 16 * 1024
+
 /** Part of one message beyond the granted credit that a session may receive without asking for memory, in bytes. */
 export const INTAKE_BYTES = 64 * 1024
 

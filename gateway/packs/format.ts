@@ -1,10 +1,11 @@
 // Every byte of a pack file: its header and its records, encoded and parsed. FORMATS.md has the same tables.
 import { crc32 } from 'node:zlib'
-import { CHUNK_BYTES_MAX, ID_BYTES, isCodec, type Codec } from '../../protocol/chunk.ts'
+import { BUNDLE_PARTS_MAX, CHUNK_BYTES_MAX, ID_BYTES, isCodec, type Codec } from '../../protocol/chunk.ts'
+import { isBundle, PART_BYTES, type Part } from '../../protocol/chunk-list.ts'
 import { VarveError } from '../../protocol/errors.ts'
 
-/** Version of the datastore's formats; a datastore of a later version is refused with STORE_VERSION. */
-export const FORMAT_VERSION = 1
+/** Version of the datastore's formats; a datastore of another version is refused with STORE_VERSION. */
+export const FORMAT_VERSION = 2
 
 /** Largest pack, in bytes. */
 export const PACK_BYTES_MAX = 64 * 1024 * 1024
@@ -15,7 +16,7 @@ export const RECORD_PLAIN_BYTES_MAX = CHUNK_BYTES_MAX
 /** What a pack holds: chunks, or everything else. */
 export type PackKind = 'data' | 'nodes'
 
-/** What a record holds. */
+/** What a record holds; of chunks as many as are stored together. */
 export const RECORD = { chunk: 1, node: 2, manifest: 3, state: 4 } as const
 export type RecordType = (typeof RECORD)[keyof typeof RECORD]
 
@@ -34,24 +35,31 @@ const PACK_CRC_OFFSET = 44
 /** Bytes of a pack's header. */
 export const PACK_HEADER_BYTES = 48
 
-// Record, little endian:
+// Record, little endian; the fields of a part are there for each:
 //   offset 0   magic    4   "VREC"
 //          4   crc32    u32 of bytes 8 to the record's end, stored bytes included
-//          8   id       32
-//          40  type     u8  1 chunk, 2 node, 3 manifest, 4 state
-//          41  codec    u8  0 raw, 1 zstd
-//          42  zero     u16
-//          44  plain    u32 length before the codec
-//          48  stored   u32 length of what follows
-//          52  stored bytes
+//          8   type     u8  1 chunks, 2 node, 3 manifest, 4 state
+//          9   codec    u8  0 raw, 1 zstd
+//          10  parts    u16 more than one only of chunks
+//          12  stored   u32 length of the stored bytes
+//          16  id       32  of the part
+//          48  plain    u32 length of the part before the codec
+//          stored bytes
 const RECORD_MAGIC = 0x43_45_52_56
 const RECORD_CRC_START = 8
 
 /** The first bytes of a record, by which one is found after damage. */
 export const RECORD_MAGIC_BYTES = Buffer.from('VREC', 'latin1')
 
+/** Bytes of a record before its parts. */
+const RECORD_FIXED_BYTES = 16
+
 /** Bytes of a record before its stored bytes. */
-export const RECORD_HEADER_BYTES = 52
+export const recordHeaderBytes = (parts: number): number => RECORD_FIXED_BYTES + parts * PART_BYTES
+
+/** The same of a record of one part, and the most that they are. */
+export const RECORD_HEADER_BYTES = recordHeaderBytes(1)
+export const RECORD_HEADER_BYTES_MAX = recordHeaderBytes(BUNDLE_PARTS_MAX)
 
 export interface PackHeader {
   readonly kind: PackKind
@@ -61,19 +69,29 @@ export interface PackHeader {
   readonly pack: string
 }
 
+/** What a record says of itself: chunks that are stored together, or one of anything else. */
 export interface RecordHeader {
-  readonly id: Uint8Array
   readonly type: RecordType
   readonly codec: Codec
-  readonly plainLength: number
+  /** Their plain bytes lie one behind the other before the codec. */
+  readonly parts: readonly Part[]
   readonly storedLength: number
 }
 
-/** Where a record is, and what it holds. */
-export interface RecordLocation extends Omit<RecordHeader, 'id'> {
+/** Where a part of a record is, and what the record holds. */
+export interface RecordLocation {
   /** The pack's uuid. */
   readonly pack: string
+  /** Where the record begins. */
   readonly offset: number
+  readonly storedLength: number
+  readonly codec: Codec
+  readonly type: RecordType
+  /** Parts of the record, and which of them it is. */
+  readonly parts: number
+  readonly place: number
+  /** Of the part, in bytes. */
+  readonly plainLength: number
 }
 
 export interface StoredRecord extends RecordHeader {
@@ -108,7 +126,7 @@ export const encodePackHeader = (header: PackHeader): Uint8Array => {
   return bytes
 }
 
-/** The header at the start of these bytes; DATA_DAMAGED when it is not one, STORE_VERSION when a later program wrote it. */
+/** The header at the start of these bytes; DATA_DAMAGED when it is not one, STORE_VERSION for one of another format. */
 export const parsePackHeader = (bytes: Uint8Array): PackHeader => {
   const view = viewOf(bytes)
   if (view.length < PACK_HEADER_BYTES || !view.subarray(0, PACK_MAGIC.length).equals(PACK_MAGIC))
@@ -116,10 +134,10 @@ export const parsePackHeader = (bytes: Uint8Array): PackHeader => {
   if (crc32(view.subarray(0, PACK_CRC_OFFSET)) !== view.readUInt32LE(PACK_CRC_OFFSET))
     throw damaged('the checksum of a pack header does not match')
   const version = view.readUInt16LE(8)
-  if (version > FORMAT_VERSION)
-    throw new VarveError('STORE_VERSION', `a pack has version ${version}, this program knows up to ${FORMAT_VERSION}`)
+  if (version !== FORMAT_VERSION)
+    throw new VarveError('STORE_VERSION', `a pack has version ${version}, this program knows only ${FORMAT_VERSION}`)
   const kind = view.readUInt8(10)
-  if (version === 0 || (kind !== KIND_BYTE.data && kind !== KIND_BYTE.nodes) || view.readUInt8(11) !== 0)
+  if ((kind !== KIND_BYTE.data && kind !== KIND_BYTE.nodes) || view.readUInt8(11) !== 0)
     throw damaged('a pack header has unknown values')
   return {
     kind: kind === KIND_BYTE.data ? 'data' : 'nodes',
@@ -129,24 +147,41 @@ export const parsePackHeader = (bytes: Uint8Array): PackHeader => {
 }
 
 /** Bytes of a record with so many stored bytes. */
-export const recordBytes = (storedLength: number): number => RECORD_HEADER_BYTES + storedLength
+export const recordBytes = (storedLength: number, parts = 1): number => recordHeaderBytes(parts) + storedLength
+
+/**
+ * The share that one part has in the bytes of its record: as large as that of each other one, but for a byte, so that the shares
+ * of all parts are the whole record.
+ */
+export const shareOf = ({
+  storedLength,
+  parts,
+  place,
+}: Pick<RecordLocation, 'storedLength' | 'parts' | 'place'>): number => {
+  const bytes = recordBytes(storedLength, parts)
+  return Math.floor((bytes * (place + 1)) / parts) - Math.floor((bytes * place) / parts)
+}
 
 /** Writes a record into `target` at `offset`; returns the offset of its end. */
 export const writeRecord = (
   target: Buffer,
   offset: number,
-  header: Omit<RecordHeader, 'storedLength'>,
+  { type, codec, parts }: Omit<RecordHeader, 'storedLength'>,
   stored: Uint8Array,
 ): number => {
-  const end = offset + recordBytes(stored.length)
+  const end = offset + recordBytes(stored.length, parts.length)
   target.writeUInt32LE(RECORD_MAGIC, offset)
-  target.set(header.id, offset + 8)
-  target.writeUInt8(header.type, offset + 40)
-  target.writeUInt8(header.codec, offset + 41)
-  target.writeUInt16LE(0, offset + 42)
-  target.writeUInt32LE(header.plainLength, offset + 44)
-  target.writeUInt32LE(stored.length, offset + 48)
-  target.set(stored, offset + RECORD_HEADER_BYTES)
+  target.writeUInt8(type, offset + 8)
+  target.writeUInt8(codec, offset + 9)
+  target.writeUInt16LE(parts.length, offset + 10)
+  target.writeUInt32LE(stored.length, offset + 12)
+  let at = offset + RECORD_FIXED_BYTES
+  for (const { id, plainLength } of parts) {
+    target.set(id, at)
+    target.writeUInt32LE(plainLength, at + ID_BYTES)
+    at += PART_BYTES
+  }
+  target.set(stored, at)
   target.writeUInt32LE(crc32(target.subarray(offset + RECORD_CRC_START, end)), offset + 4)
   return end
 }
@@ -156,29 +191,36 @@ const isRecordType = (value: number): value is RecordType => value >= RECORD.chu
 /** True when records of this type belong into packs of this kind. */
 export const fitsPack = (kind: PackKind, type: RecordType): boolean => (type === RECORD.chunk) === (kind === 'data')
 
-/** The header of the record at `offset`, with every value in its limits; the checksum is not looked at. DATA_DAMAGED. */
+/**
+ * The header of the record at `offset`, with every value in its limits; the checksum is not looked at. RECORD_HEADER_BYTES_MAX
+ * bytes are enough for it. DATA_DAMAGED.
+ */
 export const parseRecordHeader = (bytes: Uint8Array, offset: number): RecordHeader => {
   const view = viewOf(bytes)
   if (view.length < offset + RECORD_HEADER_BYTES || view.readUInt32LE(offset) !== RECORD_MAGIC)
     throw damaged('there is no record where one should begin')
-  const type = view.readUInt8(offset + 40)
-  const codec = view.readUInt8(offset + 41)
-  const plainLength = view.readUInt32LE(offset + 44)
-  const storedLength = view.readUInt32LE(offset + 48)
-  if (!isRecordType(type) || !isCodec(codec) || view.readUInt16LE(offset + 42) !== 0)
-    throw damaged('a record header has unknown values')
-  if (plainLength === 0 || plainLength > RECORD_PLAIN_BYTES_MAX || storedLength === 0 || storedLength > plainLength)
-    throw damaged('a record header has lengths past the limits')
-  return { id: view.subarray(offset + 8, offset + 8 + ID_BYTES), type, codec, plainLength, storedLength }
+  const type = view.readUInt8(offset + 8)
+  const codec = view.readUInt8(offset + 9)
+  const count = view.readUInt16LE(offset + 10)
+  const storedLength = view.readUInt32LE(offset + 12)
+  const many = count > 1 && (type !== RECORD.chunk || count > BUNDLE_PARTS_MAX)
+  if (!isRecordType(type) || !isCodec(codec) || count === 0 || many) throw damaged('a record header has unknown values')
+  if (view.length < offset + recordHeaderBytes(count)) throw damaged('a record is cut short')
+  const parts = Array.from({ length: count }, (_, index): Part => {
+    const at = offset + recordHeaderBytes(index)
+    return { id: view.subarray(at, at + ID_BYTES), plainLength: view.readUInt32LE(at + ID_BYTES) }
+  })
+  if (!isBundle(parts, storedLength)) throw damaged('a record header has lengths past the limits')
+  return { type, codec, parts, storedLength }
 }
 
 /** The record at `offset`, its checksum checked; DATA_DAMAGED. */
 export const parseRecord = (bytes: Uint8Array, offset: number): StoredRecord => {
   const header = parseRecordHeader(bytes, offset)
   const view = viewOf(bytes)
-  const end = offset + recordBytes(header.storedLength)
+  const end = offset + recordBytes(header.storedLength, header.parts.length)
   if (view.length < end) throw damaged('a record is cut short')
   if (crc32(view.subarray(offset + RECORD_CRC_START, end)) !== view.readUInt32LE(offset + 4))
     throw damaged('the checksum of a record does not match')
-  return { ...header, stored: view.subarray(offset + RECORD_HEADER_BYTES, end) }
+  return { ...header, stored: view.subarray(offset + recordHeaderBytes(header.parts.length), end) }
 }

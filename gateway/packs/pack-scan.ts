@@ -9,6 +9,7 @@ import {
   parseRecord,
   parseRecordHeader,
   RECORD_HEADER_BYTES,
+  RECORD_HEADER_BYTES_MAX,
   RECORD_MAGIC_BYTES,
   RECORD_PLAIN_BYTES_MAX,
   recordBytes,
@@ -29,13 +30,13 @@ const BLOCK_BYTES = 4096
  */
 const SEARCH_BYTES_MAX = 1024 * 1024 * 1024
 
-/** Past that it checks only what looks like a record of at most so many bytes, which chunks of the usual size are. */
-const SEARCH_RECORD_BYTES = 128 * 1024
+/** Past that it checks only what looks like a record of at most so many bytes, which chunks that are stored together are. */
+const SEARCH_RECORD_BYTES = 288 * 1024
 
 /** A whole record whose checksum is right. */
 export interface PackRecord {
   readonly offset: number
-  /** Its id is a copy. */
+  /** Its ids are copies. */
   readonly header: RecordHeader
   /** The whole record: a view, valid until the next step of the scan. */
   readonly bytes: Uint8Array
@@ -159,7 +160,8 @@ const recordAt = (bytes: Uint8Array): RecordHeader | string => {
 /** Bytes that must be there to look at the record at the start of these; 0 where none can begin. */
 const neededAt = (bytes: Uint8Array): number => {
   try {
-    return recordBytes(parseRecordHeader(bytes, 0).storedLength)
+    const { storedLength, parts } = parseRecordHeader(bytes, 0)
+    return recordBytes(storedLength, parts.length)
   } catch {
     return 0
   }
@@ -178,7 +180,7 @@ const search = async (window: Window, from: number, end: number, budget: { bytes
       continue
     }
     offset += index
-    const needed = neededAt(await window.at(offset, RECORD_HEADER_BYTES))
+    const needed = neededAt(await window.at(offset, RECORD_HEADER_BYTES_MAX))
     if (needed > 0 && offset + needed <= end) {
       budget.bytes -= needed
       const tried = budget.bytes >= 0 || needed <= SEARCH_RECORD_BYTES
@@ -208,13 +210,14 @@ export async function* scanPack(
   let found = false
   let offset = from
   while (offset < end) {
-    const needed = neededAt(await window.at(offset, RECORD_HEADER_BYTES))
+    const needed = neededAt(await window.at(offset, RECORD_HEADER_BYTES_MAX))
     const bytes = await window.at(offset, needed)
     const record = recordAt(bytes)
     if (typeof record !== 'string') {
-      const { type, codec, plainLength, storedLength } = record
-      const header = { id: ownBytes(record.id), type, codec, plainLength, storedLength }
-      const length = recordBytes(storedLength)
+      const { type, codec, storedLength } = record
+      const parts = record.parts.map(({ id, plainLength }) => ({ id: ownBytes(id), plainLength }))
+      const header = { type, codec, parts, storedLength }
+      const length = recordBytes(storedLength, parts.length)
       yield { offset, header, bytes: bytes.subarray(0, length), found }
       offset += length
       continue

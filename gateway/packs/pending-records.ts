@@ -22,14 +22,15 @@ export class PendingRecords {
     return this.#bytes
   }
 
+  /** Whether one of the records has a part of this id, as `idName` gives it. */
   has(name: string): boolean {
     return this.#names.has(name)
   }
 
   add(record: PendingRecord): void {
     this.records.push(record)
-    this.#names.add(idName(record.id))
-    this.#bytes += recordBytes(record.storedLength)
+    for (const { id } of record.parts) this.#names.add(idName(id))
+    this.#bytes += recordBytes(record.storedLength, record.parts.length)
   }
 }
 
@@ -40,7 +41,7 @@ export const encodeNodes = (nodes: readonly NewNode[]): EncodedBatch => {
   const records: EncodedRecord[] = []
   let offset = 0
   for (const { id, bytes } of nodes) {
-    const header = { id, type: RECORD.node, codec: CODEC.raw, plainLength: bytes.length }
+    const header = { type: RECORD.node, codec: CODEC.raw, parts: [{ id, plainLength: bytes.length }] }
     records.push({ ...header, storedLength: bytes.length, offset })
     offset = writeRecord(target, offset, header, bytes)
   }
@@ -54,14 +55,14 @@ export const onlyFresh = (
 ): EncodedBatch => {
   const fresh = batch.records.filter(isFresh)
   if (fresh.length === batch.records.length) return batch
-  const pieces = fresh.map(({ offset, storedLength }) =>
-    batch.buffer.subarray(offset, offset + recordBytes(storedLength)),
+  const pieces = fresh.map(({ offset, storedLength, parts }) =>
+    batch.buffer.subarray(offset, offset + recordBytes(storedLength, parts.length)),
   )
   const total = pieces.reduce((sum, piece) => sum + piece.length, 0)
   let offset = 0
   const records = fresh.map((record) => {
     const moved = { ...record, offset }
-    offset += recordBytes(record.storedLength)
+    offset += recordBytes(record.storedLength, record.parts.length)
     return moved
   })
   return { buffer: joinBytes(pieces, total), records }

@@ -1,9 +1,10 @@
 // Reads records of one tenant from packs: finds them in the index and fetches neighbours with one read.
-import { equalBytes, hex } from '../../protocol/chunk.ts'
+import { hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ownDamage } from './damage.ts'
 import type { PackOwner } from './pack-pool.ts'
 import { parseRecord, recordBytes, type RecordLocation, type StoredRecord } from './format.ts'
+import { isIndexed } from './record-work.ts'
 import type { Packs } from './pack-store.ts'
 import { joinIds } from '../../protocol/host/bytes.ts'
 import { Limiter } from '../../protocol/host/limiter.ts'
@@ -17,6 +18,12 @@ export const READ_BYTES_MAX = 64 * 1024 * 1024
 /** Most bytes of one read, unless one record is longer. */
 const GROUP_BYTES_MAX = 4 * 1024 * 1024
 
+/** Bytes of records that are read at once where most of them are not what was asked for. */
+export const SLICE_BYTES = 1024 * 1024
+
+/** The same however much was asked for: what one message of a download or upload has is in one read. */
+const SLICE_BYTES_MAX = 8 * 1024 * 1024
+
 /** How often one call follows a record that collections move from pack to pack while it reads. */
 const MOVES_MAX = 3
 
@@ -29,7 +36,7 @@ export interface RecordIndex {
   locate(args: { tenant: string; ids: Uint8Array }): Promise<readonly (RecordLocation | null)[]>
 }
 
-/** A record as fetched, nothing checked: it begins at `offset` of bytes that may hold its neighbours too. */
+/** A record as fetched for one of its parts, nothing checked: it begins at `offset` of bytes that may hold its neighbours too. */
 export interface FetchedRecord {
   readonly id: Uint8Array
   readonly location: RecordLocation
@@ -51,7 +58,8 @@ export interface ReadGroup {
   readonly wanted: readonly Wanted[]
 }
 
-const endOf = ({ offset, storedLength }: RecordLocation): number => offset + recordBytes(storedLength)
+const lengthOf = ({ storedLength, parts }: RecordLocation): number => recordBytes(storedLength, parts)
+const endOf = (location: RecordLocation): number => location.offset + lengthOf(location)
 
 /** Reads that cover all the locations, in pack order; gaps of at most so many bytes are included. */
 export const planReads = (wanted: readonly Wanted[], gapBytes: number): ReadGroup[] => {
@@ -89,23 +97,83 @@ export const damagedRecord = (
   return ownDamage(new VarveError('DATA_DAMAGED', `record ${hex(id)} is damaged: ${why}`, { details, cause }))
 }
 
+/** Parses each record once, however many of its parts are looked at. */
+export class RecordParser {
+  readonly #parsed = new WeakMap<Uint8Array, Map<number, StoredRecord | VarveError>>()
+
+  /** The record there, its checksum checked; DATA_DAMAGED. */
+  parse(bytes: Uint8Array, offset: number): StoredRecord {
+    const parsed = this.#parsed.get(bytes) ?? new Map<number, StoredRecord | VarveError>()
+    this.#parsed.set(bytes, parsed)
+    const record = parsed.get(offset) ?? recordOr(bytes, offset)
+    parsed.set(offset, record)
+    if (record instanceof VarveError) throw record
+    return record
+  }
+}
+
+const recordOr = (bytes: Uint8Array, offset: number): StoredRecord | VarveError => {
+  try {
+    return parseRecord(bytes, offset)
+  } catch (error) {
+    return asVarveError(error)
+  }
+}
+
 /** The record, checked against its checksum, its id and its index entry; DATA_DAMAGED names the id. */
-export const checkFetched = ({ id, location, bytes, offset }: FetchedRecord): StoredRecord => {
+export const checkFetched = (
+  { id, location, bytes, offset }: FetchedRecord,
+  parser = new RecordParser(),
+): StoredRecord => {
   let record: StoredRecord
   try {
-    record = parseRecord(bytes, offset)
+    record = parser.parse(bytes, offset)
   } catch (error) {
     throw damagedRecord(id, asVarveError(error).message, { location, cause: error })
   }
-  const { type, codec, plainLength, storedLength } = record
-  const same =
-    equalBytes(record.id, id) &&
-    type === location.type &&
-    codec === location.codec &&
-    plainLength === location.plainLength &&
-    storedLength === location.storedLength
-  if (!same) throw damagedRecord(id, 'it is not the record that the index names', { location })
+  if (!isIndexed(record, id, location))
+    throw damagedRecord(id, 'it is not the record that the index names', { location })
   return record
+}
+
+/** Bytes of the records of these parts, each record once. */
+export const distinctBytes = (locations: Iterable<RecordLocation>): number => {
+  const seen = new Set<string>()
+  let bytes = 0
+  for (const location of locations) {
+    const name = location.parts === 1 ? null : `${location.pack} ${location.offset}`
+    if (name !== null && seen.has(name)) continue
+    if (name !== null) seen.add(name)
+    bytes += lengthOf(location)
+  }
+  return bytes
+}
+
+/**
+ * Ranges of so many ids: each of records with no more bytes than the parts asked for have and SLICE_BYTES_MAX, or than
+ * SLICE_BYTES, and one record more.
+ */
+export const slicesOf = (ids: number, located: readonly Wanted[]): { readonly from: number; readonly to: number }[] => {
+  const slices: { from: number; to: number }[] = []
+  let from = 0
+  let seen = new Set<string>()
+  let [bytes, plainBytes] = [0, 0]
+  for (const { index, location } of located) {
+    const name = `${location.pack} ${location.offset}`
+    const more = seen.has(name) ? 0 : lengthOf(location)
+    if (more > 0 && bytes > Math.min(SLICE_BYTES_MAX, Math.max(SLICE_BYTES, plainBytes))) {
+      slices.push({ from, to: index })
+      from = index
+      seen = new Set()
+      bytes = 0
+      plainBytes = 0
+    }
+    bytes += more
+    plainBytes += location.plainLength + recordBytes(0)
+    seen.add(name)
+  }
+  if (from < ids) slices.push({ from, to: ids })
+  return slices
 }
 
 export class RecordReader {
@@ -129,13 +197,38 @@ export class RecordReader {
    */
   async fetch(ids: readonly Uint8Array[]): Promise<(FetchedRecord | VarveError)[]> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
-    const fetched: (FetchedRecord | VarveError)[] = ids.map((id) => damagedRecord(id, 'the index does not have it'))
-    let wanted = await this.#locate(
+    const located = await this.#locateAll(ids)
+    const bytes = distinctBytes(located.map(({ location }) => location))
+    if (bytes > READ_BYTES_MAX) throw new VarveError('PARAMS_INVALID', `more than ${READ_BYTES_MAX} bytes in one call`)
+    return this.#fetch(ids, located)
+  }
+
+  /**
+   * The same in slices, in order, however much it is: see slicesOf. Done with one, the next is read. PARAMS_INVALID past IDS_MAX
+   * ids; STORE_FAILED.
+   */
+  async *slices(ids: readonly Uint8Array[]): AsyncGenerator<(FetchedRecord | VarveError)[]> {
+    if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
+    const located = await this.#locateAll(ids)
+    for (const { from, to } of slicesOf(ids.length, located)) {
+      const some = located.filter(({ index }) => index >= from && index < to)
+      yield await this.#fetch(
+        ids.slice(from, to),
+        some.map(({ index, location }) => ({ index: index - from, location })),
+      )
+    }
+  }
+
+  #locateAll(ids: readonly Uint8Array[]): Promise<Wanted[]> {
+    return this.#locate(
       ids,
       ids.map((_, index) => index),
     )
-    const bytes = wanted.reduce((sum, { location }) => sum + location.storedLength, 0)
-    if (bytes > READ_BYTES_MAX) throw new VarveError('PARAMS_INVALID', `more than ${READ_BYTES_MAX} bytes in one call`)
+  }
+
+  async #fetch(ids: readonly Uint8Array[], located: readonly Wanted[]): Promise<(FetchedRecord | VarveError)[]> {
+    const fetched: (FetchedRecord | VarveError)[] = ids.map((id) => damagedRecord(id, 'the index does not have it'))
+    let wanted = located
     for (let moves = 0; wanted.length > 0; moves++) {
       const gone: Wanted[] = []
       await Promise.all(this.#plan(wanted).map((group) => this.#fetchGroup(group, ids, { fetched, gone })))

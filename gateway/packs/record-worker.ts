@@ -1,8 +1,19 @@
 // A record thread: runs one job after the other, moving buffers instead of copying them.
 import { getPriority, setPriority } from 'node:os'
+import { workerData } from 'node:worker_threads'
 import { Moved, serveThread } from '../../protocol/host/threads.ts'
 import { freeBuffer, freeBytes } from '../../protocol/memory.ts'
-import { check, ingest, plain, prove, type CheckJob, type IngestJob, type PlainJob } from './record-work.ts'
+import {
+  check,
+  ingest,
+  plain,
+  prove,
+  repack,
+  type CheckJob,
+  type IngestJob,
+  type PlainJob,
+  type RepackJob,
+} from './record-work.ts'
 
 const moved = (bytes: Uint8Array<ArrayBuffer>): Moved<Uint8Array<ArrayBuffer>> => new Moved(bytes, [bytes.buffer])
 
@@ -23,11 +34,13 @@ const methods = {
     return faults
   },
   plain: (job: PlainJob) => moved(plain(job)),
+  repack: (job: RepackJob) => {
+    const repacked = repack(job)
+    for (const { record } of job.records) freeBytes(record)
+    return new Moved(repacked, [repacked.stored.buffer])
+  },
 }
 export type RecordMethods = typeof methods
-
-/** By how much a record thread gives way to the threads of the event loop and the database, as a nice value. */
-const RECORD_NICENESS = 5
 
 /** Largest nice value. */
 const NICENESS_MAX = 19
@@ -36,7 +49,7 @@ const NICENESS_MAX = 19
 const giveWay = (): void => {
   if (process.platform !== 'linux') return
   try {
-    setPriority(Math.min(getPriority() + RECORD_NICENESS, NICENESS_MAX))
+    setPriority(Math.min(getPriority() + (workerData as number), NICENESS_MAX))
   } catch {
     // a sandbox may forbid it: the thread works as well, only beside the others
   }

@@ -133,7 +133,7 @@ export const checkedChanges = (
   const own = after.filter(({ name }) => touched.has(name)).map(planProblem)
   const problem = own.find((one) => one !== null) ?? plansProblem(after)
   if (problem !== null) throw new VarveError('PARAMS_INVALID', problem)
-  const limit = plansLimit(before, after)
+  const limit = plansLimit(after)
   if (limit !== null) throw new VarveError('LIMIT_REACHED', limit)
   return { after, changes }
 }

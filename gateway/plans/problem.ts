@@ -46,10 +46,9 @@ export const plansProblem = (plans: readonly Plan[]): string | null =>
 
 const patterns = (plans: readonly Plan[]): number => plans.reduce((sum, { covers }) => sum + covers.patterns.length, 0)
 
-/** Which bound a change would pass; null for none. What is past it already, from an older program, may stay and shrink. */
-export const plansLimit = (before: readonly Plan[], after: readonly Plan[]): string | null => {
-  if (after.length > PLANS_MAX && after.length > before.length) return `a tenant has at most ${PLANS_MAX} plans`
-  if (patterns(after) > PATTERNS_MAX && patterns(after) > patterns(before))
-    return `the plans of a tenant have at most ${PATTERNS_MAX} patterns`
+/** Which bound these plans of a tenant are past; null for none. */
+export const plansLimit = (plans: readonly Plan[]): string | null => {
+  if (plans.length > PLANS_MAX) return `a tenant has at most ${PLANS_MAX} plans`
+  if (patterns(plans) > PATTERNS_MAX) return `the plans of a tenant have at most ${PATTERNS_MAX} patterns`
   return null
 }

@@ -1,6 +1,6 @@
 // Streams one image of a restore point in order: zero runs and stored chunks, read one step ahead of what is being sent.
 import type { AttachmentRow } from '../catalog/points.ts'
-import { chunkCount } from '../../protocol/chunk.ts'
+import { bundleParts, chunkCount } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { FRAME_BYTES_MAX, FRAME_CHUNKS_MAX } from '../../protocol/limits.ts'
 import { freeBytes } from '../../protocol/memory.ts'
@@ -37,6 +37,8 @@ async function* reads(download: Download): AsyncGenerator<Read> {
     1,
     Math.min(FRAME_CHUNKS_MAX, MESSAGE_PLAIN_BYTES / chunkBytes, Math.floor(FRAME_BYTES_MAX / (chunkBytes + 64))),
   )
+  // what is stored together begins at a multiple of it, and is sent as it is where one message has all of it
+  const together = bundleParts(chunkBytes)
   const load = skipDamaged ? loadAround : loadAll
   const onDamaged = async (error: VarveError): Promise<void> => void (await store.quarantine.enterError(error))
   const around = { from: position, onDamaged: skipDamaged ? onDamaged : null }
@@ -48,11 +50,13 @@ async function* reads(download: Download): AsyncGenerator<Read> {
       yield async () => [[run.lost === true ? LOAD.lost : LOAD.zero, run.count]]
       continue
     }
-    for (const id of run.ids) {
+    for (const [index, id] of run.ids.entries()) {
+      const fresh = (run.position + index) % together === 0
+      if (waiting.length > 0 && waiting.length + (fresh ? together : 1) > perMessage) {
+        yield load(store, waiting)
+        waiting = []
+      }
       waiting.push(id)
-      if (waiting.length < perMessage) continue
-      yield load(store, waiting)
-      waiting = []
     }
   }
   if (waiting.length > 0) yield load(store, waiting)

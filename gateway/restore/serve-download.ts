@@ -16,8 +16,8 @@ interface Request {
   readonly params: Params<'image.download'>
 }
 
-/** The disk or attachment of this name. */
-const imageOf = ({ id, disks, attachments }: StoredPoint, name: string): AttachmentRow => {
+/** The disk or attachment of this name; NOT_FOUND. */
+export const imageOf = ({ id, disks, attachments }: StoredPoint, name: string): AttachmentRow => {
   const image = [...disks, ...attachments].find((one) => one.name === name)
   if (image === undefined) throw new VarveError('NOT_FOUND', `restore point ${id} has no disk or attachment "${name}"`)
   return image

@@ -1,5 +1,11 @@
 // The one port: the console, health and metrics, public keys, enrolment, and the upgrade to the WebSocket.
-import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import {
+  createServer as createHttpServer,
+  setMaxIdleHTTPParsers,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import * as v from 'valibot'
@@ -30,6 +36,9 @@ const STOP_TIMEOUT_MS = 3000
 
 /** Connections open at once, sessions included; further ones are refused. */
 export const CONNECTIONS_MAX = 25_000
+
+/** Parsers of requests that are kept for the next ones; Node's 1,000 would stay once so many agents came at once, 10 KB each. */
+const PARSERS_KEPT = 16
 
 const enrolBody = v.object({
   token: v.pipe(v.string(), v.maxLength(TOKEN_CHARS_MAX)),
@@ -119,6 +128,7 @@ export class HttpServer implements AsyncDisposable {
     const handshakeTimeout = REQUEST_TIMEOUT_MS
     const server =
       tls === null ? createHttpServer() : createHttpsServer({ ...tls, minVersion: TLS_VERSION_MIN, handshakeTimeout })
+    setMaxIdleHTTPParsers(PARSERS_KEPT)
     server.requestTimeout = REQUEST_TIMEOUT_MS
     server.headersTimeout = REQUEST_TIMEOUT_MS
     server.maxConnections = CONNECTIONS_MAX

@@ -79,7 +79,7 @@ export const backupActions = ({
 
   'image.upload': {
     run: (params, { actor, tenant, call, account }) =>
-      backups.uploads.receive(tenant, actor.subject, params, { call, account }),
+      backups.receive(tenant, actor.subject, params, { call, account }),
   },
 
   'backup.commit': {

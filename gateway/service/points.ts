@@ -18,6 +18,7 @@ import { prune } from '../maintenance/prune.ts'
 import { CHANGES_BYTES, DOWNLOAD_BYTES } from '../memory/limits.ts'
 import { changesOf } from '../restore/changes.ts'
 import { serveDownload } from '../restore/serve-download.ts'
+import { serveReads } from '../restore/serve-reads.ts'
 import type { Teller } from '../events/events.ts'
 import { removedPoints } from '../events/removed.ts'
 import type { ByHand } from '../scheduler/by-hand.ts'
@@ -46,7 +47,7 @@ const PLACE_KEY = v.strictTuple([s.diskName, s.count])
 const findPoint = ({ datastore: { catalog } }: Uses, tenant: Tenant, prefix: string): Promise<StoredPoint> =>
   catalog.points.find({ tenant: tenant.id, agent: null, prefix })
 
-type Shown = 'image.download' | 'points.changes' | 'points.get' | 'points.list' | 'points.lost'
+type Shown = 'image.download' | 'image.read' | 'points.changes' | 'points.get' | 'points.list' | 'points.lost'
 
 const shown = (uses: Uses): Pick<Points, Shown> => {
   const { datastore, restores, clock } = uses
@@ -116,6 +117,13 @@ const shown = (uses: Uses): Pick<Points, Shown> => {
           if (agent !== null) restores.refusedRead(agent, params, thrown)
           throw thrown
         }
+        return {}
+      },
+    },
+
+    'image.read': {
+      run: async (params, { actor, tenant, call, account, begun }) => {
+        await serveReads({ datastore, tenant, onlyAgent: actor.agent, params, account, call, begun })
         return {}
       },
     },

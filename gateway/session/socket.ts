@@ -6,10 +6,10 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import type { Claims } from '../../protocol/claims.ts'
 import { CLOSE_ERROR, CLOSE_NORMAL } from '../../protocol/client.ts'
+import { Intake } from '../../protocol/host/intake.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
 import { outward } from '../service/outward.ts'
 import { Connection, type SessionParts } from './connection.ts'
-import { Intake } from './intake.ts'
 import { SocketTransport } from './transport.ts'
 
 /** How long a closing socket may take before it is cut, in milliseconds. */
@@ -153,17 +153,20 @@ export class Sockets {
     }
     // the WebSocket's own, which buffers what comes
     const library = raw.listeners('data')
-    const intake = new Intake({
-      announced: (bytes) => connection.announced(bytes),
-      whole: () => connection.whole(),
-      gathered: receive,
-      rest: (bytes) => {
-        for (const listener of library) listener.call(raw, bytes)
+    const intake = new Intake(
+      { masked: true, trusted: false },
+      {
+        announced: (bytes) => connection.announced(bytes),
+        whole: () => connection.whole(),
+        gathered: receive,
+        rest: (bytes) => {
+          for (const listener of library) listener.call(raw, bytes)
+        },
+        get open() {
+          return socket.readyState === WebSocket.OPEN
+        },
       },
-      get open() {
-        return socket.readyState === WebSocket.OPEN
-      },
-    })
+    )
     const take = (bytes: Buffer<ArrayBuffer>): void => {
       const error = intake.feed(bytes)
       if (error === null) return

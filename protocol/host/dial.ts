@@ -1,12 +1,14 @@
 // A WebSocket to a gateway: TLS with a CA of one's own where one is set, the bearer token in the upgrade, the gateway's
 // refusals as errors.
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { WebSocket } from 'ws'
 import { toldError, VarveError, type ErrorCode } from '../errors.ts'
 import { openSession, type Session } from '../client.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../limits.ts'
 import type { Clock, Handlers } from '../peer.ts'
+import { Intake } from './intake.ts'
 import { clocksApart, CONFIGURED, explained, notOurs, type Words } from './unreachable.ts'
 import { datesOf } from './probe.ts'
 
@@ -90,6 +92,34 @@ const refusal = async (gateway: string, response: IncomingMessage, nowMs: number
     : refusedWith(told, response, nowMs)
 }
 
+/** Lets large messages, such as those of a restore, be gathered in one buffer each as their pieces come. */
+const gatherLarge = (socket: WebSocket, raw: Socket): void => {
+  // the WebSocket's own, which keeps the pieces of a message and joins them
+  const library = raw.listeners('data')
+  const intake = new Intake(
+    { masked: false, trusted: true },
+    {
+      announced: () => null,
+      whole: () => {},
+      gathered: (message) => void socket.emit('message', message, true),
+      rest: (bytes) => {
+        for (const listener of library) listener.call(raw, bytes)
+      },
+      get open() {
+        return socket.readyState === WebSocket.OPEN
+      },
+    },
+  )
+  const take = (bytes: Buffer<ArrayBuffer>): void => void intake.feed(bytes)
+  raw.removeAllListeners('data')
+  raw.on('data', take)
+  // what was not read yet: the WebSocket's own listener would take it past the intake
+  raw.prependListener('close', () => {
+    const left = raw.read() as Buffer<ArrayBuffer> | null
+    if (left !== null) take(left)
+  })
+}
+
 /** Connects and opens a session; the gateway's refusal, or CONNECTION_LOST with the cause. */
 export const dial = async (options: DialOptions): Promise<Dialled> => {
   const { gateway, ca, token, clock, words = CONFIGURED } = options
@@ -120,6 +150,7 @@ export const dial = async (options: DialOptions): Promise<Dialled> => {
   socket.on('upgrade', (response) => {
     const gatewayMs = gatewayTime(response)
     if (gatewayMs !== null) aheadMs = clock.now() - gatewayMs
+    socket.once('open', () => gatherLarge(socket, response.socket))
     if (response.socket instanceof TLSSocket)
       certificateEndMs = Math.min(...datesOf(response.socket.getPeerCertificate(true)).map(({ toMs }) => toMs))
   })

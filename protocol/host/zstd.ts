@@ -104,23 +104,44 @@ class Context {
 /** The least that streams may have: they never use it. */
 const STREAM: ZstdOptions = { chunkSize: 64 }
 
-const compressors = new Map<number, Context>()
+/** What zstd is told to do. */
+export type Compression = Readonly<Record<number, number>>
 
-const compressor = (level: number): Context => {
-  const params = { [constants.ZSTD_c_compressionLevel]: level }
-  return new Context(
+/** For a chunk that is stored alone: half of the time of a chunk goes into the tables of more. */
+const ALONE: Compression = { [constants.ZSTD_c_compressionLevel]: 1 }
+
+/** For several together: the search of level 3 in tables that fit into a core's cache. */
+const TOGETHER: Compression = {
+  [constants.ZSTD_c_compressionLevel]: 3,
+  [constants.ZSTD_c_windowLog]: 18,
+  [constants.ZSTD_c_hashLog]: 15,
+  [constants.ZSTD_c_chainLog]: 15,
+}
+
+/** Plain bytes above which TOGETHER pays, in bytes. */
+const ALONE_BYTES_MAX = 64 * 1024
+
+/** How so many bytes are compressed. */
+export const compressionOf = (length: number): Compression => (length > ALONE_BYTES_MAX ? TOGETHER : ALONE)
+
+const compressors = new Map<Compression, Context>()
+
+const compressor = (params: Compression): Context =>
+  new Context(
     () => createZstdCompress({ ...STREAM, params }),
     (plain) => zstdCompressSync(plain, { params, pledgedSrcSize: plain.length }),
   )
-}
 
 /**
- * One zstd frame of this level that says its length, where that is shorter than `plain`, else null; a view that the next call of
- * this thread overwrites.
+ * One zstd frame that says its length, where that is shorter than `plain`, else null; a view that the next call of this thread
+ * overwrites.
  */
-export const compressed = (plain: Uint8Array, level: number): Uint8Array<ArrayBuffer> | null => {
-  let context = compressors.get(level)
-  if (context === undefined) compressors.set(level, (context = compressor(level)))
+export const compressed = (
+  plain: Uint8Array,
+  compression = compressionOf(plain.length),
+): Uint8Array<ArrayBuffer> | null => {
+  let context = compressors.get(compression)
+  if (context === undefined) compressors.set(compression, (context = compressor(compression)))
   const frame = context.run(plain, plain.length)
   return frame !== null && frame.length < plain.length ? frame : null
 }

@@ -11,18 +11,27 @@ const cell = (value: number | undefined): string => (value === undefined ? '' : 
 const cpuText = ({ name, cpuSeconds, systemCpuSeconds }: ProcessUse): string =>
   `${name} ${cpuSeconds.toFixed(1)} (${systemCpuSeconds.toFixed(1)})`
 
-/** (!) marks where the rest of the machine was busy. */
-export const timesTable = (summaries: readonly Summary<string>[], cores: number): Table => ({
+const timesRow = (summary: Summary<string>, cores: number): string[] => {
+  const { title, seconds, processes, otherCpuSeconds } = summary
+  const spread = summary.rounds > 1 ? `${seconds.least.toFixed(2)}–${seconds.most.toFixed(2)}` : ''
+  const cpu = processes.map(cpuText).join(', ')
+  const peak = processes.map(({ name, peakBytes }) => `${name} ${mebibytes(peakBytes)}`).join(', ')
+  const mark = isDisturbed(summary, cores) ? ' (!)' : ''
+  return [title, seconds.median.toFixed(2), spread, cpu, peak, `${otherCpuSeconds.toFixed(2)}${mark}`]
+}
+
+/** (!) marks where the rest of the machine was busy; `absent` names what could not be measured. */
+export const timesTable = (
+  summaries: readonly Summary<string>[],
+  cores: number,
+  absent: readonly string[] = [],
+): Table => ({
   title: 'Times',
   heading: ['operation', 'seconds', 'least–most', 'CPU seconds (in the kernel)', 'peak memory, MiB', 'CPU of others'],
-  rows: summaries.map((summary) => {
-    const { title, seconds, processes, otherCpuSeconds } = summary
-    const spread = summary.rounds > 1 ? `${seconds.least.toFixed(2)}–${seconds.most.toFixed(2)}` : ''
-    const cpu = processes.map(cpuText).join(', ')
-    const peak = processes.map(({ name, peakBytes }) => `${name} ${mebibytes(peakBytes)}`).join(', ')
-    const mark = isDisturbed(summary, cores) ? ' (!)' : ''
-    return [title, seconds.median.toFixed(2), spread, cpu, peak, `${otherCpuSeconds.toFixed(2)}${mark}`]
-  }),
+  rows: [
+    ...summaries.map((summary) => timesRow(summary, cores)),
+    ...absent.map((title) => [title, 'not available', '', '', '', '']),
+  ],
 })
 
 /** Bytes of backups. */

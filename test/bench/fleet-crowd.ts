@@ -8,7 +8,7 @@ import { systemClock } from '../../protocol/host/clock.ts'
 import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
 import { GatewayLink } from '../../agent/session/link.ts'
-import { PROGRAM } from '../../agent/session/once.ts'
+import { PROGRAM } from '../../agent/session/program.ts'
 import { dial } from '../../protocol/host/dial.ts'
 
 /** Enrolments under way at once. */

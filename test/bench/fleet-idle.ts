@@ -254,7 +254,7 @@ const reportOf = (figures: Figures): Report => {
     ],
     goals: [
       judge(`${AGENTS} agents connect`, connect.seconds, { atMost: 30 }, 's'),
-      judge('memory of the gateway for each idle agent', each('rss', after), { atMost: 50 }, 'KB'),
+      judge('memory of the gateway for each idle agent', each('rss', after), { atMost: 40 }, 'KB'),
       judge(`memory of the gateway for each of ${AGENTS} agents more`, each('rss', doubled, afterIdle), null, 'KB'),
       judge(`CPU of the gateway with ${AGENTS} idle agents, of one core`, 100 * idleCpu, null, '%'),
       ...(first === undefined

@@ -1,6 +1,7 @@
 // Memory and CPU time of long-running processes while something goes on that is not one command.
 import type { Watched } from './measure.ts'
-import { cpuTimes, descendants, minus, peakBytes, plus, resetPeak, type CpuTime } from './process-use.ts'
+import { cpuTimes, descendants, minus, peakBytes, plus, processMemory, resetPeak, type CpuTime } from './process-use.ts'
+import { median } from './statistics.ts'
 
 /** Pause between two looks, in milliseconds: helper processes may end between them. */
 const LOOK_INTERVAL_MS = 100
@@ -12,6 +13,15 @@ export interface Use {
   readonly peakBytes: number
   /** With its helper processes, whose shared pages count again, in bytes. */
   readonly familyPeakBytes: number
+  /** What the process itself had in the first, the middle and the last third of the time, medians in bytes. */
+  readonly thirdBytes: readonly [first: number, middle: number, last: number]
+}
+
+/** Medians of the first, the middle and the last third of some values. */
+const thirds = (values: readonly number[]): Use['thirdBytes'] => {
+  const part = (index: number): number =>
+    median(values.slice(Math.floor((index * values.length) / 3), Math.ceil(((index + 1) * values.length) / 3)))
+  return [part(0), part(1), part(2)]
 }
 
 const familyTime = async (pid: number): Promise<CpuTime> => {
@@ -25,6 +35,7 @@ export class Watch {
   readonly #before: readonly CpuTime[]
   readonly #own: number[]
   readonly #family: number[]
+  readonly #resident: number[][]
   readonly #looking: Promise<void>
   #over = false
 
@@ -33,6 +44,7 @@ export class Watch {
     this.#before = before
     this.#own = watched.map(() => 0)
     this.#family = watched.map(() => 0)
+    this.#resident = watched.map(() => [])
     this.#looking = this.#look()
   }
 
@@ -50,6 +62,7 @@ export class Watch {
       cpuSeconds: minus(after[index]!, this.#before[index]!).total,
       peakBytes: this.#own[index]!,
       familyPeakBytes: this.#family[index]!,
+      thirdBytes: thirds(this.#resident[index]!),
     }))
   }
 
@@ -57,7 +70,9 @@ export class Watch {
     for (;;) {
       const last = this.#over
       for (const [index, { pid }] of this.#watched.entries()) {
-        const own = (await peakBytes(pid)) ?? 0
+        const memory = await processMemory(pid)
+        const own = memory?.peakBytes ?? 0
+        if (memory !== null) this.#resident[index]!.push(memory.nowBytes)
         const helpers = await Promise.all((await descendants(pid)).map(peakBytes))
         const family = helpers.reduce((sum: number, bytes) => sum + (bytes ?? 0), own)
         this.#own[index] = Math.max(this.#own[index]!, own)

@@ -9,7 +9,7 @@ import { openAuthority } from '../../gateway/auth/authority.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME } from '../../gateway/folder/layout.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
-import { agentProgram, GATEWAY_NODE, gatewayProgram } from '../demo/commands.ts'
+import { AGENT_NODE, agentProgram, GATEWAY_NODE, gatewayProgram } from '../demo/commands.ts'
 import { accepts, freePort, Service } from '../demo/service.ts'
 import { startMachine, type TestDisk, type TestMachine } from '../support/qemu.ts'
 import { tempFolder } from '../support/temp.ts'
@@ -187,7 +187,7 @@ export class Site implements AsyncDisposable {
     await writeFile(config, `${[...lines, `qmp = "${machine.qmpPath}"`].join('\n')}\n`)
     const [token = ''] = await this.enrolmentTokens(tenant, 1)
     await enrolHost({ gateway: this.url, ca: null, token, state: stateFolder })
-    const args = [agentProgram, 'run', '--config', config]
+    const args = [...AGENT_NODE, agentProgram, 'run', '--config', config]
     const logFile = path.join(folder, 'agent.log')
     const service = this.#resources.use(await Service.start(`agent ${name}`, logFile, process.execPath, args))
     await service.until(async () => (await readFile(logFile, 'utf8')).includes(AGENT_READY), READY_TIMEOUT_MS)

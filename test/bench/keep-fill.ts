@@ -88,6 +88,7 @@ class Filler {
       configuration: '{}',
       leftOut: [],
       checkpoint: true,
+      missing: [],
     }
     const full = { kind: 'full', reason: 'first', base: null } as const
     const incremental = { kind: 'incremental', reason: 'bitmap', base: DISK } as const

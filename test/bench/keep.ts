@@ -4,7 +4,7 @@ import { collectionCost } from './keep-cost.ts'
 import { FULL, OPERATIONS, QUICK, Repositories, type Operation, type Sample, type Sizes } from './keep-repositories.ts'
 import { CHURN_SHARE, PIECE_BYTES } from './keep-versions.ts'
 import { requireSpace } from './host.ts'
-import { judge, type Goal, type Report, type Scenario, type Table } from './scenario.ts'
+import { inParts, judge, type Goal, type Table, type Work } from './scenario.ts'
 import { median } from './statistics.ts'
 
 /** Disk space that a run may take at one time, as a multiple of the disk's size. */
@@ -88,7 +88,7 @@ const goals = (timings: Timings, sizes: readonly Sizes[]): Goal[] =>
     ]
   })
 
-const besidePeers: Scenario['run'] = async (context): Promise<Report> => {
+const besidePeers: Work = async (context) => {
   const extent = context.quick ? QUICK : FULL
   const { diskBytes, versions, keep } = extent
   await requireSpace(context.folder, SPACE_FACTOR * diskBytes)
@@ -111,13 +111,6 @@ const besidePeers: Scenario['run'] = async (context): Promise<Report> => {
   }
 }
 
-export const run: Scenario['run'] = async (context) => {
-  const beside = await besidePeers(context)
-  const cost = await collectionCost(context)
-  return {
-    tables: [...beside.tables, ...cost.tables],
-    goals: [...beside.goals, ...cost.goals],
-    notes: [...beside.notes, ...cost.notes],
-    details: { beside: beside.details, cost: cost.details },
-  }
-}
+export const parts = { beside: besidePeers, cost: collectionCost }
+
+export const run = inParts(parts)

@@ -2,7 +2,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
-import { agentProgram, Commands, gatewayProgram } from '../demo/commands.ts'
+import { AGENT_NODE, agentProgram, Commands, gatewayProgram } from '../demo/commands.ts'
 import { accepts, freePort, Service } from '../demo/service.ts'
 import type { TestLibvirt } from '../support/libvirt.ts'
 import { DOMAIN } from './libvirt-domain.ts'
@@ -49,7 +49,7 @@ export const openVarve = async (libvirt: TestLibvirt, folder: string, signal: Ab
   const commands = new Commands(data, config, signal)
   await commands.addTenant(TENANT)
   await commands.enrol(url, await commands.enrolmentToken(TENANT))
-  const agent = await service('agent', agentProgram, 'run', '--config', config)
+  const agent = await service('agent', ...AGENT_NODE, agentProgram, 'run', '--config', config)
   await agent.until(() => commands.agentAnswers(), READY_TIMEOUT_MS)
   const command = (verb: string, ...args: string[]): Command => {
     return { name: 'command', program: process.execPath, args: [agentProgram, verb, ...args, '--config', config] }

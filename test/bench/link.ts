@@ -30,6 +30,9 @@ const AT_ONCE: LineSettings = { delayMs: 0, bitsPerSecond: null }
 const CHECK_MS = 4000
 const QUICK_CHECK_MS = 2000
 
+/** That the link may add to a re-read or an increment. */
+const ROUND_TRIPS_MAX = 5
+
 /** Backups of each kind in one round; they take turns. */
 const PAIRS = 3
 
@@ -242,8 +245,8 @@ const goalsOf = (rounds: readonly Round[], check: LinkCheck, rereadName: string)
         atMost: 1.1,
       },
     ),
-    judge('re-read: what the link adds, in round trips', addedTrips('rereads'), null),
-    judge('increment: what the link adds, in round trips', addedTrips('increments'), null),
+    judge('re-read: what the link adds, in round trips', addedTrips('rereads'), { atMost: ROUND_TRIPS_MAX }),
+    judge('increment: what the link adds, in round trips', addedTrips('increments'), { atMost: ROUND_TRIPS_MAX }),
   ]
 }
 

@@ -1,6 +1,6 @@
 // The benchmark: runs scenarios and writes what each measured beside what is aimed at.
 //
-// Usage: node test/bench/main.ts [SCENARIO...] [--rounds N] [--quick] [--cache DIR] [--results DIR]
+// Usage: node test/bench/main.ts [SCENARIO[:PART]...] [--rounds N] [--quick] [--cache DIR] [--results DIR]
 // Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
@@ -8,28 +8,39 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { run as compare } from './compare.ts'
 import { run as ofConsole } from './console.ts'
-import { run as dataPath } from './data-path.ts'
+import { parts as dataPathParts, run as dataPath } from './data-path.ts'
 import { run as day } from './day.ts'
-import { run as fleet } from './fleet.ts'
+import { run as ofExport } from './export.ts'
+import { parts as fleetParts, run as fleet } from './fleet.ts'
+import { run as frames } from './frames.ts'
 import { describeHost, requirePrograms, type Host } from './host.ts'
-import { run as keep } from './keep.ts'
+import { parts as keepParts, run as keep } from './keep.ts'
 import { run as libvirt } from './libvirt.ts'
 import { run as link } from './link.ts'
 import { resultsText, writeResults } from './report.ts'
-import { run as scale } from './scale.ts'
+import { run as readers } from './readers.ts'
+import { parts as scaleParts, run as scale } from './scale.ts'
 import { run as schedules } from './schedules.ts'
 import type { Scenario } from './scenario.ts'
 
 const ROUNDS = 3
 
 const SCENARIOS: readonly Scenario[] = [
-  { name: 'data-path', title: 'whole backups and restores beside other programs', run: dataPath },
+  { name: 'data-path', title: 'whole backups and restores beside other programs', run: dataPath, parts: dataPathParts },
+  { name: 'frames', title: 'ways to store chunks, alone and together', run: frames },
   { name: 'compare', title: 'what the comparison of unchanged chunks costs an increment', run: compare },
-  { name: 'fleet', title: 'many agents on one gateway', run: fleet },
+  { name: 'export', title: 'exports of restore points beside restores and qemu-nbd', run: ofExport },
+  { name: 'fleet', title: 'many agents on one gateway', run: fleet, parts: fleetParts },
+  { name: 'readers', title: 'lists, usage and verification beside uploads', run: readers },
   { name: 'link', title: 'a slow and distant link', run: link },
-  { name: 'scale', title: 'large disks, a large index, many restore points', run: scale },
+  { name: 'scale', title: 'large disks, a large index, many restore points', run: scale, parts: scaleParts },
   { name: 'day', title: 'a day of backups while the store is pruned, collected and verified', run: day },
-  { name: 'keep', title: 'prune, collection and verification beside other programs and beside many points', run: keep },
+  {
+    name: 'keep',
+    title: 'prune, collection and verification beside other programs and beside many points',
+    run: keep,
+    parts: keepParts,
+  },
   { name: 'schedules', title: 'what the plans of 10,000 idle machines cost', run: schedules },
   { name: 'console', title: 'the console with 10,000 machines and 100,000 points', run: ofConsole },
   { name: 'libvirt', title: 'a libvirt domain beside virtnbdbackup, and both at once', run: libvirt },
@@ -37,11 +48,14 @@ const SCENARIOS: readonly Scenario[] = [
 
 const USAGE = `Times Varve beside other programs and beside its goals.
 
-  node test/bench/main.ts [SCENARIO...] [OPTION...]
+  node test/bench/main.ts [SCENARIO[:PART]...] [OPTION...]
 
-${SCENARIOS.map(({ name, title }) => `  ${name.padEnd(14)} ${title}`).join('\n')}
+${SCENARIOS.map(({ name, title, parts }) => {
+  const names = parts === undefined ? '' : ` (${Object.keys(parts).join(', ')})`
+  return `  ${name.padEnd(14)} ${title}${names}`
+}).join('\n')}
 
-All of them unless some are named.
+All of them unless some are named; SCENARIO:PART runs one of the parts in parentheses alone.
 
   --rounds N     rounds, of which medians are shown (${ROUNDS})
   --quick        one round of a small run, to see that all works
@@ -59,10 +73,15 @@ interface Options {
   readonly results: string
 }
 
+/** A scenario by its name, or one part of it by SCENARIO:PART. */
 const scenarioOf = (wanted: string): Scenario => {
-  const found = SCENARIOS.find(({ name }) => name === wanted)
-  if (found === undefined) throw new UsageError(`there is no scenario "${wanted}"; --help names them`)
-  return found
+  const [name = '', part] = wanted.split(':')
+  const found = SCENARIOS.find((one) => one.name === name)
+  if (found === undefined) throw new UsageError(`there is no scenario "${name}"; --help names them`)
+  if (part === undefined) return found
+  const run = found.parts?.[part]
+  if (run === undefined) throw new UsageError(`scenario ${name} has no part "${part}"; --help names them`)
+  return { name: `${name}-${part}`, title: `${found.title}; ${part} only`, run }
 }
 
 const parse = () =>

@@ -58,12 +58,24 @@ export const machineCpuSeconds = async (): Promise<number> => {
   return busy.reduce((sum, ticks) => sum + Number(ticks), 0) / TICKS_PER_SECOND
 }
 
-/** The most memory that a process had since its start or the last `resetPeak`, in bytes; null once it has ended. */
-export const peakBytes = async (pid: number): Promise<number | null> => {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
-  const kibibytes = /^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]
-  return kibibytes === undefined ? null : Number(kibibytes) * 1024
+/** Resident memory of a process in bytes, shared pages included. */
+export interface ProcessMemory {
+  readonly nowBytes: number
+  /** The most since its start or the last `resetPeak`. */
+  readonly peakBytes: number
 }
+
+/** Null once the process has ended. */
+export const processMemory = async (pid: number): Promise<ProcessMemory | null> => {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
+  const [now, peak] = ['VmRSS', 'VmHWM'].map((name) => new RegExp(`^${name}:\\s+(\\d+) kB$`, 'mu').exec(status)?.[1])
+  return now === undefined || peak === undefined
+    ? null
+    : { nowBytes: Number(now) * 1024, peakBytes: Number(peak) * 1024 }
+}
+
+/** The most memory that a process had since its start or the last `resetPeak`, in bytes; null once it has ended. */
+export const peakBytes = async (pid: number): Promise<number | null> => (await processMemory(pid))?.peakBytes ?? null
 
 /** Lets the peak of a process start again at what it has now. */
 export const resetPeak = async (pid: number): Promise<void> => {

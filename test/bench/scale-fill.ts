@@ -78,6 +78,8 @@ const fillChunks = async (catalog: Catalog, tenant: Tenant, packs: readonly numb
         plainLength: CHUNK_BYTES_DEFAULT,
         codec: CODEC.zstd,
         type: (at + index) % NODE_EVERY === 0 ? RECORD.node : RECORD.chunk,
+        parts: 1,
+        place: 0,
       })
     }
     const commit = { tenant: tenant.id, machine: null, ids, records, packs: [], upload: null, progress: null }
@@ -125,7 +127,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
     await catalog.jobs.begin({
       job,
       agent,
-      begun: { timeMs, consistency, note, configuration, leftOut: [], checkpoint: true },
+      begun: { timeMs, consistency, note, configuration, leftOut: [], checkpoint: true, missing: [] },
       disks,
       state,
       nowMs: timeMs,

@@ -13,6 +13,7 @@ import { LOAD } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import { run } from '../rig/run.ts'
 import { backupFigures, Site, type Host } from './fleet-site.ts'
+import { requireSpace } from './host.ts'
 import { benchImage, type BenchImage } from './image.ts'
 import { measure, type Command } from './measure.ts'
 import { randomBytesOf } from './random.ts'
@@ -39,6 +40,9 @@ interface Size {
 const EMPTY: Size = { name: 'empty', chunks: 0, points: 10 }
 const FULL: Size = { name: 'full', chunks: 20_000_000, points: 1000 }
 const QUICK: Size = { name: 'full', chunks: 1_000_000, points: 100 }
+
+/** Disk space that a run may take at one time, the kept index included, in bytes. */
+const SPACE_BYTES = 8 * GIB
 
 const FILL_TIMEOUT_MS = 20 * 60_000
 
@@ -293,7 +297,8 @@ const reportOf = (empty: Subject, full: Subject, filled: Template): Report => {
 }
 
 export const largeIndex = async (context: ScenarioContext): Promise<Report> => {
-  const { cache, quick, signal } = context
+  const { cache, folder, quick, signal } = context
+  await requireSpace(folder, SPACE_BYTES)
   const size = quick ? QUICK : FULL
   const image = await benchImage(cache, IMAGE_BYTES, signal)
   const filled = await template(context, size.chunks)

@@ -1,4 +1,6 @@
 // What a scenario of the benchmark is given and what it gives back.
+import { mkdir, rm } from 'node:fs/promises'
+import path from 'node:path'
 
 /** One measured value beside what is aimed at. */
 export interface Goal {
@@ -41,12 +43,40 @@ export interface ScenarioContext {
   say(line: string): void
 }
 
+export type Work = (context: ScenarioContext) => Promise<Report>
+
 export interface Scenario {
   /** As on the command line and in the names of the results. */
   readonly name: string
   readonly title: string
-  run(context: ScenarioContext): Promise<Report>
+  readonly run: Work
+  /** Parts of it that can be run alone. */
+  readonly parts?: Parts
 }
+
+export type Parts = Readonly<Record<string, Work>>
+
+/** Runs parts one after the other and joins their reports; each has a folder of its own that is gone afterwards. */
+export const inParts =
+  (parts: Parts): Work =>
+  async (context) => {
+    const reports: [name: string, report: Report][] = []
+    for (const [name, work] of Object.entries(parts)) {
+      const folder = path.join(context.folder, name)
+      await mkdir(folder)
+      try {
+        reports.push([name, await work({ ...context, folder })])
+      } finally {
+        await rm(folder, { recursive: true, force: true })
+      }
+    }
+    return {
+      tables: reports.flatMap(([, { tables }]) => tables),
+      goals: reports.flatMap(([, { goals }]) => goals),
+      notes: reports.flatMap(([, { notes }]) => notes),
+      details: Object.fromEntries(reports.map(([name, { details }]) => [name, details])),
+    }
+  }
 
 /** A goal with its verdict; values are rounded to three decimals. */
 export const judge = (title: string, value: number, goal: Goal['goal'], unit?: string): Goal => ({

@@ -1,12 +1,13 @@
 // What is measured: a QEMU with the image attached, a gateway and an agent, each a real process, as a person would run them.
 import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { agentProgram, Commands, GATEWAY_NODE, gatewayProgram } from '../demo/commands.ts'
+import { AGENT_NODE, agentProgram, Commands, GATEWAY_NODE, gatewayProgram } from '../demo/commands.ts'
 import { accepts, freePort, Service } from '../demo/service.ts'
 import { run } from '../rig/run.ts'
 import { startMachine, type TestMachine } from '../support/qemu.ts'
 import { tempFolder } from '../support/temp.ts'
 import type { Command, Watched } from './measure.ts'
+import { exported, exportedInstant, type Lent } from './nbd-export.ts'
 
 const MACHINE = 'bench'
 const TENANT = 'bench'
@@ -14,8 +15,6 @@ const READY_TIMEOUT_MS = 30_000
 
 /** The disk's name in restore points; its node in QEMU has the same. */
 export const DISK = 'vda'
-
-const EXPORT_NAME = 'bench'
 
 interface Certificate {
   readonly cert: string
@@ -135,7 +134,7 @@ export class Stand implements AsyncDisposable {
     const commands = new Commands(data, config, signal)
     await commands.addTenant(TENANT)
     await commands.enrol(url, await commands.enrolmentToken(TENANT))
-    const agent = await service('agent', [agentProgram, 'run', '--config', config])
+    const agent = await service('agent', [...AGENT_NODE, agentProgram, 'run', '--config', config])
     await agent.until(() => commands.agentAnswers(), READY_TIMEOUT_MS)
     const agentLog = path.join(folder, 'agent.log')
     const parts = { machine, url, commands, data, gateway, agent, agentLog, config, socketFolder: sockets.path }
@@ -160,11 +159,18 @@ export class Stand implements AsyncDisposable {
   }
 
   backup(...options: string[]): Command {
-    return this.#command('backup', MACHINE, '--json', ...options)
+    return this.command('backup', MACHINE, '--json', ...options)
   }
 
   restore(point: string, target: string): Command {
-    return this.#command('restore', point, '--disk', DISK, '--to', target, '--json')
+    return this.command('restore', point, '--disk', DISK, '--to', target, '--json')
+  }
+
+  /** Any command of the agent's program, with its configuration. */
+  command(...args: string[]): Command {
+    const [verb, ...rest] = args
+    const all = [agentProgram, verb ?? '', ...rest, '--config', this.#config]
+    return { name: 'command', program: process.execPath, args: all }
   }
 
   /** Adds a tenant and gives a token of somebody who may look at what it has. */
@@ -181,26 +187,20 @@ export class Stand implements AsyncDisposable {
   }
 
   /** Lends the disk as it is now, and bitmaps of it, over NBD while `work` runs; nothing may back the machine up meanwhile. */
-  async exported<T>(work: (uri: string) => Promise<T>, bitmaps: readonly string[] = []): Promise<T> {
-    const { control } = this.machine
-    const socket = path.join(this.#socketFolder, 'export.sock')
-    await control.execute('nbd-server-start', { addr: { type: 'unix', data: { path: socket } } })
-    try {
-      const names = { id: EXPORT_NAME, name: EXPORT_NAME, 'node-name': DISK }
-      await control.execute('block-export-add', { ...names, type: 'nbd', bitmaps: [...bitmaps] })
-      return await work(`nbd+unix:///${EXPORT_NAME}?socket=${socket}`)
-    } finally {
-      await control.execute('nbd-server-stop')
-    }
+  exported<T>(work: (uri: string) => Promise<T>, bitmaps: readonly string[] = []): Promise<T> {
+    return exported({ ...this.#lent, bitmaps }, work)
+  }
+
+  /** Lends the disk as it is now, while the machine goes on writing, as a backup reads it; nothing may back it up meanwhile. */
+  exportedInstant<T>(size: number, work: (uri: string) => Promise<T>): Promise<T> {
+    return exportedInstant({ ...this.#lent, scratchFolder: this.#socketFolder, size }, work)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync()
   }
 
-  #command(...args: string[]): Command {
-    const [verb, ...rest] = args
-    const all = [agentProgram, verb ?? '', ...rest, '--config', this.#config]
-    return { name: 'command', program: process.execPath, args: all }
+  get #lent(): Lent {
+    return { control: this.machine.control, node: DISK, socketFolder: this.#socketFolder }
   }
 }

@@ -146,6 +146,9 @@ test('each command prints one object with the fields that JSON.md lists, instant
   const backup = (await agent('backup', 'db1')) as { point: { id: string } }
   await Promise.all([agent('machines'), agent('status'), agent('points')])
   await agent('restore', backup.point.id, '--disk', 'vda', '--to', stand.folder.join('vda.raw'))
+  const serving = host.command('export', backup.point.id, '--socket', stand.folder.join('export.sock'), '--json')
+  await serving.says(/"exported"/u)
+  note('varve-agent export', (await serving.end('SIGTERM')).stdout)
   await agent('checkpoints', 'db1')
   await agent('forget', 'db1')
   await agent('discover')

@@ -8,6 +8,9 @@ export const gatewayProgram = path.join(root, 'gateway/main.ts')
 
 /** Options of Node that the gateway is started with, as in gateway/varve-gateway. */
 export const GATEWAY_NODE = ['--max-semi-space-size=8'] as const
+
+/** The same of the agent, as in agent/varve-agent. */
+export const AGENT_NODE = ['--max-semi-space-size=2'] as const
 export const agentProgram = path.join(root, 'agent/main.ts')
 
 const kind = v.picklist(['full', 'incremental'])

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Guest } from '../rig/guest.ts'
-import { agentProgram, Commands, gatewayProgram } from './commands.ts'
+import { AGENT_NODE, agentProgram, Commands, gatewayProgram } from './commands.ts'
 import type { BootOptions, Host } from './host.ts'
 import { accepts, freePort, Service } from './service.ts'
 
@@ -70,7 +70,7 @@ export class Stage implements AsyncDisposable {
   }
 
   async startAgent(): Promise<void> {
-    const agent = await this.#service('agent', [agentProgram, 'run', '--config', this.#config])
+    const agent = await this.#service('agent', [...AGENT_NODE, agentProgram, 'run', '--config', this.#config])
     await agent.until(() => this.commands.agentAnswers(), READY_TIMEOUT_MS)
   }
 

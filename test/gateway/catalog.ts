@@ -88,6 +88,7 @@ export const BEGUN = {
   configuration: '{}',
   leftOut: [],
   checkpoint: true,
+  missing: [],
 } satisfies Begun
 
 /** A disk that is read in full, as `backup.begin` announces it. */

@@ -9,11 +9,22 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, RUN, UP, type Params, type Result, type Up } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import type { MemoryLink } from '../gateway/memory-link.ts'
-import { chunksMessage, wireChunk } from '../protocol/wire-chunks.ts'
+import { chunksMessage, wireBundle } from '../protocol/wire-chunks.ts'
 import { chunkAt, CHUNK_BYTES, type DiskContent } from './contents.ts'
 import type { BackupOp, Fact, OpenBackup } from './plan.ts'
 
 type Order = Params<'agent.backup'>
+
+/** Wanted chunks in bundles of one to four, by their own bytes. */
+const inBundles = (ids: readonly Uint8Array[]): Uint8Array[][] => {
+  const bundles: Uint8Array[][] = []
+  for (const id of ids) {
+    const last = bundles.at(-1)
+    if (last !== undefined && last.length <= last[0]![0]! % 4) last.push(id)
+    else bundles.push([id])
+  }
+  return bundles
+}
 type Runs = Extract<Up<'image.upload'>, [0, unknown]>[1]
 
 /** Why a backup has not come to its end though nothing failed. */
@@ -219,7 +230,12 @@ export class LifeAgent {
           wanted.push(...toProve.filter((_, index) => verdicts[1][index] === ANSWER.want))
         }
         if (wanted.length > 0)
-          await call.send(chunksMessage(UP.chunks, ...wanted.map((id) => wireChunk(id, bytesOf(id)))))
+          await call.send(
+            chunksMessage(
+              UP.chunks,
+              ...inBundles(wanted).map((some) => wireBundle(some.map((id) => [id, bytesOf(id)]))),
+            ),
+          )
       }
       call.end()
     }

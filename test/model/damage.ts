@@ -3,7 +3,7 @@
 import { existsSync, statSync, unlinkSync } from 'node:fs'
 import path from 'node:path'
 import { PACKS_NAME } from '../../gateway/folder/layout.ts'
-import { RECORD, RECORD_HEADER_BYTES } from '../../gateway/packs/format.ts'
+import { RECORD, RECORD_HEADER_BYTES, recordBytes } from '../../gateway/packs/format.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { hex } from '../../protocol/chunk.ts'
 import { childSpan, nodeKey, TreeBuilder } from '../../protocol/image-tree.ts'
@@ -60,12 +60,15 @@ export class Damage {
       for (const one of neighbours) this.#add(one)
       return { told: `pack ${row.pack} with ${neighbours.length} records is gone`, records: neighbours.length }
     }
-    const end = row.offset + RECORD_HEADER_BYTES + row.stored
-    if (statSync(file).size < end) return nothing
-    const at = row.offset + dice.below(RECORD_HEADER_BYTES + row.stored)
+    // what is stored together is lost together
+    const parts = neighbours.filter(({ offset }) => offset === row.offset)
+    const bytes = recordBytes(row.stored, row.parts)
+    if (statSync(file).size < row.offset + bytes || !parts.every(needed)) return nothing
+    const at = row.offset + dice.below(bytes)
     flipBit(file, at, 1 << dice.below(8))
-    this.#add(row)
-    return { told: `a bit of ${hex(row.id)} (type ${row.type}) of ${row.tenant} in ${row.pack} at ${at}`, records: 1 }
+    for (const one of parts) this.#add(one)
+    const told = `a bit of ${hex(row.id)} (type ${row.type}) of ${row.tenant} in ${row.pack} at ${at}`
+    return { told, records: parts.length }
   }
 
   /** All records of these packs cannot be read. */

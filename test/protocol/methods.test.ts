@@ -65,7 +65,7 @@ test('an agent and the platform may neither delete nor change what is not theirs
 })
 
 test('a message fits into its stream: a window is at least a frame where messages carry chunks', () => {
-  for (const name of ['image.upload', 'image.download'] as const) {
+  for (const name of ['image.upload', 'image.download', 'image.read'] as const) {
     const { up, down } = methodOf(name)
     const windows = [up, down].flatMap((stream) => (stream === null ? [] : [stream.windowBytes]))
     expect(Math.max(...windows)).toBeGreaterThanOrEqual(FRAME_BYTES_MAX)
@@ -483,6 +483,21 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       [1, 9],
       [3, 9],
       chunksMessage(2, rawChunk(ID, new Uint8Array(4))),
+    ],
+  },
+  'image.read': {
+    params: { point: UUID, disk: 'vda' },
+    result: {},
+    up: [
+      [0, 7, 1, 4096, 64],
+      [1, 8, 4096, 64],
+    ],
+    down: [
+      [0, { size: 4, chunkBytes: 65_536, root: ID, idKey: ID }],
+      [1, 7, [new Uint8Array(41)]],
+      [2, 8, ...(chunksMessage(2, rawChunk(ID, new Uint8Array(4))).slice(1) as unknown[])],
+      [2, 8, new Uint8Array(0), new Uint8Array(0)],
+      [3, 8, { code: 'DATA_DAMAGED', message: 'chunk is damaged' }],
     ],
   },
   'points.hold': { params: { point: UUID.slice(0, 8), held: true }, result: { point } },

@@ -1,10 +1,19 @@
 // Chunks as tests make them one by one, and the messages that carry them put together and taken apart.
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import { readHeads, writeHeads, type ChunkHead } from '../../protocol/chunk-list.ts'
-import { CODEC } from '../../protocol/chunk.ts'
+import { plainLengthOf, readHeads, writeHeads, type Part } from '../../protocol/chunk-list.ts'
+import { CODEC, type Codec } from '../../protocol/chunk.ts'
+import { decode, splitParts } from '../../protocol/host/chunk-steps.ts'
 
-/** One chunk with its stored bytes. */
-export interface WireChunk extends Omit<ChunkHead, 'storedLength'> {
+/** A bundle of several chunks, with its stored bytes. */
+export interface WireBundle {
+  readonly codec: Codec
+  readonly parts: readonly Part[]
+  readonly stored: Uint8Array
+}
+
+/** One chunk that is stored alone, with its stored bytes. */
+export interface WireChunk extends Part {
+  readonly codec: Codec
   readonly stored: Uint8Array
 }
 
@@ -95,23 +104,37 @@ export const wireChunk = (id: Uint8Array, plain: Uint8Array): WireChunk => {
   return small.stored.length < plain.length ? small : rawChunk(id, plain)
 }
 
-export const joinChunks = (chunks: readonly WireChunk[]): JoinedChunks => ({
-  heads: writeHeads(chunks.map((chunk) => ({ ...chunk, storedLength: chunk.stored.length }))),
+/** Chunks that are stored together: zstd where that saves. */
+export const wireBundle = (chunks: readonly (readonly [id: Uint8Array, plain: Uint8Array])[]): WireBundle => {
+  const plain = Buffer.concat(chunks.map(([, bytes]) => bytes))
+  const { codec, stored } = wireChunk(new Uint8Array(32), plain)
+  return { codec, stored, parts: chunks.map(([id, bytes]) => ({ id, plainLength: bytes.length })) }
+}
+
+const partsOf = (one: WireChunk | WireBundle): readonly Part[] =>
+  'parts' in one ? one.parts : [{ id: one.id, plainLength: one.plainLength }]
+
+export const joinChunks = (chunks: readonly (WireChunk | WireBundle)[]): JoinedChunks => ({
+  heads: writeHeads(chunks.map((one) => ({ codec: one.codec, storedLength: one.stored.length, parts: partsOf(one) }))),
   stored: new Uint8Array(Buffer.concat(chunks.map(({ stored }) => stored))),
 })
 
+/** The chunks of a message; those of a bundle of several as plain ones. */
 export const splitChunks = ({ heads, stored }: { heads: Uint8Array; stored: Uint8Array }): WireChunk[] => {
   let end = 0
-  return readHeads(heads).map(({ storedLength, ...head }) => ({
-    ...head,
-    stored: stored.subarray(end, (end += storedLength)),
-  }))
+  return readHeads(heads).flatMap(({ codec, storedLength, parts }): WireChunk[] => {
+    const bytes = stored.subarray(end, (end += storedLength))
+    const [only] = parts
+    if (parts.length === 1 && only !== undefined) return [{ ...only, codec, stored: bytes }]
+    const plains = splitParts(parts, decode(codec, bytes, plainLengthOf(parts)))
+    return parts.map(({ id }, place) => rawChunk(id, plains[place]!))
+  })
 }
 
 /** A message of chunks: `UP.chunks` of an upload, `LOAD.chunks` of a download. */
 export const chunksMessage = <K extends number>(
   kind: K,
-  ...chunks: readonly WireChunk[]
+  ...chunks: readonly (WireChunk | WireBundle)[]
 ): [K, Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>] => {
   const { heads, stored } = joinChunks(chunks)
   return [kind, heads, stored]

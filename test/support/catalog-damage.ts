@@ -22,13 +22,15 @@ export interface IndexedRecord {
   readonly pack: string
   readonly offset: number
   readonly stored: number
+  /** Parts of its record. */
+  readonly parts: number
 }
 
 /** A handle of a pack that no catalog gives out in a test. */
 const NO_PACK = 999
 
 const RECORDS = `SELECT chunk.id, chunk.type, tenant.name AS tenant, tenant.uuid AS tenantId, pack.uuid AS pack,
-  chunk.offset, chunk.stored FROM chunk JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant`
+  chunk.offset, chunk.stored, chunk.parts FROM chunk JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant`
 
 const changing = <R>(folder: string, work: (sql: Sql) => R): R => {
   using sql = new Sql(path.join(folder, CATALOG_NAME))
@@ -49,6 +51,9 @@ export class MemoryCatalog implements Disposable {
     this.#sql[Symbol.dispose]()
   }
 }
+
+const columnsOf = (sql: Sql, table: string): string[] =>
+  sql.all<{ name: string }>('SELECT name FROM pragma_table_info(?)', table).map(({ name }) => `"${name}"`)
 
 const forEach = (folder: string, ids: readonly Uint8Array[], text: string): void =>
   changing(folder, (sql) => {
@@ -134,8 +139,8 @@ export const inventRecords = (folder: string, type: RecordType): number =>
     const like = sql.all<{ id: Uint8Array }>('SELECT id FROM chunk WHERE type = ?', type)
     for (const { id } of like)
       sql.run(
-        `INSERT INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
-         SELECT tenant, ?, type, pack, offset, stored, plain, codec, machine FROM chunk WHERE id = ?`,
+        `INSERT INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine, parts, place)
+         SELECT tenant, ?, type, pack, offset, stored, plain, codec, machine, parts, place FROM chunk WHERE id = ?`,
         randomBytes(32),
         id,
       )
@@ -180,17 +185,17 @@ export const setDiskSizes = (folder: string, bytes: number, point: string | null
 
 /** So many copies of a restore point with one disk, each of them with so many disks with the longest names. */
 export const copyPoint = (folder: string, point: string, count: number, disks: number): void => {
-  const names = ['tenant', 'machine', 'agent', 'time_ms', 'kind', 'reason', 'consistency', 'note', 'configuration']
-  const figures = ['bytes_read', 'bytes_sent', 'bytes_stored', 'duration_ms', 'committed_ms', 'manifest']
-  const same = [...names, ...figures].join(', ')
   changing(folder, (sql) => {
+    const same = columnsOf(sql, 'point')
+      .filter((column) => column !== '"id"')
+      .join(', ')
     for (let copy = 0; copy < count; copy++) {
       const id = crypto.randomUUID()
       sql.run(`INSERT INTO point (id, ${same}) SELECT ?, ${same} FROM point WHERE id = ?`, id, point)
       for (let disk = 0; disk < disks; disk++)
         sql.run(
-          `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed)
-           SELECT ?, ?, ?, size, ?, kind, reason, changed FROM image WHERE point = ?`,
+          `INSERT INTO image (point, disk, ordinal, attachment, size, root, kind, reason, changed, compared)
+           SELECT ?, ?, ?, attachment, size, ?, kind, reason, changed, compared FROM image WHERE point = ?`,
           id,
           `disk-${disk}`.padEnd(64, 'x'),
           disk,
@@ -272,7 +277,7 @@ const PACKED = {
   exclusion: 'SELECT * FROM exclusion ORDER BY tenant, machine',
   missed: 'SELECT * FROM missed ORDER BY tenant, point, disk',
   gateway: "SELECT value FROM setting WHERE name = 'gateway'",
-  chunk: `SELECT chunk.tenant, chunk.id, type, pack.uuid, offset, stored, plain, codec
+  chunk: `SELECT chunk.tenant, chunk.id, type, pack.uuid, offset, stored, plain, codec, parts, place
     FROM chunk JOIN pack ON pack.id = chunk.pack ORDER BY chunk.tenant, chunk.id`,
   pack: 'SELECT tenant, kind, uuid, bytes FROM pack ORDER BY uuid',
 }

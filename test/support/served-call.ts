@@ -22,6 +22,9 @@ export const servedCall = <N extends MethodName>(
 }
 
 /** Messages with what they might take of a stream's credit. */
-export async function* withCost<M>(messages: AsyncIterable<M>): AsyncGenerator<{ message: M; bytes: number }> {
-  for await (const message of messages) yield { message, bytes: 256 }
+export async function* withCost<M>(
+  messages: AsyncIterable<M>,
+  bytes = 256,
+): AsyncGenerator<{ message: M; bytes: number }> {
+  for await (const message of messages) yield { message, bytes }
 }

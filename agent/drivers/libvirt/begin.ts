@@ -9,7 +9,7 @@ import { decideDisks } from '../decide.ts'
 import type { Lease, LeaseRequest } from '../driver.ts'
 import { undoBegin } from '../ending.ts'
 import { checkWish, takeInstant, type Instant } from '../instant.ts'
-import { guardFrom } from '../scratch-guard.ts'
+import { guardFrom, type WaitingGuard } from '../scratch-guard.ts'
 import { DisksChanged } from '../seen-disks.ts'
 import { writeEntry, type LibvirtEntry } from './entry.ts'
 import { finishLease, isGone, isObsoleteOf, removeObsolete } from './finish.ts'
@@ -20,7 +20,7 @@ import { look, refuseChange, type DomainLook, type Learned } from './look.ts'
 import { backupXml, checkpointXml, planLease } from './plan.ts'
 import { noteStopped } from './rescue.ts'
 import { refuseBlockJobs } from './run-state.ts'
-import { startScratchGuard } from './scratch-guard.ts'
+import { startScratchGuard, waitingGuard } from './scratch-guard.ts'
 import { makeScratch } from './scratch-folders.ts'
 
 /** The oldest libvirt and QEMU in which incremental backups are on by default, as libvirt numbers them. */
@@ -110,6 +110,7 @@ const asBeginError = (thrown: unknown, entry: LibvirtEntry, { seen }: DomainLook
 interface Planned extends Beginning {
   readonly entry: LibvirtEntry
   readonly found: DomainLook
+  readonly waiting: WaitingGuard
 }
 
 const instantOf = async (host: LibvirtHost, { caller, domain, request, entry, found }: Planned): Promise<Instant> => {
@@ -130,10 +131,10 @@ const instantOf = async (host: LibvirtHost, { caller, domain, request, entry, fo
 }
 
 const make = async (host: LibvirtHost, planned: Planned): Promise<Lease> => {
-  const { caller, domain, entry, request, release, found } = planned
+  const { caller, domain, entry, request, release, found, waiting } = planned
   await makeScratch(entry, found.description.owner)
   await noteStopped(caller, domain, entry.scratchFolder)
-  const guard = await guardFrom(startScratchGuard(entry, host.reserveBytes), async () => {
+  const guard = await guardFrom(startScratchGuard(entry, host.reserveBytes, waiting), async () => {
     const kept = new Set(await host.journal.keptCheckpoints(entry.id))
     if (request.base !== null && request.base.checkpoint !== null) kept.add(request.base.checkpoint)
     const isObsolete = isObsoleteOf([request.agentId, ...request.formerAgents], kept)
@@ -187,6 +188,8 @@ const plan = async (
 /** Begins with the disks as they are now; with nothing left, what the next attempt must know. */
 export const tryToBegin = async (host: LibvirtHost, beginning: Beginning, learned: Learned): Promise<Lease | Again> => {
   const { caller, domain, request } = beginning
+  // it takes longer to start than the looks take
+  using waiting = waitingGuard()
   const bare = await look(caller, domain, { ...request, base: null }, learned)
   checkWish(request.consistency, bare.description.hasGuestAgent, request.machine.name)
   let entry = await plan(host, beginning, bare, { ...request, base: null, refuseFull: [], refuseLeftOut: [] })
@@ -199,7 +202,7 @@ export const tryToBegin = async (host: LibvirtHost, beginning: Beginning, learne
     const names = entry.disks.map(({ name }) => name)
     await refuseBlockJobs(caller, domain, names)
     await writeEntry(host.journal, entry)
-    return await make(host, { ...beginning, entry, found })
+    return await make(host, { ...beginning, entry, found, waiting })
   } catch (error) {
     const finish = (): Promise<void> => finishLease(host, entry, 'failed')
     if (!(await undoBegin(host, entry, error, { finish, isGone }))) throw error

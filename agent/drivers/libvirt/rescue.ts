@@ -3,7 +3,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
-import { isThere } from '../scratch-guard.ts'
+import { isThere } from '../scratch-guard-order.ts'
 import type { LibvirtEntry } from './entry.ts'
 import { endBackup } from './job.ts'
 import { keysOf } from './keys.ts'

@@ -6,18 +6,19 @@ import { listNodes } from '../../qmp/disks.ts'
 import type { Lease, LeaseRequest } from '../driver.ts'
 import { decideDisks } from '../decide.ts'
 import { undoBegin } from '../ending.ts'
-import { guardFrom } from '../scratch-guard.ts'
+import { guardFrom, type WaitingGuard } from '../scratch-guard.ts'
 import { DisksChanged, type SeenDisks } from '../seen-disks.ts'
 import { writeEntry, type QmpEntry } from './entry.ts'
-import { finishLease, isGone } from './finish.ts'
+import { finishLease } from './finish.ts'
+import { isGone } from './gone.ts'
 import type { QmpHost } from './host.ts'
 import { takeQmpInstant } from './instant.ts'
 import { look, refuseChange, signature } from './look.ts'
 import { checkpointBitmaps, ownAgents, planLease } from './plan.ts'
 import { QmpLease } from './qmp-lease.ts'
 import { noteStopped } from './rescue.ts'
-import { startScratchGuard } from './scratch-guard.ts'
-import { makeScratch } from './scratch.ts'
+import { startScratchGuard, waitingGuard } from './scratch-guard.ts'
+import { makeScratchFolders, makeScratchImages } from './scratch.ts'
 
 /** The oldest QEMU whose commands suffice (block-export-add). */
 const QEMU_MAJOR_MIN = 5
@@ -83,14 +84,16 @@ export interface Beginning {
 interface Planned extends Beginning {
   readonly entry: QmpEntry
   readonly seen: SeenDisks
+  readonly waiting: WaitingGuard
 }
 
 const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
-  const { client, entry, request, release } = planned
-  await makeScratch(entry)
+  const { client, entry, request, release, waiting } = planned
+  await makeScratchFolders(entry)
   await noteStopped(client, entry.scratchFolder)
-  const guard = await guardFrom(startScratchGuard(entry, host.reserveBytes), async () => {
+  const guard = await guardFrom(startScratchGuard(entry, host.reserveBytes, waiting), async () => {
     await removeObsolete(host, client, entry, request)
+    await makeScratchImages(entry)
     await addScratchNodes(client, entry)
     await startServer(client, entry.socketPath)
   })
@@ -115,12 +118,14 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
 /** Begins with the disks as they are now; null, with nothing left, when they had changed at the instant. */
 export const tryToBegin = async (host: QmpHost, beginning: Beginning): Promise<Lease | null> => {
   const { client, request } = beginning
+  // it takes longer to start than all else here
+  using waiting = waitingGuard()
   const seen = await look(client)
   const decisions = decideDisks(seen, request)
   const entry = planLease(request, decisions, host.folders, await machineConfiguration(client))
   await writeEntry(host.journal, entry)
   try {
-    return await make(host, { ...beginning, entry, seen })
+    return await make(host, { ...beginning, entry, seen, waiting })
   } catch (error) {
     const finish = (): Promise<void> => finishLease(host, entry, 'failed')
     if (!(await undoBegin(host, entry, error, { finish, isGone }))) throw error

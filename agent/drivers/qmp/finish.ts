@@ -3,6 +3,7 @@
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { listNodes } from '../../qmp/disks.ts'
+import { isGone } from './gone.ts'
 import type { QmpHost } from './host.ts'
 import { writeEntry, type QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
@@ -12,12 +13,6 @@ import { qmpPathOf } from './keys.ts'
 import { isStoppedByScratch, rescuedOf } from './rescue.ts'
 import { findMove, findMoved } from './run-state.ts'
 import { leaseTarget, tearDown, type TeardownTarget } from './teardown.ts'
-
-/** Whether an error says that QEMU is gone, so that only its images remain. */
-export const isGone = (error: unknown): boolean =>
-  error instanceof VarveError &&
-  error.code === 'QMP_UNAVAILABLE' &&
-  (error.details['errno'] === 'ECONNREFUSED' || error.details['errno'] === 'ENOENT')
 
 /** Whether the guest is stopped because the lease's scratch space is full, and must be resumed once it is free again. */
 const standsStill = async (host: QmpHost, client: QmpCaller, entry: QmpEntry): Promise<boolean> => {

@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { checkAnswer, diskNames } from '../../qmp/disks.ts'
-import { isThere } from '../scratch-guard.ts'
+import { isThere } from '../scratch-guard-order.ts'
 import type { QmpEntry } from './entry.ts'
 
 const statusSchema = v.object({ status: v.string() })

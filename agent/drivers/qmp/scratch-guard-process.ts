@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import { QmpClient } from '../../qmp/client.ts'
 import { guardDuty, type GuardedJobs } from '../scratch-guard-duty.ts'
-import { isGone } from './finish.ts'
+import { isGone } from './gone.ts'
 import { nbdServerListens } from './nbd-probe.ts'
 import { giveUpJobs } from './rescue.ts'
 

@@ -35,16 +35,26 @@ const createImage = async (file: string, size: number): Promise<void> => {
   }
 }
 
-/** Makes the lease's private folders and its empty scratch images, readable for QEMU's user. */
-export const makeScratch = async (entry: QmpEntry): Promise<void> => {
+/** Gives paths of a lease to QEMU's user. */
+const giving = async (entry: QmpEntry): Promise<(path: string) => Promise<void>> => {
   const owner = await otherOwner(qmpPathOf(entry.machine))
-  const give = async (path: string): Promise<void> => {
+  return async (path) => {
     if (owner !== null) await chown(path, owner.uid, owner.gid)
   }
+}
+
+/** Makes the lease's private folders, readable for QEMU's user. */
+export const makeScratchFolders = async (entry: QmpEntry): Promise<void> => {
+  const give = await giving(entry)
   for (const folder of [entry.scratchFolder, entry.socketFolder]) {
     await mkdir(folder, { recursive: false, mode: 0o700 })
     await give(folder)
   }
+}
+
+/** Makes the lease's empty scratch images in its folder, readable for QEMU's user. */
+export const makeScratchImages = async (entry: QmpEntry): Promise<void> => {
+  const give = await giving(entry)
   await Promise.all(
     entry.disks.map(async ({ scratchFile, size }) => {
       await createImage(scratchFile, size)

@@ -1,7 +1,7 @@
-// Fills an empty catalog from what packs and an older catalog say; in batches, on an exclusive connection.
+// Fills an empty catalog from what packs and the catalog before it say; in batches, on an exclusive connection.
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import type { PackKind, RecordHeader, RecordType } from '../../packs/format.ts'
+import type { PackKind, RecordLocation, RecordType } from '../../packs/format.ts'
 import { acknowledged } from './examine.ts'
 import type { Manifest } from '../manifest.ts'
 import { insertManifest } from './manifest-rows.ts'
@@ -28,13 +28,13 @@ export type NewTenant = BuiltTenant & {
   readonly quotaHardBytes: number | null
 }
 
-/** A record of a pack. */
-export interface PlacedRecord extends RecordHeader {
-  readonly offset: number
+/** A part of a record of a pack. */
+export interface PlacedRecord extends Omit<RecordLocation, 'pack'> {
+  readonly id: Uint8Array
 }
 
-const CHUNK = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)`
+const CHUNK = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine, parts, place)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?)`
 
 export class CatalogBuilder {
   readonly #sql: Sql
@@ -123,8 +123,10 @@ export class CatalogBuilder {
   addRecords(tenant: BuiltTenant, pack: number, records: readonly PlacedRecord[]): number {
     let added = 0
     this.transaction(() => {
-      for (const { id, type, offset, storedLength, plainLength, codec } of records)
-        added += this.#sql.run(CHUNK, tenant.row, id, type, pack, offset, storedLength, plainLength, codec)
+      for (const { id, type, offset, storedLength, plainLength, codec, parts, place } of records) {
+        const values = [type, pack, offset, storedLength, plainLength, codec, parts, place]
+        added += this.#sql.run(CHUNK, tenant.row, id, ...values)
+      }
     })
     return added
   }

@@ -9,10 +9,10 @@ import {
   type UploadRoots,
 } from '../collection.ts'
 import { withFlags, type Flagged } from './flags.ts'
-import { ID_BYTES } from '../../../protocol/chunk.ts'
+import { BUNDLE_BYTES_MAX, BUNDLE_PARTS_MAX, ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { splitIds, idAt } from '../../../protocol/host/bytes.ts'
-import { RECORD, RECORD_PLAIN_BYTES_MAX } from '../../packs/format.ts'
+import { RECORD, RECORD_PLAIN_BYTES_MAX, shareOf } from '../../packs/format.ts'
 import { checkAcceptable } from './loss.ts'
 import { isDamagedDatabase } from '../../common/store-error.ts'
 import { growPacks } from './packs.ts'
@@ -24,17 +24,21 @@ interface IndexRow {
   readonly pack: number
   readonly stored: number
   readonly plain: number
+  readonly parts: number
+  readonly place: number
 }
 
 const TYPES: ReadonlySet<number> = new Set(Object.values(RECORD))
 
 /** Whether a gateway can have written this row; a garbled page of the file may yield any. */
-const isIndexRow = ({ id, type, pack, stored, plain }: IndexRow): boolean =>
+const isIndexRow = ({ id, type, pack, stored, plain, parts, place }: IndexRow): boolean =>
   id instanceof Uint8Array &&
   id.length === ID_BYTES &&
   TYPES.has(type) &&
-  [pack, stored, plain].every((one) => Number.isSafeInteger(one) && one > 0) &&
-  stored <= plain &&
+  [pack, stored, plain, parts, place + 1].every((one) => Number.isSafeInteger(one) && one > 0) &&
+  place < parts &&
+  parts <= BUNDLE_PARTS_MAX &&
+  stored <= (parts === 1 ? plain : BUNDLE_BYTES_MAX) &&
   plain <= RECORD_PLAIN_BYTES_MAX
 
 const garbled = (): VarveError =>
@@ -102,7 +106,7 @@ export const collectionOperations = {
 
   'collection.page': read((sql, args) => {
     const rows = sql.all<IndexRow>(
-      `SELECT id, type, pack, stored, plain FROM chunk WHERE tenant = ? AND id > ? AND (? IS NULL OR id < ?)
+      `SELECT id, type, pack, stored, plain, parts, place FROM chunk WHERE tenant = ? AND id > ? AND (? IS NULL OR id < ?)
          ORDER BY id LIMIT ?`,
       args.tenant,
       args.after ?? new Uint8Array(0),
@@ -117,7 +121,9 @@ export const collectionOperations = {
       ids,
       types: Uint8Array.from(rows, ({ type }) => type),
       packs: Uint32Array.from(rows, ({ pack }) => pack),
-      stored: Uint32Array.from(rows, ({ stored }) => stored),
+      bytes: Uint32Array.from(rows, ({ stored: storedLength, parts, place }) =>
+        shareOf({ storedLength, parts, place }),
+      ),
       plain: Uint32Array.from(rows, ({ plain }) => plain),
     }
   }),
@@ -147,11 +153,16 @@ export const collectionOperations = {
   'collection.move': write((sql, args) => {
     growPacks(sql, args.packs)
     let moved = 0
-    for (const [index, { fromOffset, pack, offset }] of args.moves.entries())
+    for (const [index, { fromOffset, pack, offset, storedLength, codec, parts, place }] of args.moves.entries())
       moved += sql.run(
-        'UPDATE chunk SET pack = ?, offset = ? WHERE tenant = ? AND id = ? AND pack = ? AND offset = ?',
+        `UPDATE chunk SET pack = ?, offset = ?, stored = ?, codec = ?, parts = ?, place = ?
+         WHERE tenant = ? AND id = ? AND pack = ? AND offset = ?`,
         pack,
         offset,
+        storedLength,
+        codec,
+        parts,
+        place,
         args.tenant,
         idAt(args.ids, index),
         args.pack,

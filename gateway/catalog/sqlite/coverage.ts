@@ -45,7 +45,7 @@ const FACTS = `SELECT machine.name, machine.member_of AS "group", machine.agent,
   LEFT JOIN exclusion ON exclusion.tenant = machine.tenant AND exclusion.machine = machine.name
   LEFT JOIN point ON point.id = (SELECT point.id FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1)
   LEFT JOIN job AS last ON last.rowid = (SELECT job.rowid FROM job WHERE job.machine = machine.id AND ${TELLING}
-    ORDER BY job.seq DESC, job.started_ms DESC LIMIT 1)
+    ORDER BY job.seq DESC LIMIT 1)
   LEFT JOIN run ON run.id = (SELECT id FROM run WHERE run.machine = machine.id AND ${FAILED_RUN} ORDER BY due_ms DESC LIMIT 1)
   LEFT JOIN run AS open ON open.id = (SELECT id FROM run WHERE run.machine = machine.id AND kind = 'backup'
     AND state IN ('due', 'running') ORDER BY due_ms LIMIT 1)`

@@ -162,16 +162,18 @@ export const damageOperations = {
 
   'damage.restore': write((sql, args) => {
     let restored = 0
-    for (const { id, type, pack, offset, storedLength, plainLength, codec } of args.records)
+    for (const { id, type, pack, offset, storedLength, plainLength, codec, parts, place } of args.records)
       restored += sql.run(
-        `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
-         SELECT tenant, ?, ?, id, ?, ?, ?, ?, NULL FROM pack WHERE uuid = ? AND tenant = ? AND sealed < 2`,
+        `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine, parts, place)
+         SELECT tenant, ?, ?, id, ?, ?, ?, ?, NULL, ?, ? FROM pack WHERE uuid = ? AND tenant = ? AND sealed < 2`,
         id,
         type,
         offset,
         storedLength,
         plainLength,
         codec,
+        parts,
+        place,
         pack,
         args.tenant,
       )

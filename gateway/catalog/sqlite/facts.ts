@@ -1,29 +1,19 @@
-// The facts of a tenant as rows of its catalog: reading them, also from an older one, and putting them into a new one.
-import * as v from 'valibot'
+// The facts of a tenant as rows of its catalog: reading them, and putting them into a new one.
 import { factOf, type FactName, type FactRow, type Fields } from '../facts.ts'
-import type { Row, Sql, SqlValue } from './sql.ts'
+import type { Sql, SqlValue } from './sql.ts'
 
 const quoted = (columns: readonly string[]): string => columns.map((column) => `"${column}"`).join(', ')
 
-/** The columns of these fields under the fields' names; of an older catalog those that it has. */
-export const selectFields = (fields: Fields, there: ReadonlySet<string> | null = null): string =>
+/** The columns of these fields under the fields' names. */
+export const selectFields = (fields: Fields): string =>
   Object.entries(fields)
-    .filter(([, [column]]) => there === null || there.has(column))
     .map(([field, [column]]) => `"${column}" AS "${field}"`)
     .join(', ')
 
 /** All rows of a fact that a tenant (?) has. */
-export const selectFact = (fact: FactName, there: ReadonlySet<string> | null = null): string => {
+export const selectFact = (fact: FactName): string => {
   const { table, fields, order } = factOf(fact)
-  return `SELECT ${selectFields(fields, there)} FROM ${table} WHERE tenant = ? ORDER BY ${order}`
-}
-
-/** A row of a catalog in which columns are missing. */
-export const withDefaults = <N extends FactName>(fact: N, row: Row): FactRow<N> => {
-  const { fields } = factOf(fact)
-  const missing = Object.entries(fields).filter(([field]) => !Object.hasOwn(row, field))
-  const defaults = missing.map(([field, [, schema]]) => [field, v.getDefault(schema as never)] as const)
-  return { ...row, ...Object.fromEntries(defaults) } as unknown as FactRow<N>
+  return `SELECT ${selectFields(fields)} FROM ${table} WHERE tenant = ? ORDER BY ${order}`
 }
 
 export const hasFact = (sql: Sql, fact: FactName, key: string): boolean => {

@@ -7,9 +7,6 @@ import { aside, type Operations } from './operation.ts'
 import type { Sql, SqlValue } from './sql.ts'
 import type { Rowed } from './tenant-row.ts'
 
-/** The order of jobs, the last one first: that of their starts, whatever clocks said. */
-const ORDER = '(job.seq, job.started_ms, job.rowid)'
-
 /**
  * The statement for the newest jobs, in the order in which they started, with its values; each way to ask goes along an index.
  */
@@ -21,11 +18,10 @@ export const jobsStatement = ({
   after,
   limit,
 }: Rowed<JobsAsked>): [string, ...SqlValue[]] => {
-  const behind =
-    after === null ? '' : `AND ${ORDER} < (SELECT seq, started_ms, rowid FROM job WHERE id = ? AND tenant = ?)`
+  const behind = after === null ? '' : 'AND job.seq < (SELECT seq FROM job WHERE id = ? AND tenant = ?)'
   const from = after === null ? [] : [after, tenant]
   const open = running === true ? 'AND job.ended_ms IS NULL' : ''
-  const order = `${open} ${behind} ORDER BY job.seq DESC, job.started_ms DESC, job.rowid DESC LIMIT ?`
+  const order = `${open} ${behind} ORDER BY job.seq DESC LIMIT ?`
   const select = `SELECT ${SHOWN_COLUMNS} FROM`
   if (machine !== null) {
     const own = agent === null ? '' : 'AND job.agent = ?'

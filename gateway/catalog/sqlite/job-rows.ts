@@ -4,14 +4,6 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { withFlags, type Flagged } from './flags.ts'
 import type { Sql } from './sql.ts'
 
-/** The `begun` of a job's row; an older program wrote it without the fields that have a value here. */
-const begunOf = (text: string): Begun => ({
-  leftOut: [],
-  missing: [],
-  checkpoint: true,
-  ...(JSON.parse(text) as Omit<Begun, 'leftOut' | 'checkpoint'>),
-})
-
 /** Columns of jobs that are shown. */
 export const SHOWN_COLUMNS = `job.id, machine.name AS machine, job.agent, job.subject, job.state,
   job."full", job.compare, job.base, job.seq, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.released, job.error`
@@ -43,7 +35,7 @@ export const jobOf = (sql: Sql, id: string, agent: string): OwnJob => {
   )
   if (job === undefined) throw new VarveError('NOT_FOUND', `there is no job ${id}`)
   const { begun, machineRow, ...shown } = job
-  return { ...shownJob(shown), begun: begun === null ? null : begunOf(begun), machineRow }
+  return { ...shownJob(shown), begun: begun === null ? null : (JSON.parse(begun) as Begun), machineRow }
 }
 
 /** The same while it runs; JOB_ENDED. */

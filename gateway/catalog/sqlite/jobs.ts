@@ -166,19 +166,18 @@ export const jobOperations = {
       Math.max(args.begun.timeMs, Math.min(startedMs, args.nowMs)),
       Math.max(startedMs, args.nowMs),
     )
-    const { missing = [] } = args.begun
     refuseMissed(sql, job, args.disks)
     const announced = announcedOf(args.disks, args.attachments ?? [])
     if (job.begun !== null) {
       const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => [disk, size, kind, reason])
       const now = announced.map(({ name, size, kind, reason }) => [name, size, kind, reason])
       const { begun } = job
-      const same = { ...args.begun, missing, timeMs: begun.timeMs }
+      const same = { ...args.begun, timeMs: begun.timeMs }
       if (isDeepStrictEqual(begun, same) && isDeepStrictEqual(before, now)) return null
       throw new VarveError('UPLOAD_INVALID', `job ${args.job} was begun before with other disks`)
     }
     checkReads(args.disks, factsOf(sql, job))
-    checkAttachments(args.disks, args.attachments ?? [], missing)
+    checkAttachments(args.disks, args.attachments ?? [], args.begun.missing)
     const refusal = refusedBy(policyOf(planOfMachine(sql, job.machineRow)), args.disks, args.begun)
     if (refusal !== null) {
       const { code, message } = refusal
@@ -233,7 +232,7 @@ export const jobOperations = {
       args.manifest,
       args.lockedUntilMs,
       JSON.stringify(begun.leftOut),
-      JSON.stringify(begun.missing ?? []),
+      JSON.stringify(begun.missing),
       job.seq,
       begun.checkpoint ? 1 : 0,
       tookText(args.took ?? null),

@@ -74,8 +74,8 @@ export const insertManifest = (sql: Sql, manifest: Manifest, place: PointPlace):
   const { disks, attachments } = manifest
   for (const [ordinal, disk] of disks.entries())
     sql.run(
-      `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, evidence, compared)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO image (point, disk, ordinal, attachment, size, root, kind, reason, evidence, changed, compared)
+       VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)`,
       manifest.point,
       disk.name,
       ordinal,
@@ -83,14 +83,15 @@ export const insertManifest = (sql: Sql, manifest: Manifest, place: PointPlace):
       rootOf(disk.root),
       disk.kind,
       disk.reason,
-      disk.changed,
       disk.evidence,
+      disk.changed,
       disk.comparedChunks,
     )
   const { kind, reason } = ATTACHMENT_READ
   for (const [index, { name, size, root }] of attachments.entries())
     sql.run(
-      `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, attachment) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)`,
+      `INSERT INTO image (point, disk, ordinal, attachment, size, root, kind, reason, changed, compared)
+       VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, 0)`,
       manifest.point,
       name,
       disks.length + index,

@@ -6,9 +6,8 @@ import { pathToFileURL } from 'node:url'
 import type { JobState } from '../../../protocol/backup.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { checkCatalogVersion } from './store-version.ts'
-import { planFact, plansOfOlder, type OlderMachine, type OlderRetention } from '../older-rules.ts'
-import { factOf, TENANT_FIELDS, type FactName, type FactRow } from '../facts.ts'
-import { selectFact, selectFields, withDefaults } from './facts.ts'
+import { TENANT_FIELDS, type FactName, type FactRow } from '../facts.ts'
+import { selectFact, selectFields } from './facts.ts'
 import type { BuiltTenant, CatalogBuilder, NewTenant } from './catalog-builder.ts'
 import type { Row } from './sql.ts'
 
@@ -46,8 +45,7 @@ const TENANT = `SELECT ${selectFields(TENANT_FIELDS)}, uuid AS id, state_seq AS 
 type Table = 'audit' | 'token' | 'enrolment' | 'job' | 'upload' | 'point' | 'image'
 
 const insert = (builder: CatalogBuilder, table: Table, row: Row): void => {
-  // an older catalog lacks columns, which then have their defaults
-  const columns = builder.columns(table).filter((column) => Object.hasOwn(row, column))
+  const columns = builder.columns(table)
   const names = columns.map((column) => `"${column}"`).join(', ')
   const places = columns.map(() => '?').join(', ')
   const values = columns.map((column) => row[column]!)
@@ -103,14 +101,8 @@ export class OldCatalog implements Disposable {
     tenant: number,
   ): { readonly rows: readonly FactRow<N>[]; readonly whole: boolean } {
     const before = this.problems.length
-    const there = this.#columns(factOf(fact).table)
-    const rows =
-      there.size > 0
-        ? this.#all<Row>(fact, selectFact(fact, there), tenant)
-        : fact === 'plans'
-          ? this.#olderPlans(tenant)
-          : []
-    return { rows: rows.map((row) => withDefaults(fact, row)), whole: this.problems.length === before }
+    const rows = this.#all<FactRow<N>>(fact, selectFact(fact), tenant)
+    return { rows, whole: this.problems.length === before }
   }
 
   points(tenant: number): OldPoint[] {
@@ -139,7 +131,7 @@ export class OldCatalog implements Disposable {
     try {
       return Number(this.#db.prepare("SELECT rows FROM tally WHERE name = 'acknowledged'").get()?.['rows'] ?? 0)
     } catch {
-      // one from before there was such a number, or a damaged one
+      // a damaged one
       return 0
     }
   }
@@ -173,8 +165,10 @@ export class OldCatalog implements Disposable {
     this.#copy('settings', builder, 'SELECT name, value FROM setting', (row) => {
       builder.sql.run('INSERT OR IGNORE INTO setting (name, value) VALUES (?, ?)', row['name']!, row['value']!)
     })
-    this.#copy('audit log', builder, `${this.#select('audit')} ORDER BY seq`, (row) => insert(builder, 'audit', row))
-    this.#copy('tokens', builder, `${this.#select('token')} WHERE tenant IS NULL`, (row) =>
+    this.#copy('audit log', builder, `${this.#select(builder, 'audit')} ORDER BY seq`, (row) =>
+      insert(builder, 'audit', row),
+    )
+    this.#copy('tokens', builder, `${this.#select(builder, 'token')} WHERE tenant IS NULL`, (row) =>
       insert(builder, 'token', row),
     )
   }
@@ -184,10 +178,10 @@ export class OldCatalog implements Disposable {
    * here.
    */
   copyTenant(builder: CatalogBuilder, id: number, tenant: BuiltTenant): void {
-    this.#copy('tokens', builder, `${this.#select('token')} WHERE tenant = ${id}`, (row) =>
+    this.#copy('tokens', builder, `${this.#select(builder, 'token')} WHERE tenant = ${id}`, (row) =>
       insert(builder, 'token', { ...row, tenant: tenant.row }),
     )
-    this.#copy('enrolments', builder, `${this.#select('enrolment')} WHERE tenant = ${id}`, (row) => {
+    this.#copy('enrolments', builder, `${this.#select(builder, 'enrolment')} WHERE tenant = ${id}`, (row) => {
       const agent = row['agent'] !== null && builder.hasAgent(String(row['agent'])) ? row['agent']! : null
       insert(builder, 'enrolment', { ...row, tenant: tenant.row, agent })
     })
@@ -201,8 +195,8 @@ export class OldCatalog implements Disposable {
   copyPoint(builder: CatalogBuilder, tenant: BuiltTenant, point: OldPoint): boolean {
     const machine = builder.machineId(tenant, point.machine)
     if (machine === null) return false
-    const row = this.#db.prepare(`${this.#select('point')} WHERE id = ?`).get(point.id)
-    const images = this.#db.prepare(`${this.#select('image')} WHERE point = ?`).all(point.id)
+    const row = this.#db.prepare(`${this.#select(builder, 'point')} WHERE id = ?`).get(point.id)
+    const images = this.#db.prepare(`${this.#select(builder, 'image')} WHERE point = ?`).all(point.id)
     builder.transaction(() => {
       insert(builder, 'point', { ...(row as Row), tenant: tenant.row, machine, verified_ms: null })
       for (const image of images) insert(builder, 'image', image)
@@ -224,7 +218,7 @@ export class OldCatalog implements Disposable {
 
   #copyJobs(builder: CatalogBuilder, id: number, tenant: BuiltTenant): void {
     const names = new Map(this.facts('machines', id).rows.map(({ row, name }) => [row, name]))
-    this.#copy('jobs', builder, `${this.#select('job')} WHERE tenant = ${id}`, (row) => {
+    this.#copy('jobs', builder, `${this.#select(builder, 'job')} WHERE tenant = ${id}`, (row) => {
       const machine = builder.machineId(tenant, names.get(Number(row['machine'])) ?? '')
       if (machine === null || !builder.hasAgent(String(row['agent']))) return
       // a job whose restore point exists has committed, even if an old copy disagrees
@@ -234,33 +228,16 @@ export class OldCatalog implements Disposable {
       builder.sql.run('DELETE FROM job WHERE id = ?', row['id']!)
       insert(builder, 'job', { ...state, tenant: tenant.row, machine })
     })
-    const uploads = `${this.#select('upload')} JOIN job ON job.id = upload.job WHERE job.tenant = ${id}`
+    const uploads = `${this.#select(builder, 'upload')} JOIN job ON job.id = upload.job WHERE job.tenant = ${id}`
     this.#copy('jobs', builder, uploads, (row) => {
       if (builder.sql.get('SELECT 1 FROM job WHERE id = ?', row['job']!) !== undefined) insert(builder, 'upload', row)
     })
   }
 
-  /** What a catalog from before there were plans says, as plans. */
-  #olderPlans(tenant: number): Row[] {
-    const machines = 'SELECT name, member_of AS "group", policy FROM machine WHERE tenant = ?'
-    const older = {
-      retention: this.#all<OlderRetention>(
-        'plans',
-        'SELECT scope, name, rules FROM retention WHERE tenant = ?',
-        tenant,
-      ),
-      machines: this.#all<OlderMachine>('plans', machines, tenant),
-    }
-    return plansOfOlder(older).map(planFact)
-  }
-
-  #select(table: Table): string {
-    return `SELECT ${table}.* FROM ${table}`
-  }
-
-  #columns(table: string): Set<string> {
-    const columns = this.#db.prepare('SELECT name FROM pragma_table_info(?)').all(table)
-    return new Set(columns.map(({ name }) => String(name)))
+  /** The columns of a table by name: what has others is damaged, and said to be. */
+  #select(builder: CatalogBuilder, table: Table): string {
+    const columns = builder.columns(table).map((column) => `${table}."${column}"`)
+    return `SELECT ${columns.join(', ')} FROM ${table}`
   }
 
   /** The rows up to the first one that cannot be read. */

@@ -11,7 +11,7 @@ interface PlanRow {
   readonly rules: string
 }
 
-/** The plan of a row; what an older program did not know is as in the default. */
+/** The plan of a row; a rule that it does not name is as in the default. */
 const planOf = ({ name, rules }: PlanRow): Plan => ({
   ...PLAN_RULES_DEFAULT,
   ...(JSON.parse(rules) as Partial<PlanRules>),

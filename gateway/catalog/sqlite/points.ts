@@ -10,8 +10,8 @@ import { aside, read, type Operations } from './operation.ts'
 import type { Sql, SqlValue } from './sql.ts'
 import type { Rowed } from './tenant-row.ts'
 
-/** Order of points by their creation, the last one first; times tell it for those of older programs, which have no number. */
-export const LAST_CREATED = 'point.seq DESC, point.committed_ms DESC, point.time_ms DESC, point.id DESC'
+/** Order of points by their creation, the last one first. */
+export const LAST_CREATED = 'point.seq DESC'
 
 const POINT_COLUMNS = `point.id, machine.name AS machine, machine.agent AS agent, time_ms AS timeMs, kind, reason, consistency, note, base,
   bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, took, held, left_out AS leftOut,

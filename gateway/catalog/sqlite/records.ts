@@ -1,9 +1,9 @@
 // The chunk index: which record of which pack holds an id of a tenant; ids travel packed, 32 bytes each.
-import { HAVE, type RecordCommit, type RecordLocation } from '../records.ts'
+import { HAVE, type RecordCommit } from '../records.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { idAt } from '../../../protocol/host/bytes.ts'
-import { RECORD, RECORD_HEADER_BYTES } from '../../packs/format.ts'
+import { RECORD, shareOf, type RecordLocation } from '../../packs/format.ts'
 import { heal } from './damage.ts'
 import { growPacks } from './packs.ts'
 import { read, write, type Operations } from './operation.ts'
@@ -13,20 +13,21 @@ import type { Rowed } from './tenant-row.ts'
 
 const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
 
-const INSERT = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+const INSERT = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine, parts, place)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 const insertRecords = (sql: Sql, commit: Rowed<RecordCommit>): number => {
   const sender = commit.machine === null ? null : findMachineRow(sql, commit.tenant, commit.machine)
   let storedBytes = 0
   const healed: Uint8Array[] = []
   for (const [index, record] of commit.records.entries()) {
-    const { type, pack, offset, storedLength, plainLength, codec } = record
+    const { type, pack, offset, storedLength, plainLength, codec, parts, place } = record
     const machine = type === RECORD.chunk ? sender : null
     const id = idAt(commit.ids, index)
-    const added = sql.run(INSERT, commit.tenant, id, type, pack, offset, storedLength, plainLength, codec, machine)
+    const values = [type, pack, offset, storedLength, plainLength, codec, machine, parts, place]
+    const added = sql.run(INSERT, commit.tenant, id, ...values)
     if (added === 0) continue
-    storedBytes += RECORD_HEADER_BYTES + storedLength
+    storedBytes += shareOf(record)
     healed.push(id)
   }
   heal(sql, commit.tenant, healed)
@@ -97,7 +98,7 @@ export const recordOperations = {
       (_, index) =>
         sql.get<RecordLocation & object>(
           `SELECT pack.uuid AS pack, chunk.offset, chunk.stored AS storedLength, chunk.plain AS plainLength,
-             chunk.codec, chunk.type
+             chunk.codec, chunk.type, chunk.parts, chunk.place
            FROM chunk JOIN pack ON pack.id = chunk.pack WHERE chunk.tenant = ? AND chunk.id = ?`,
           args.tenant,
           idAt(args.ids, index),

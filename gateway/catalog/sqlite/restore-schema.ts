@@ -1,4 +1,4 @@
-// The migration that brings restores which were ordered from agents.
+// The table of restores that were ordered from agents.
 
 // the point and the machine are named, not referred to: a restore is shown after its point was removed. Nothing of it is in the
 // packs, so a catalog that is rebuilt from them begins without

@@ -7,10 +7,11 @@ import { machineByName } from './machines.ts'
 import { forgetMissed } from './missed.ts'
 import { aside, write, type Operations } from './operation.ts'
 import { withFlags, type Flagged } from './flags.ts'
+import { LAST_CREATED } from './points.ts'
 import type { Sql } from './sql.ts'
 import { tenantUuid, type Rowed } from './tenant-row.ts'
 
-/** True where there is something to restore: not of a point of an older program that has no disks. */
+/** True where there is something to restore: a disk with a byte. */
 const HAS_BYTES =
   'EXISTS (SELECT 1 FROM image WHERE image.point = point.id AND image.attachment = 0 AND image.size > 0)'
 
@@ -40,7 +41,7 @@ const NOT_DAMAGED = 'NOT EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id)
 const isNewest = (sql: Sql, id: string, nowMs: number, condition = 'true'): boolean =>
   sql.get<{ id: string }>(
     `SELECT id FROM point WHERE machine = (SELECT machine FROM point WHERE id = ?)
-     AND ${condition} AND ${HAS_BYTES} AND time_ms <= ? ORDER BY seq DESC, time_ms DESC, id DESC LIMIT 1`,
+     AND ${condition} AND ${HAS_BYTES} AND time_ms <= ? ORDER BY seq DESC LIMIT 1`,
     id,
     nowMs,
   )?.id === id
@@ -100,10 +101,7 @@ export const retentionOperations = {
   'retention.points': aside((sql, { tenant, machine }) => {
     const { row: id } = machineByName(sql, tenant, machine)
     return sql
-      .all<Flagged<RetentionPoint>>(
-        `${POINT} WHERE point.machine = ? ORDER BY seq DESC, time_ms DESC, point.id DESC`,
-        id,
-      )
+      .all<Flagged<RetentionPoint>>(`${POINT} WHERE point.machine = ? ORDER BY ${LAST_CREATED}`, id)
       .map(retentionPoint)
   }),
 

@@ -1,4 +1,4 @@
-// The migration that brings runs: the slots of plans and of upkeep, with what became of each.
+// Tables of runs: the slots of plans and of upkeep, with what became of each.
 
 // A slot is one of its machine (or, for upkeep, of its tenant, or of the gateway) and kind, so nobody can plan it twice; the
 // lease says which gateway works on it and until when it is believed. `pace` says by which plan a machine's slots are planned,
@@ -15,6 +15,10 @@ CREATE INDEX run_tenant ON run (tenant, due_ms);
 CREATE INDEX run_open ON run (state, next_ms) WHERE state IN ('due', 'running');
 CREATE INDEX run_job ON run (job) WHERE state = 'running';
 CREATE INDEX run_ended ON run (ended_ms) WHERE ended_ms IS NOT NULL;
+CREATE INDEX run_failed ON run (machine, due_ms)
+  WHERE kind = 'backup' AND error IS NOT NULL AND state IN ('due', 'running', 'failed');
+CREATE INDEX run_waiting ON run (machine, due_ms) WHERE kind = 'backup' AND state IN ('due', 'running');
+
 CREATE TABLE pace (
   machine INTEGER PRIMARY KEY REFERENCES machine, plan TEXT NOT NULL, timing TEXT NOT NULL, since_ms INTEGER NOT NULL,
   planned_ms INTEGER NOT NULL

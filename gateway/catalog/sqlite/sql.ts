@@ -12,6 +12,15 @@ const BUSY_TIMEOUT_MS = 10_000
 /** How long the log waits for readers where there is something else that can be done, in milliseconds. */
 const READERS_WAIT_MS = 500
 
+/**
+ * Pages of the database that the writing connection keeps, in KiB: what one commit of an upload changes. Ids are random, so each
+ * row of the index is in a page of its own; with SQLite's 2 MiB such pages go to the log and come back several times.
+ */
+const CACHE_KIB = 8 * 1024
+
+/** Pages after which the log is written back into the database: several commits of uploads, which mostly change the same ones. */
+const LOG_PAGES = 2000
+
 /** A value that a statement is given. */
 export type SqlValue = SQLInputValue
 
@@ -43,6 +52,7 @@ export class Sql implements Disposable {
       this.#db.exec(
         'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;',
       )
+      this.#db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA wal_autocheckpoint = ${LOG_PAGES}`)
       // a row that REPLACE deletes counts as removed
       this.#db.exec('PRAGMA recursive_triggers = ON')
       this.#migrate()
@@ -69,13 +79,6 @@ export class Sql implements Disposable {
 
   get<R extends object = Row>(text: string, ...values: SQLInputValue[]): R | undefined {
     return this.#statement(text).get(...values) as R | undefined
-  }
-
-  /** Runs statements of the schema. */
-  script(text: string): void {
-    // what was prepared before may not fit the schema any more
-    this.#statements.clear()
-    this.#db.exec(text)
   }
 
   /** Rows one after the other as arrays of their columns, for what does not fit into memory. */
@@ -170,10 +173,7 @@ export class Sql implements Disposable {
     this.transaction(() => {
       // another process may have migrated between the check and the lock
       const version = this.#checkVersion()
-      for (const migration of MIGRATIONS.slice(version)) {
-        if (typeof migration === 'string') this.script(migration)
-        else migration(this)
-      }
+      for (const migration of MIGRATIONS.slice(version)) this.#db.exec(migration)
       this.#db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`)
     })
   }

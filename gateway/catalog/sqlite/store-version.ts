@@ -16,11 +16,18 @@ const newer = (what: string, found: number, known: number): VarveError =>
     details: { found, known },
   })
 
+const otherFormat = (found: number): VarveError =>
+  new VarveError(
+    'STORE_VERSION',
+    `the datastore has format ${found}, this program knows only ${FORMAT_VERSION}: use the program that made it, or begin a new data folder`,
+    { details: { found, known: FORMAT_VERSION } },
+  )
+
 /** STORE_VERSION unless this program knows the value of the format setting. */
 export const checkFormat = (value: string | null): void => {
   if (value === null) return
   const version = /^[1-9]\d{0,8}$/u.test(value) ? Number(value) : Number.NaN
-  if (!(version <= FORMAT_VERSION)) throw newer('format', version, FORMAT_VERSION)
+  if (version !== FORMAT_VERSION) throw otherFormat(version)
 }
 
 /** CONFIG_INVALID for a file of another program in the catalog's place; what it holds is left as it is. */
@@ -60,6 +67,12 @@ export const checkCatalogVersion = (catalog: string, { alone = false, epoch = fa
   if (!existsSync(`${catalog}-wal`)) url.searchParams.set('immutable', '1')
   const db = new DatabaseSync(url, { readOnly: true })
   try {
+    const ours = ['setting', 'tenant', 'tally'].every((table) => has(db, table))
+    if (ours) {
+      const row = db.prepare('SELECT value FROM setting WHERE name = ?').get(FORMAT_SETTING)
+      checkFormat(row === undefined ? null : String(row['value']))
+    }
+    // only of a format that is known does the number of the schema say anything
     const schema = Number(db.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0)
     if (schema > MIGRATIONS.length) throw newer('schema', schema, MIGRATIONS.length)
     if (schema === 0) {
@@ -67,18 +80,14 @@ export const checkCatalogVersion = (catalog: string, { alone = false, epoch = fa
       if (table !== undefined) throw foreign(`it has a table ${String(table['name'])} and no version`)
       return checkNew()
     }
-    if (!has(db, 'setting') || !has(db, 'tenant')) throw foreign('it lacks tables of one')
-    const row = db.prepare('SELECT value FROM setting WHERE name = ?').get(FORMAT_SETTING)
-    checkFormat(row === undefined ? null : String(row['value']))
+    if (!ours) throw foreign('it lacks tables of one')
     if (db.prepare('SELECT 1 FROM tenant LIMIT 1').get() === undefined) checkNew()
     const packs = db.prepare('SELECT value FROM setting WHERE name = ?').get(PACKS_SETTING)?.['value']
     const marker = epoch && packs !== undefined ? notes.id() : null
     if (marker !== null && marker !== packs) throw strangePacks()
-    if (there !== null && has(db, 'tally'))
-      refuseOlderEpoch(
-        there,
-        Number(db.prepare("SELECT rows FROM tally WHERE name = 'acknowledged'").get()?.['rows'] ?? 0),
-      )
+    if (there === null) return
+    const known = db.prepare("SELECT rows FROM tally WHERE name = 'acknowledged'").get()?.['rows']
+    refuseOlderEpoch(there, Number(known ?? 0))
   } finally {
     db.close()
   }

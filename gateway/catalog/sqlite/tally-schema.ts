@@ -1,5 +1,5 @@
-// The migration that makes the catalog count itself: rows and sums of every table, of the index for each pack, and of what was
-// acknowledged.
+// What makes the catalog count itself: tables and triggers for rows and sums of every table that a backup depends on, of the
+// index for each pack, and of what was acknowledged.
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 
 /** Largest prime below 2 to the 40th: sums of a million rows stay exact in 64 bits. */
@@ -20,21 +20,11 @@ type Kind = 'number' | 'bytes'
 
 type Columns = Readonly<Record<string, Kind>>
 
-/** Columns of a table that are summed, and which of its changes count as acknowledged. */
 interface Tallied {
-  /** The version that has the table first, where that is not the first one that counts. */
-  readonly since?: number
-  /** The version that has it no more. */
-  readonly until?: number
+  /** Columns that are summed. */
   readonly columns: Columns
-  /** Columns of later migrations, each with the version that has it first. */
-  readonly later?: readonly (readonly [version: number, columns: Columns])[]
-  /** Columns that a later migration has removed, with its version. */
-  readonly gone?: readonly [version: number, columns: readonly string[]]
-  /** Columns whose change must reveal an older copy of the catalog; null if none does. */
+  /** Columns whose change must reveal an older copy of the catalog, as a new or removed row does; null if nothing does. */
   readonly acknowledged: string | null
-  /** Further ones of a later migration, with its version. */
-  readonly laterAcknowledged?: readonly [version: number, columns: string]
 }
 
 const names = (text: string): string[] => text.split(' ').filter((name) => name !== '')
@@ -50,10 +40,8 @@ const TABLES: Readonly<Record<string, Tallied>> = {
     acknowledged: 'name, uuid, id_key, quota_soft, quota_hard',
   },
   agent: {
-    columns: columns('tenant enrolled_ms revoked_ms', 'id host public_key'),
-    later: [[9, columns('', 'site')]],
-    acknowledged: 'id, public_key, revoked_ms',
-    laterAcknowledged: [9, 'site'],
+    columns: columns('tenant enrolled_ms revoked_ms', 'id host public_key site'),
+    acknowledged: 'id, public_key, revoked_ms, site',
   },
   enrolment: { columns: columns('tenant created_ms expires_ms used_ms', 'id agent'), acknowledged: 'used_ms' },
   token: {
@@ -61,54 +49,46 @@ const TABLES: Readonly<Record<string, Tallied>> = {
     acknowledged: 'revoked_ms',
   },
   machine: {
-    columns: columns('id tenant created_ms', 'name agent policy member_of'),
-    later: [[9, columns('', 'uuid')]],
-    gone: [10, ['policy']],
-    acknowledged: 'agent, policy, member_of',
+    columns: columns('id tenant created_ms', 'name agent member_of uuid'),
+    acknowledged: 'agent, member_of',
+  },
+  plan: { columns: columns('tenant', 'name rules'), acknowledged: 'rules' },
+  exclusion: {
+    columns: columns('tenant since_ms until_ms', 'machine subject reason'),
+    acknowledged: 'subject, reason, since_ms, until_ms',
   },
   job: {
     columns: columns(
-      'tenant machine full compare seq started_ms ended_ms released',
-      'id agent subject state base error begun',
+      'tenant machine seq full compare started_ms ended_ms released',
+      'id agent subject state base begun error',
     ),
     acknowledged: 'state',
   },
   upload: {
     columns: columns(
-      'ordinal size has_base position finished received stored changed compared',
-      'job disk kind reason base_root state root evidence',
+      'ordinal attachment size has_base position finished received stored changed compared',
+      'job disk kind reason base_root evidence state root',
     ),
-    later: [[8, columns('attachment', '')]],
     acknowledged: null,
   },
   point: {
     columns: columns(
-      'tenant machine time_ms bytes_read bytes_sent bytes_stored duration_ms committed_ms held locked_ms verified_ms seq',
-      'id agent kind reason consistency note configuration base manifest left_out',
+      'tenant machine seq time_ms checkpoint bytes_read bytes_sent bytes_stored duration_ms committed_ms held locked_ms verified_ms',
+      'id agent kind reason consistency note configuration base left_out missing took manifest',
     ),
-    later: [
-      [7, columns('checkpoint', '')],
-      [8, columns('', 'missing')],
-      [17, columns('', 'took')],
-    ],
     acknowledged: 'held, locked_ms',
   },
   image: {
-    columns: columns('ordinal size changed compared', 'point disk root kind reason evidence'),
-    later: [[8, columns('attachment', '')]],
+    columns: columns('ordinal attachment size changed compared', 'point disk root kind reason evidence'),
     acknowledged: null,
   },
-  retention: { until: 10, columns: columns('tenant', 'scope name rules'), acknowledged: 'rules' },
-  damage: { columns: columns('tenant type offset found_ms', 'id pack reason'), acknowledged: null },
+  missed: { columns: columns('tenant', 'point disk'), acknowledged: 'disk' },
   pack: { columns: columns('id tenant bytes sealed created_ms', 'kind uuid'), acknowledged: 'sealed' },
-  plan: { since: 10, columns: columns('tenant', 'name rules'), acknowledged: 'rules' },
-  exclusion: {
-    since: 10,
-    columns: columns('tenant since_ms until_ms', 'machine subject reason'),
-    acknowledged: 'subject, reason, since_ms, until_ms',
-  },
-  missed: { since: 15, columns: columns('tenant', 'point disk'), acknowledged: 'disk' },
+  damage: { columns: columns('tenant type offset found_ms', 'id pack reason'), acknowledged: null },
 }
+
+/** Names of the tables that are counted. */
+export const TALLIED: readonly string[] = Object.keys(TABLES)
 
 const numberOf = (kind: Kind, column: string): string => {
   if (kind === 'number') return `(coalesce(${column}, -1) % ${PRIME})`
@@ -130,43 +110,8 @@ const kept = (sum: string): string => `(${sum}) & ${SUM_MASK}`
 
 const ACKNOWLEDGE = "UPDATE tally SET rows = rows + 1 WHERE name = 'acknowledged';"
 
-/** The version that counts first. */
-const FIRST_VERSION = 4
-
-/** The tables that are counted in the schema of a version. */
-const tablesAt = (version: number): string[] =>
-  Object.entries(TABLES)
-    .filter(([, { since = FIRST_VERSION, until = Infinity }]) => since <= version && version < until)
-    .map(([table]) => table)
-
-/** Whether a column is there in the schema of a version. */
-const isThere = (table: string, version: number): ((column: string) => boolean) => {
-  const [from, gone] = TABLES[table]!.gone ?? [Infinity, []]
-  return (column) => version < from || !gone.includes(column)
-}
-
-/** The columns that are summed in the schema of a version. */
-const columnsAt = (table: string, version: number): Columns => {
-  const { columns: first, later = [] } = TABLES[table]!
-  const added = later.filter(([from]) => from <= version).map(([, more]) => more)
-  const there = isThere(table, version)
-  return Object.fromEntries(
-    Object.entries(Object.assign({}, first, ...added) as Columns).filter(([name]) => there(name)),
-  )
-}
-
-/** The columns whose change counts as acknowledged in the schema of a version. */
-const acknowledgedAt = (table: string, version: number): string | null => {
-  const { acknowledged, laterAcknowledged: [from, more] = [Infinity, ''] } = TABLES[table]!
-  if (acknowledged === null) return null
-  const all = version < from ? acknowledged : `${acknowledged}, ${more}`
-  return all.split(', ').filter(isThere(table, version)).join(', ')
-}
-
-/** What keeps the count of a table in the schema of a version; a migration that makes a table anew makes them anew too. */
-export const tallyTriggers = (table: string, version: number): string => {
-  const acknowledged = acknowledgedAt(table, version)
-  const of = columnsAt(table, version)
+/** What keeps the count of a table. */
+const tableTriggers = (table: string, { columns: of, acknowledged }: Tallied): string => {
   const update = (rows: string, sum: string): string =>
     `UPDATE tally SET rows = rows ${rows}, sum = ${kept(`sum ${sum}`)} WHERE name = '${table}';`
   const [added, removed] = [rowSum(of, 'NEW'), rowSum(of, 'OLD')]
@@ -178,27 +123,9 @@ CREATE TRIGGER tally_${table}_removed AFTER DELETE ON ${table} BEGIN ${update('-
 ${acknowledged === null ? '' : `CREATE TRIGGER acknowledged_${table} AFTER UPDATE OF ${acknowledged} ON ${table} BEGIN ${ACKNOWLEDGE} END;`}`
 }
 
-/** Stops counting a table, before a column of it is removed. */
-export const tallyEnd = (table: string): string => `
-${['added', 'changed', 'removed'].map((change) => `DROP TRIGGER IF EXISTS tally_${table}_${change};`).join(' ')}
-DROP TRIGGER IF EXISTS acknowledged_${table};`
-
-/** Counts a table again, for the migration of this version that has added columns to it or removed some. */
-export const tallyAgain = (table: string, version: number): string => `${tallyEnd(table)}
-${tallyTriggers(table, version)}
-UPDATE tally SET rows = now.rows, sum = now.sum FROM (${tallyQuery(table, version)}) AS now WHERE tally.name = '${table}';`
-
-/** Begins to count a table in the schema of a version. */
-export const tallyFirst = (table: string, version: number): string => `${tallyTriggers(table, version)}
-INSERT INTO tally (tenant, name, rows, sum)
-SELECT 0, '${table}', now.rows, now.sum FROM (${tallyQuery(table, version)}) AS now;`
-
-/** Names of the tables that are counted. */
-export const TALLIED: readonly string[] = tablesAt(Number.MAX_SAFE_INTEGER)
-
-/** Rows and sum of a table as it is now, in columns of these names; in the schema of a version, the newest unless it is said. */
-export const tallyQuery = (table: string, version = Number.MAX_SAFE_INTEGER): string =>
-  `SELECT count(*) AS rows, ${kept(`coalesce(sum(${rowSum(columnsAt(table, version), table)}), 0)`)} AS sum FROM ${table}`
+/** Rows and sum of a table as it is now, in columns of these names. */
+export const tallyQuery = (table: string): string =>
+  `SELECT count(*) AS rows, ${kept(`coalesce(sum(${rowSum(TABLES[table]!.columns, table)}), 0)`)} AS sum FROM ${table}`
 
 /**
  * Pieces of an id, of 6 bytes but for the last: with their weights they and the numbers of a row stay below 2 to the 53rd, so
@@ -210,14 +137,25 @@ const ID_PIECES = Math.ceil(ID_BYTES / ID_PIECE_BYTES)
 /** Odd, so that no bit of a piece falls out of a sum modulo 2 to the 48th. */
 const pieceWeight = (index: number): number => 2 * index + 1
 
-const CHUNK_NUMBERS = ['tenant', 'type', 'pack', 'offset', 'stored', 'plain', 'codec', 'machine'] as const
+const CHUNK_NUMBERS = [
+  'tenant',
+  'type',
+  'pack',
+  'offset',
+  'stored',
+  'plain',
+  'codec',
+  'machine',
+  'parts',
+  'place',
+] as const
 
 /** The part of a row's number that is not of its id, in SQL. */
 const numbersOf = (row: 'NEW' | 'OLD' | 'chunk'): string =>
   CHUNK_NUMBERS.map((name, index) => `${2 * index + 3} * coalesce(${row}.${name}, -1)`).join(' + ')
 
 /** One number for a row of the index, in SQL; `chunkSum` is the same in JavaScript, which is faster. */
-const chunkRowSum = (row: 'NEW' | 'OLD' | 'chunk'): string => {
+const chunkRowSum = (row: 'NEW' | 'OLD'): string => {
   const pieces = Array.from({ length: ID_PIECES }, (_, index) => {
     const text = `hex(substr(${row}.id, ${index * ID_PIECE_BYTES + 1}, ${ID_PIECE_BYTES}))`
     return `${pieceWeight(index)} * (('0x0' || ${text}) ->> '$')`
@@ -255,24 +193,23 @@ CREATE TRIGGER tally_chunk_changed AFTER UPDATE ON chunk BEGIN
   UPDATE pack_tally SET rows = rows + 1, sum = ${kept(`sum + ${chunkRowSum('NEW')}`)} WHERE pack = NEW.pack; END;
 CREATE TRIGGER pack_tally_added AFTER INSERT ON pack BEGIN
   INSERT INTO pack_tally (pack, tenant, rows, sum) VALUES (NEW.id, NEW.tenant, 0, 0); END;
-CREATE TRIGGER pack_tally_removed AFTER DELETE ON pack BEGIN DELETE FROM pack_tally WHERE pack = OLD.id; END;
-INSERT INTO pack_tally (pack, tenant, rows, sum) SELECT id, tenant, 0, 0 FROM pack;
-UPDATE pack_tally SET rows = now.rows, sum = now.sum FROM (
-  SELECT pack, count(*) AS rows, ${kept(`sum(${kept(chunkRowSum('chunk'))})`)} AS sum FROM chunk GROUP BY pack
-) AS now WHERE now.pack = pack_tally.pack;`
+CREATE TRIGGER pack_tally_removed AFTER DELETE ON pack BEGIN DELETE FROM pack_tally WHERE pack = OLD.id; END;`
 
 // of all tenants together: row 0 of tally, but for the index, which is counted for each pack
 // "acknowledged" is incremented with every acknowledged change; the folder of packs has it too (epoch.ts)
-export const TALLY = `
+export const TALLY_SCHEMA = `
 CREATE TABLE tally (
   tenant INTEGER NOT NULL, name TEXT PRIMARY KEY, rows INTEGER NOT NULL, sum INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
 CREATE TABLE pack_tally (
   pack INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, rows INTEGER NOT NULL, sum INTEGER NOT NULL
 ) STRICT;
-INSERT INTO tally (tenant, name, rows, sum) VALUES (0, 'acknowledged', 0, 0);
-${tablesAt(FIRST_VERSION)
-  .map((table) => tallyFirst(table, FIRST_VERSION))
+
+INSERT INTO tally (tenant, name, rows, sum) VALUES
+  ${['acknowledged', ...TALLIED].map((name) => `(0, '${name}', 0, 0)`).join(', ')};
+${Object.entries(TABLES)
+  .map(([table, tallied]) => tableTriggers(table, tallied))
   .join('')}
 ${CHUNK_TRIGGERS}
 `

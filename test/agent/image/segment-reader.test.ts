@@ -20,7 +20,7 @@ class HeldDisk {
   constructor(size: number) {
     const readInto = (offset: number, bytes: Buffer): Promise<void> =>
       new Promise((resolve) => this.reads.push({ offset, length: bytes.length, answer: resolve }))
-    this.reader = new SegmentReader({ size, chunkBytes: CHUNK, idKey: new Uint8Array(32), level: 1, readInto })
+    this.reader = new SegmentReader({ size, chunkBytes: CHUNK, idKey: new Uint8Array(32), readInto })
   }
 
   /** Answers the reads that are under way, and gives their lengths. */
@@ -81,7 +81,7 @@ test('the server keeps the memory of requests: far fewer pages are faulted in th
   await using nbd = await startQemuNbd(temp, '--read-only', '--format=raw', temp.join('disk.raw'))
   await using client = await NbdClient.connect({ socketPath: nbd.socketPath, exportName: 'disk', contexts: [] })
   const readInto = (offset: number, bytes: Buffer): Promise<void> => client.readInto(offset, bytes)
-  const reader = new SegmentReader({ size, chunkBytes: CHUNK, idKey: new Uint8Array(32), level: 1, readInto })
+  const reader = new SegmentReader({ size, chunkBytes: CHUNK, idKey: new Uint8Array(32), readInto })
   const before = await faultsOf(nbd.pid)
   // as a thread of an upload does it: several at once
   let next = 0

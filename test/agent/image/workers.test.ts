@@ -31,7 +31,6 @@ const setupOf = ({ socketPath }: QemuNbd, size: number): WorkerSetup => ({
   size,
   chunkBytes: CHUNK,
   idKey,
-  level: 1,
 })
 
 const startWorkers = (nbd: QemuNbd, size: number, multiConn = true): ImageWorkers =>
@@ -161,7 +160,7 @@ test('end while their export’s server is silent, and those of other uploads go
   const socketPath = temp.join('silent')
   await new Promise<void>((resolve) => silent.listen(socketPath, resolve))
   const threads = new ImageThreads(new HandClock())
-  const setup = { exportName: 'disk', size: 8 * CHUNK, chunkBytes: CHUNK, idKey, level: 1 }
+  const setup = { exportName: 'disk', size: 8 * CHUNK, chunkBytes: CHUNK, idKey }
   await using others = new ImageWorkers({ ...setup, socketPath: nbd.socketPath }, { multiConn: true, threads })
   const before = threads.count
   {

@@ -39,7 +39,7 @@ test('lost keys are not made anew unless somebody asks for it; a key that is not
   expect([renewed.keys.newest.kid, (await openAuthority(options)).keys.newest.kid]).toEqual([kid, kid])
 })
 
-test('a catalog from before, with agents and without a known key, does not get keys silently', async () => {
+test('a catalog that was rebuilt, with agents and without a known key, does not get keys silently', async () => {
   await using temp = await tempFolder()
   using catalog = openLocal(temp.join('catalog.db'))
   const options = { folder: temp.path, catalog, nowMs: NOW_MS }

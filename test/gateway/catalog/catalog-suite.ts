@@ -451,7 +451,7 @@ const chunks = (open: () => Promise<World>) =>
     const prepared = async ({ catalog, acme }: World) => {
       const pack = await catalog.packs.add({ tenant: acme.id, kind: 'data', uuid: randomUUID(), nowMs: 1 })
       const ids = new Uint8Array(randomBytes(96))
-      const record = { pack, storedLength: 10, plainLength: 20, codec: CODEC.zstd }
+      const record = { pack, storedLength: 10, plainLength: 20, codec: CODEC.zstd, parts: 1, place: 0 }
       const records = [RECORD.chunk, RECORD.chunk, RECORD.node].map((type, at) => ({
         ...record,
         type,

@@ -3,6 +3,7 @@ import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { randomBytes } from 'node:crypto'
 import { ImageUpload } from '../../../gateway/chains/upload.ts'
+import { UploadLoad } from '../../../gateway/chains/upload-load.ts'
 import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import type { PackStoreSpec } from '../../../gateway/packs/open-pack-store.ts'
@@ -21,7 +22,7 @@ import {
   temporaryFolder,
   type TemporaryFolder,
 } from '../datastore/fixture.ts'
-import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
+import { chunksMessage, wireBundle, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { servedCall, testAccount, withCost } from '../../support/served-call.ts'
 import { leaves } from '../../../gateway/trees/leaves.ts'
@@ -70,6 +71,15 @@ export class Script {
   readonly abort = new AbortController()
   /** Commits wait for it. */
   hold: Promise<unknown> = Promise.resolve()
+  /** Answers wait for it: the agent takes none before. */
+  deaf: Promise<unknown> = Promise.resolve()
+  /** Answers that were sent, whether taken or not. */
+  answered = 0
+  /** What each message takes of the stream's credit, in bytes. */
+  cost = 256
+  load = new UploadLoad()
+  /** Wanted chunks that are sent in one bundle. */
+  together = 1
   /** Chunks sent and proofs given. */
   chunks = 0
   proofs = 0
@@ -95,7 +105,7 @@ export class Script {
         await this.hold
         return await commit(progress)
       }
-      const call = { call: servedCall<'image.upload'>(), account: testAccount() }
+      const call = { call: servedCall<'image.upload'>(), account: testAccount(), load: this.load }
       using memory = await UploadMemory.admit(call, tenant.chunkBytes, this.abort.signal)
       return await new ImageUpload({
         store,
@@ -109,7 +119,11 @@ export class Script {
         memory,
         signal: this.abort.signal,
         onProgress: () => {},
-      }).run(withCost(this.#up), async (message) => {
+      }).run(withCost(this.#up, this.cost), async (message) => {
+        if (message[0] === DOWN.answers) {
+          this.answered++
+          await this.deaf
+        }
         if (message[0] === DOWN.durable) this.durable.push(message[1])
         else this.#down.push(message)
       })
@@ -179,7 +193,13 @@ export class Script {
       const verdicts = await this.verdicts()
       wanted.push(...toProve.filter((_, index) => verdicts[index] === ANSWER.want))
     }
-    if (wanted.length > 0) this.say(chunksMessage(UP.chunks, ...wanted.map((id) => wireChunk(id, plainOf(id)))))
+    if (wanted.length > 0) {
+      const bundles = Array.from({ length: Math.ceil(wanted.length / this.together) }, (_, index) =>
+        wanted.slice(index * this.together, (index + 1) * this.together),
+      )
+      const pairs = (some: readonly Uint8Array[]) => some.map((id) => [id, plainOf(id)] as const)
+      this.say(chunksMessage(UP.chunks, ...bundles.map((some) => wireBundle(pairs(some)))))
+    }
     this.chunks += wanted.length
   }
 
@@ -213,6 +233,8 @@ const openWith = (folder: string, packsIn?: (folder: string) => PackStoreSpec): 
 export class Stand implements AsyncDisposable {
   readonly folder: string
   readonly tenant: Tenant
+  /** Chunks that `uploadAll` sends in one bundle. */
+  together = 1
   readonly #temporary: AsyncDisposable
   readonly #packsIn: ((folder: string) => PackStoreSpec) | undefined
   #datastore: Datastore
@@ -300,6 +322,7 @@ export class Stand implements AsyncDisposable {
   /** Uploads a whole disk in messages of so many chunks; zeroes and ids only. */
   async uploadAll(job: { id: string; machine: MachineRow }, plains: Plains, perMessage = 64): Promise<Script> {
     const script = this.upload(job)
+    script.together = this.together
     const { position, proofKey } = await script.started()
     const byId = this.byId(plains)
     for (let from = position; from < plains.length; from += perMessage)

@@ -1,5 +1,6 @@
 // The window of one upload: large while there is memory, small while others wait, and never in the way of the largest message.
 import { expect, test } from 'vitest'
+import { FULL_BYTES, UploadLoad } from '../../../gateway/chains/upload-load.ts'
 import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
 import { MemoryBudget } from '../../../gateway/memory/budget.ts'
 import { ITEM_BYTES, UPLOAD_BYTES, UPLOAD_WINDOW_BYTES_MIN } from '../../../gateway/memory/limits.ts'
@@ -9,20 +10,29 @@ import { servedCall } from '../../support/served-call.ts'
 const MIB = 1024 * 1024
 const never = new AbortController().signal
 
-const open = async (budget: MemoryBudget, caller = 'a', chunkBytes = 65_536) => {
+const open = async (budget: MemoryBudget, caller = 'a', chunkBytes = 65_536, load = new UploadLoad()) => {
   const grants: number[] = []
   const call = { ...servedCall<'image.upload'>(), grant: (bytes: number) => void grants.push(bytes) }
-  const memory = await UploadMemory.admit({ call, account: budget.account('one', caller) }, chunkBytes, never)
+  const memory = await UploadMemory.admit({ call, account: budget.account('one', caller), load }, chunkBytes, never)
   memory.open()
   const granted = (): number => grants.splice(0).reduce((sum, bytes) => sum + bytes, 0)
   return { memory, granted }
 }
 
+/** A message of chunks comes, and is worked on at once. */
+const take = (memory: UploadMemory, bytes: number): void => {
+  memory.read(bytes)
+  memory.work(bytes)
+}
+
+/** It is done with. */
+const give = (memory: UploadMemory, bytes: number): void => memory.done(bytes, bytes)
+
 /** Takes one message after the other, as a gateway that is faster than its agent does. */
 const waitForAgent = (memory: UploadMemory, messages: number): void => {
   for (; messages > 0; messages--) {
-    memory.read(MIB)
-    memory.done(MIB)
+    take(memory, MIB)
+    give(memory, MIB)
   }
 }
 
@@ -49,11 +59,11 @@ test('an agent that is faster than the gateway has the least window, whatever wa
   let waiting = 0
   for (let message = 0; message < 100; message++) {
     while (outstanding >= MIB / 2) {
-      memory.read(MIB / 2)
+      take(memory, MIB / 2)
       waiting++
       outstanding -= MIB / 2
     }
-    memory.done(MIB / 2)
+    give(memory, MIB / 2)
     waiting--
     outstanding += granted()
   }
@@ -65,11 +75,11 @@ test('credit comes back once nothing is being worked on, or for a part of the wi
   const { memory, granted } = await open(new MemoryBudget())
   waitForAgent(memory, 8)
   granted()
-  memory.read(1000)
-  memory.read(3 * MIB)
-  memory.done(1000)
+  take(memory, 1000)
+  take(memory, 3 * MIB)
+  give(memory, 1000)
   expect(granted()).toBe(0)
-  memory.done(3 * MIB)
+  give(memory, 3 * MIB)
   expect(granted()).toBe(1000 + 3 * MIB)
 })
 
@@ -84,14 +94,68 @@ test('while another upload of the tenant waits the window shrinks to its least, 
     return opened
   })
   for (let left = CHUNK_WINDOW_BYTES; left > 0; left -= MIB) {
-    first.memory.read(MIB)
-    first.memory.done(MIB)
+    take(first.memory, MIB)
+    give(first.memory, MIB)
   }
   const { memory } = await waiting
   expect(second).toBe(true)
   first.memory[Symbol.dispose]()
   memory[Symbol.dispose]()
   expect(budget.usedBytes).toBe(0)
+})
+
+test('many agents that are faster than the gateway together fill it no further, and each gets its turn', async () => {
+  const load = new UploadLoad()
+  const budget = new MemoryBudget(1024 * MIB)
+  const uploads = await Promise.all(
+    Array.from({ length: 24 }, (_, index) => open(budget, `agent-${index}`, 65_536, load)),
+  )
+  // each sends what it has credit for at once; the gateway is done with one message after the other, in the order of arrival
+  const arrived: number[] = []
+  const credit = uploads.map(() => 0)
+  const sent = uploads.map(() => 0)
+  const most = { once: 0, later: 0 }
+  for (let round = 0; round < 3000; round++) {
+    for (const [index, { memory, granted }] of uploads.entries()) {
+      for (credit[index]! += granted(); credit[index]! >= MIB; credit[index]! -= MIB) {
+        take(memory, MIB)
+        arrived.push(index)
+        sent[index]!++
+      }
+    }
+    const when = round < 100 ? 'once' : 'later'
+    most[when] = Math.max(most[when], arrived.length * MIB)
+    give(uploads[arrived.shift()!]!.memory, MIB)
+  }
+  expect(most.once).toBe(24 * 2 * MIB)
+  expect(most.later).toBeLessThanOrEqual(FULL_BYTES + 2 * UPLOAD_WINDOW_BYTES_MIN)
+  expect(Math.max(...sent)).toBeLessThan(2 * Math.min(...sent))
+})
+
+test('who has credit and is silent keeps nobody else waiting, and credit that was held back goes out when others end', async () => {
+  const load = new UploadLoad()
+  const budget = new MemoryBudget(1024 * MIB)
+  const [silent, busy, waiting] = await Promise.all(['a', 'b', 'c'].map((name) => open(budget, name, 65_536, load)))
+  for (const { granted } of [silent!, busy!, waiting!]) granted()
+  load.take(FULL_BYTES + 1)
+  take(waiting!.memory, MIB)
+  give(waiting!.memory, MIB)
+  take(busy!.memory, 2 * MIB)
+  expect(waiting!.granted()).toBe(0)
+  load.give(FULL_BYTES + 1)
+  expect(waiting!.granted()).toBeGreaterThanOrEqual(MIB)
+  load.take(FULL_BYTES - MIB)
+  take(waiting!.memory, MIB)
+  give(waiting!.memory, MIB)
+  expect(waiting!.granted()).toBe(0)
+  busy!.memory[Symbol.dispose]()
+  expect(waiting!.granted()).toBeGreaterThanOrEqual(MIB)
+  // it was given back already
+  give(busy!.memory, 2 * MIB)
+  load.take(2 * MIB)
+  take(waiting!.memory, MIB)
+  give(waiting!.memory, MIB)
+  expect(waiting!.granted()).toBe(0)
 })
 
 test('items take room and give it back', async () => {

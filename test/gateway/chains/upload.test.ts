@@ -8,6 +8,7 @@ import { expect, test } from 'vitest'
 import { recordBytes } from '../../../gateway/packs/format.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { FULL_BYTES, UploadLoad } from '../../../gateway/chains/upload-load.ts'
 import { FAN_OUT } from '../../../protocol/image-tree.ts'
 import { UPLOAD_AHEAD_ITEMS_MAX, UPLOAD_IDS_MAX, UPLOAD_WAITING_ITEMS_MAX } from '../../../protocol/limits.ts'
 import { ANSWER, RUN, UP } from '../../../protocol/methods.ts'
@@ -581,4 +582,29 @@ test('what is acknowledged waits at most for the interval, and no message says m
   await eventually(async () => script.durable.length === 1)
   expect(script.durable).toEqual([3])
   expect(await stand.row(job)).toMatchObject({ position: 3, finished: false })
+})
+
+test('an agent that takes no answers keeps nobody else waiting, whatever it has sent', async () => {
+  await using stand = await Stand.open()
+  const plains = plainsOf(3)
+  const load = new UploadLoad()
+  const deaf = stand.upload(await stand.job(await stand.machine('db1'), sizeOf(plains)))
+  const taken = Promise.withResolvers<void>()
+  Object.assign(deaf, { load, cost: FULL_BYTES + 1, deaf: taken.promise })
+  const { proofKey } = await deaf.started()
+  deaf.say([UP.runs, runsOf(stand.refs(plains))])
+  await eventually(() => deaf.answered === 1)
+  expect(load.full).toBe(false)
+  const other = stand.upload(await stand.job(await stand.machine('db2'), sizeOf(plains)))
+  Object.assign(other, { load })
+  await other.started()
+  await other.deliver(runsOf(stand.refs(plains)), stand.byId(plains), proofKey)
+  other.end()
+  await other.result
+  taken.resolve()
+  await deaf.answers()
+  deaf.supply(plains as Uint8Array[], stand)
+  deaf.end()
+  await deaf.result
+  expect(load.hungry).toBe(true)
 })

@@ -109,10 +109,11 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['store.checkFolder', 'platform', () => ['repair', '--check']],
 ]
 
-/** What only the console asks for, or takes an agent that restores; the table of methods has them through both doors. */
+/** What only the console asks for, or an agent that restores or exports; the table of methods has them through both doors. */
 const ELSEWHERE: readonly MethodName[] = [
   'plans.timeline',
   'image.download',
+  'image.read',
   'restores.places',
   'restores.start',
   'restores.list',

@@ -122,14 +122,17 @@ describe('open', () => {
     expect(await datastore.catalog.tenants.byName({ name: 'one' })).toMatchObject({ id: tenant.id })
   })
 
-  test.each(['2', '999999999', 'next', '-1', ''])('format %j is refused and nothing is touched', async (format) => {
-    await using folder = await temporaryFolder()
-    await touch(openDatastore(folder.path))
-    await setFormat(folder.path, format)
-    const before = await contents(folder.path)
-    await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'STORE_VERSION' })
-    expect(await contents(folder.path)).toEqual(before)
-  })
+  test.each(['1', '3', '999999999', 'next', '-1', ''])(
+    'format %j is refused and nothing is touched',
+    async (format) => {
+      await using folder = await temporaryFolder()
+      await touch(openDatastore(folder.path))
+      await setFormat(folder.path, format)
+      const before = await contents(folder.path)
+      await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'STORE_VERSION' })
+      expect(await contents(folder.path)).toEqual(before)
+    },
+  )
 
   test('a later schema is refused and nothing is touched', async () => {
     await using folder = await temporaryFolder()
@@ -138,6 +141,17 @@ describe('open', () => {
     const before = await contents(folder.path)
     await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'STORE_VERSION' })
     expect(await contents(folder.path)).toEqual(before)
+  })
+
+  test('of another format the format is named, whatever number its schema has', async () => {
+    await using folder = await temporaryFolder()
+    await touch(openDatastore(folder.path))
+    await setFormat(folder.path, '999')
+    setSchemaVersion(folder.path, 17)
+    await expect(openDatastore(folder.path)).rejects.toMatchObject({
+      code: 'STORE_VERSION',
+      message: expect.stringContaining('format 999') as string,
+    })
   })
 })
 

@@ -1,9 +1,10 @@
 // Reading through a tenant's store: every flipped bit in a pack is found and named, proofs, manifests, nodes and bounds.
+import { randomBytes } from 'node:crypto'
 import path from 'node:path'
 import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { readFile, truncate, writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
-import { hex } from '../../../protocol/chunk.ts'
+import { BUNDLE_PARTS_MAX, hex } from '../../../protocol/chunk.ts'
 import { splitIds } from '../../../protocol/host/bytes.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
@@ -15,7 +16,7 @@ import { decodeState, joinParts } from '../../../gateway/catalog/state-record.ts
 import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { leaves } from '../../../gateway/trees/leaves.ts'
 import { testDice } from '../../support/seed.ts'
-import { splitChunks } from '../../protocol/wire-chunks.ts'
+import { joinChunks, splitChunks, wireBundle } from '../../protocol/wire-chunks.ts'
 import { addAgent, addMachine } from '../catalog.ts'
 import {
   CHUNK_BYTES,
@@ -108,10 +109,11 @@ describe('damage', () => {
     let alive = [...ids]
     let offset = PACK_HEADER_BYTES
     for (let record = 0; record < CHUNKS; record++) {
-      const { id, storedLength } = parseRecord(bytes, offset)
+      const { parts, storedLength } = parseRecord(bytes, offset)
+      const { id } = parts[0]!
       const index = alive.findIndex((one) => hex(one) === hex(id))
       const next = (index + 1) % alive.length
-      const at = offset + [0, 4, 8, 40, 41, 42, 44, 48, 52, dice.below(recordBytes(storedLength))][record % 10]!
+      const at = offset + [0, 4, 8, 9, 10, 12, 16, 48, 52, dice.below(recordBytes(storedLength))][record % 10]!
       await flip(files.data, at, dice.below(8))
       await expect(store.readRecord(id)).rejects.toMatchObject(damaged(id))
       await expect(store.readStored(alive)).rejects.toMatchObject(damaged(id))
@@ -143,7 +145,7 @@ describe('damage', () => {
     const bytes = await readFile(files.data)
     const first = parseRecord(bytes, PACK_HEADER_BYTES)
     await truncate(files.data, PACK_HEADER_BYTES + recordBytes(first.storedLength))
-    await store.readRecord(first.id)
+    await store.readRecord(first.parts[0]!.id)
     const proofs = await store.prove(ids, new Uint8Array(32))
     expect(proofs.filter((proof) => proof !== null)).toHaveLength(1)
     await expect(store.readStored(ids)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
@@ -158,7 +160,16 @@ describe('damage', () => {
       machine: null,
       ids: new Uint8Array(32),
       records: [
-        { pack: 1, offset: PACK_HEADER_BYTES, storedLength: 100, plainLength: 100, codec: 0, type: RECORD.chunk },
+        {
+          pack: 1,
+          offset: PACK_HEADER_BYTES,
+          storedLength: 100,
+          plainLength: 100,
+          codec: 0,
+          type: RECORD.chunk,
+          parts: 1,
+          place: 0,
+        },
       ],
       packs: [],
       upload: null,
@@ -170,7 +181,44 @@ describe('damage', () => {
   })
 })
 
+/** The second chunk of each of so many bundles, none of which compresses. */
+const oneOfMany = async (setting: Setting, bundles: number, parts: number): Promise<Uint8Array[]> => {
+  const { folder, tenant, store } = setting
+  const wanted: Uint8Array[] = []
+  await using writer = await store.openWriter(await addUpload(folder, tenant))
+  for (let bundle = 0; bundle < bundles; bundle++) {
+    const plains = Array.from({ length: parts }, () => new Uint8Array(randomBytes(CHUNK_BYTES)))
+    await writer.append(joinChunks([wireBundle(plains.map((plain) => [chunkId(tenant, plain), plain] as const))]))
+    wanted.push(plains[1]!)
+  }
+  await writer.commit(progressAt(1))
+  return wanted
+}
+
 describe('reading', () => {
+  test('of chunks that lie beside many others, any number is proved and looked at', async () => {
+    await using setting = await setUp()
+    const { store, tenant } = setting
+    // more bytes than one read may have
+    const plains = await oneOfMany(setting, 260, BUNDLE_PARTS_MAX)
+    const ids = plains.map((plain) => chunkId(tenant, plain))
+    const proofKey = new Uint8Array(32).fill(1)
+    expect(await store.prove(ids, proofKey)).toEqual(plains.map((plain) => keyedHash(proofKey, plain)))
+    expect(await store.badRecords(ids)).toEqual(new Map())
+  })
+
+  test('as many reads as one likes leave room on the record threads for uploads', async () => {
+    await using setting = await setUp()
+    const { store, tenant, folder } = setting
+    const [plain] = await oneOfMany(setting, 1, 32)
+    const ids = [chunkId(tenant, plain!)]
+    const reads = Promise.all(Array.from({ length: 2000 }, () => store.readStored(ids)))
+    reads.catch(() => {})
+    await using writer = await store.openWriter(await addUpload(folder, tenant, 'vdb'))
+    await writer.append(batchOf(tenant, [plainChunk()]))
+    for (const read of await reads) expect(splitChunks(read).map(({ id }) => id)).toEqual(ids)
+  })
+
   test('an absent id is damage that names it; no ids are no work', async () => {
     await using setting = await setUp()
     const { store } = setting

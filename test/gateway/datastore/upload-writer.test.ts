@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readdir, statfs, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
 import { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
@@ -148,6 +148,31 @@ describe('nothing twice', () => {
     expect(stored.filter((bytes) => bytes > 0)).toHaveLength(1)
     const { plain: read } = await datastore.tenantStore(tenant).readRecord(chunkId(tenant, plain))
     expect(Buffer.from(read).equals(plain)).toBe(true)
+  })
+
+  test('what was just found absent is looked up again only where another upload may have brought it since', async () => {
+    await using setting = await setUp()
+    const { datastore, tenant } = setting
+    const { arrivals } = datastore.tenantStore(tenant)
+    const lookUps = vi.spyOn(datastore.catalog.records, 'indexed')
+    const [alone, before, late] = [plainChunk(), plainChunk(), plainChunk()]
+    const one = await openWriter(setting)
+    await one.append(batchOf(tenant, [alone]), arrivals.mark)
+    expect(await one.commit(progressAt(1))).toBeGreaterThan(0)
+    await using two = await openWriter(setting)
+    const { mark } = arrivals
+    await one.append(batchOf(tenant, [before]), mark)
+    expect(await one.commit(progressAt(2))).toBeGreaterThan(0)
+    await two.append(batchOf(tenant, [late]), mark)
+    expect(lookUps).not.toHaveBeenCalled()
+    await two.append(batchOf(tenant, [before]), mark)
+    expect(lookUps).toHaveBeenCalledOnce()
+    const { length } = batchOf(tenant, [late]).stored
+    expect(await two.commit(progressAt(2))).toBeLessThan(2 * length)
+    const [first, second] = await packList(setting)
+    const bytes = (first?.bytes ?? 0) + (second?.bytes ?? 0)
+    expect(bytes).toBe(2 * 48 + one.storedBytes + two.storedBytes)
+    await one[Symbol.asyncDispose]()
   })
 
   test('tree nodes are stored once, and their ids are not chunks', async () => {

@@ -56,7 +56,7 @@ export class Setting implements AsyncDisposable {
     const link = memoryLink(this.clock, {
       gateway: {
         'image.upload': (params, call) =>
-          backups.uploads.receive(tenant, machine.agent, params, { call, account: this.account }),
+          backups.receive(tenant, machine.agent, params, { call, account: this.account }),
         'jobs.watch': ({ job }, call) => backups.watch(tenant, job, call),
       },
       agent: {

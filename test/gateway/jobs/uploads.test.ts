@@ -1,5 +1,5 @@
 // Uploads under way, with an agent in memory and a real datastore: one at a time of each disk, and what a hostile agent says.
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { encodeFrame, errorFrame } from '../../../protocol/frames.ts'
@@ -49,6 +49,38 @@ test('of two live uploads of one disk the second waits, and has the first one’
   expect(await second.result).toEqual({ root: null })
   expect((await third.messages[Symbol.asyncIterator]().next()).done).toBe(true)
   expect(await third.result).toEqual({ root: null })
+})
+
+test.each([
+  ['has its disk once that is announced', false],
+  ['has nothing to upload where that fails', true],
+])('an upload that comes right behind its announcement %s', async (_what, fails) => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { job } = await setting.start()
+  const { jobs } = setting.stand.datastore.catalog
+  const held = Promise.withResolvers<void>()
+  const { begin } = jobs
+  using _spy = vi.spyOn(jobs, 'begin').mockImplementationOnce(async (args) => {
+    await held.promise
+    if (fails) throw new VarveError('STORE_FAILED', 'the disk is full')
+    return await begin(args)
+  })
+  const begun = setting.begin(job, 2)
+  const call = agent.open('image.upload', { job, disk: 'vda' })
+  // a call that is answered at once, so the upload has had its chance to go ahead
+  await setting.view(job)
+  held.resolve()
+  if (fails) {
+    expect(await codeOf(begun)).toBe('STORE_FAILED')
+    expect(await codeOf(call.result)).toBe('NOT_FOUND')
+    return
+  }
+  await begun
+  expect(await started(call)).toBe(0)
+  await call.send(zeroes(2))
+  call.end()
+  expect(await call.result).toEqual({ root: null })
 })
 
 test('another agent’s upload of a running disk is answered without waiting for it', async () => {

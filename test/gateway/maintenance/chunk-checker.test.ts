@@ -20,6 +20,8 @@ test('batches follow the packs and are bounded in bytes and in records', () => {
       plainLength: 65_536,
       codec: 1,
       type: 1,
+      parts: 1,
+      place: 0,
     } as const,
   }))
   const batches = batchesOf(placed)

@@ -377,3 +377,67 @@ test('a second collection finds nothing to do and leaves every pack as it is, al
   expect(await collected(stand)).toMatchObject({ bytesRewritten: 0, packs: { removed: 0, rewritten: 0 } })
   expect(await files()).toEqual(once)
 })
+
+test('of chunks that are stored together the dead ones go, and their space', async () => {
+  await using stand = await Stand.open()
+  stand.together = 4
+  const machine = await stand.machine('db1')
+  const plains = randomDisk(64)
+  const one = await stand.point(machine, plains, 30)
+  // of each bundle two parts stay, of the first all, of the second none, of the third the outer ones
+  const gone = [4, 5, 6, 7, 9, 10, ...Array.from({ length: 13 }, (_, index) => [12 + 4 * index, 13 + 4 * index]).flat()]
+  const two = await stand.point(machine, changed(plains, ...gone), 40)
+  const image = await readImage(stand, two.root, 64)
+  expect(await collected(stand)).toMatchObject({ dead: { records: 0 }, packs: { rewritten: 0 } })
+  removePoints(stand, one.id)
+  const report = await collected(stand)
+  // the chunks, their leaf, which is the root, and the manifest
+  expect(report.dead.records).toBe(gone.length + 2)
+  expect(report.bytesBefore - report.bytesAfter).toBeGreaterThan(gone.length * CHUNK_BYTES)
+  expect(report.bytesAfter).toBeLessThan(64 * RECORD_BYTES + 8000)
+  expect(await readImage(stand, two.root, 64)).toEqual(image)
+  // all that is left is live, to the byte but for the headers of packs
+  const again = await collected(stand)
+  expect(again).toMatchObject({ dead: { records: 0 }, packs: { rewritten: 0 }, missing: 0 })
+  expect(again.bytesAfter - again.live.bytes).toBe(48 * again.packs.after)
+  expect(await stand.datastore.catalog.condition.examine({ trusted: false })).toEqual([])
+})
+
+test('chunks that are like those beside them take no more room than before when these go', async () => {
+  await using stand = await Stand.open()
+  stand.together = 4
+  const machine = await stand.machine('db1')
+  // within a bundle all are the same but for a byte
+  const plains = randomDisk(32).flatMap((like) => [0, 1, 2, 3].map((byte) => Uint8Array.from(like).fill(byte, 0, 1)))
+  const one = await stand.point(machine, plains, 30)
+  const left = plains.map((plain, index) => (index % 2 === 0 ? plain : null))
+  const two = await stand.point(machine, left, 40)
+  removePoints(stand, one.id)
+  const report = await collected(stand)
+  expect(report.packs.rewritten).toBeGreaterThan(0)
+  expect(report.bytesAfter).toBeLessThan(report.bytesBefore)
+  expect(await readImage(stand, two.root, left.length)).toEqual(left)
+  const again = await collected(stand)
+  expect(again).toMatchObject({ dead: { records: 0 }, packs: { rewritten: 0 }, missing: 0 })
+  expect(again.bytesAfter - again.live.bytes).toBe(48 * again.packs.after)
+})
+
+test('what was told to a running upload of a bundle is kept, though the rest of the bundle goes', async () => {
+  await using stand = await Stand.open()
+  stand.together = 4
+  const machine = await stand.machine('db1')
+  const plains = randomDisk(64)
+  const old = await stand.point(machine, plains)
+  removePoints(stand, old.id)
+  const job = await stand.job(machine, 16 * CHUNK_BYTES)
+  const script = stand.upload(job)
+  await script.started()
+  const disk = Array.from({ length: 16 }, (_, index) => plains[4 * index + 2]!)
+  expect(await script.ask(runsOf(stand.refs(disk)))).toEqual(Array(16).fill(ANSWER.have))
+  await collected(stand)
+  script.end()
+  const { root } = await script.result
+  await stand.commit(job, 50)
+  await collected(stand)
+  expect(await readImage(stand, root, 16)).toEqual(disk)
+})

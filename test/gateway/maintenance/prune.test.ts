@@ -157,7 +157,7 @@ test('a point that is held between plan and removal stays, and is reported as ke
   expect(await left(catalog, acme, 'a')).toEqual([5, 4, 3, 2])
 })
 
-test('a point of an older program that has no disk, or none with a byte, displaces no other and goes first', async () => {
+test('a point that has no disk, or none with a byte, displaces no other and goes first', async () => {
   await using authority = await testAuthority()
   const { catalog, acme, folder } = authority
   const { a } = (await furnish(catalog, acme, ['a'])) as { a: string[] }

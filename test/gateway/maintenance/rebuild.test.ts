@@ -27,7 +27,15 @@ import { sizeOf, Stand, type Plains } from '../chains/script.ts'
 import { revokeAgent, setPlan, startJob } from '../catalog.ts'
 import { packedRows, rowsBeside, setSchemaVersion } from '../../support/catalog-damage.ts'
 import { Dice } from '../../support/model-dice.ts'
-import { addTenant, memoryLog, newManifest, openDatastore, temporaryFolder, touch } from '../datastore/fixture.ts'
+import {
+  addTenant,
+  CHUNK_BYTES,
+  memoryLog,
+  newManifest,
+  openDatastore,
+  temporaryFolder,
+  touch,
+} from '../datastore/fixture.ts'
 import { changed, randomDisk, readImage, removePoints } from './stand.ts'
 
 const ENTRY = { timeMs: 1, subject: 's', role: 'owner', resource: 'r', outcome: 'ok', details: {} }
@@ -127,8 +135,9 @@ const recordsOf = async (folder: string, type: RecordType): Promise<Place[]> => 
     const bytes = await readFile(file)
     for (let offset = PACK_HEADER_BYTES; offset < bytes.length;) {
       const record = parseRecord(bytes, offset)
-      const length = recordBytes(record.storedLength)
-      if (record.type === type) places.push({ file, offset, length, id: Buffer.from(record.id).toString('hex') })
+      const length = recordBytes(record.storedLength, record.parts.length)
+      if (record.type === type)
+        places.push({ file, offset, length, id: Buffer.from(record.parts[0]!.id).toString('hex') })
       offset += length
     }
   }
@@ -529,6 +538,33 @@ describe('damaged packs', () => {
     expect((await damageOf(place)).map(({ id }) => id)).toEqual([bad!.id])
     expect(await isIndexed(place, good!.id)).toBe(true)
   })
+})
+
+test('of a bundle with a chunk that was known to be damaged, the others stay', async () => {
+  await using stand = await Stand.open()
+  stand.together = 4
+  // nothing compresses
+  const plains = randomDisk(4)
+  await stand.point(await stand.machine('db1'), plains)
+  const { folder, tenant } = stand
+  const { pack, offset } = (await stand.datastore.tenantStore(tenant).locate([stand.idOf(plains[2]!)]))[0]!
+  await stand.datastore[Symbol.asyncDispose]()
+  const file = path.join(folder, 'packs', tenant.id, pack.slice(0, 2), `${pack}.pack`)
+  const bytes = await readFile(file)
+  const record = bytes.subarray(offset, offset + recordBytes(4 * CHUNK_BYTES, 4))
+  record[recordBytes(2 * CHUNK_BYTES, 4)]! ^= 1
+  record.writeUInt32LE(crc32(record.subarray(8)), 4)
+  await writeFile(file, bytes)
+  {
+    using catalog = openLocal(catalogOf(folder))
+    const bad = { id: stand.idOf(plains[2]!), type: RECORD.chunk, place: { pack, offset }, reason: 'was bad' }
+    await catalog.damage.enter({ tenant: tenant.id, nowMs: 5, records: [bad] })
+  }
+  const report = await run(folder)
+  expect(report.unreadable.rows[0]!.problem).toContain('another id')
+  using catalog = openLocal(catalogOf(folder))
+  const ids = Buffer.concat(plains.map((plain) => stand.idOf(plain)))
+  expect([...(await catalog.records.indexed({ tenant: tenant.id, ids }))]).toEqual([1, 1, 0, 1])
 })
 
 describe('random damage', () => {

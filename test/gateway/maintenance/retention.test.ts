@@ -13,7 +13,7 @@ const pointAt = (time: string | number, more: Partial<PlannedPoint> = {}): Plann
   return {
     id: String(time),
     timeMs,
-    seq: 0,
+    seq: timeMs,
     held: false,
     lockedUntilMs: null,
     damaged: false,
@@ -116,8 +116,8 @@ describe('tables worked out by hand', () => {
     expect(planRetention([], rulesOf({ last: 1 }), 0)).toEqual([])
   })
 
-  test('points of the same instant are told apart by their ids, the same way each time', () => {
-    const points = ['b', 'a', 'c'].map((id) => pointAt(5, { id }))
+  test('points of the same instant are told apart by the order in which they were made', () => {
+    const points = ['b', 'a', 'c'].map((id, index) => pointAt(5, { id, seq: index + 1 }))
     expect(kept(points, { last: 1 })).toEqual(['c: last'])
     expect(kept(points.toReversed(), { last: 1 })).toEqual(['c: last'])
   })
@@ -301,11 +301,12 @@ describe('for any points and rules', () => {
     empty: fc.boolean(),
     inUse: fc.boolean(),
   })
-  const anyPoints = fc
-    .array(anyPoint, { maxLength: 60 })
-    .map((list) =>
-      list.map(({ minutes, ...rest }, index) => pointAt(from + minutes * 60_000, { id: `p${index}`, ...rest })),
-    )
+  const anyPoints = fc.array(anyPoint, { maxLength: 60 }).map((list) =>
+    list.map(({ minutes, ...rest }, index) => {
+      const timeMs = from + minutes * 60_000
+      return pointAt(timeMs, { id: `p${index}`, seq: timeMs * 100 + index, ...rest })
+    }),
+  )
   const bare = anyPoints.map((points) =>
     points.map((point) => ({
       ...point,
@@ -372,7 +373,7 @@ describe('for any points and rules', () => {
   test('numbers of creation that agree with the times change nothing', () => {
     fc.assert(
       fc.property(anyPoints, anyRules, (points, rules) => {
-        const order = points.toSorted((a, b) => a.timeMs - b.timeMs || (a.id < b.id ? -1 : 1))
+        const order = points.toSorted((a, b) => a.seq - b.seq)
         const numbered = order.map((point, index) => ({ ...point, seq: index + 1 }))
         expect(idsKept(numbered, rules)).toEqual(idsKept(points, rules))
       }),

@@ -75,7 +75,7 @@ class Forest {
       ids,
       types: Uint8Array.from(rows, ({ type }) => type),
       packs: Uint32Array.from(rows, ({ pack }) => pack),
-      stored: Uint32Array.from(rows, ({ stored }) => stored),
+      bytes: Uint32Array.from(rows, ({ stored }) => recordBytes(stored)),
       plain: Uint32Array.from(rows, ({ plain }) => plain),
     }
   }

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
 import { decodeManifest } from '../../../gateway/catalog/manifest.ts'
 import { verifyPoints } from '../../../gateway/maintenance/verify.ts'
+import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { MaintenanceProgress, VerifyReport } from '../../../protocol/maintenance.ts'
 import type { Params } from '../../../protocol/methods.ts'
@@ -188,4 +189,25 @@ test('what lies below a lost node is looked at as well, so that one more backup 
   const again = await stand.point(machine, plains, 40)
   expect(again.root).toEqual(root)
   expect(await verify(stand)).toMatchObject({ points: 2, good: 2, damagedCount: 0, lostCount: 0 })
+})
+
+test('a damaged bundle damages each of its chunks, and whoever brings one again heals that one', async () => {
+  await using stand = await Stand.open()
+  stand.together = 4
+  const machine = await stand.machine('db1')
+  const plains = randomDisk(12)
+  await stand.point(machine, plains, 30)
+  await new Damager(stand.folder).flip(stand.idOf(plains[6]!))
+  const found = await verify(stand)
+  const hurt = plains.slice(4, 8).map((plain) => hex(stand.idOf(plain)))
+  expect(found).toMatchObject({ points: 1, good: 0, chunks: 12, damagedCount: 4 })
+  expect(found.damaged.map(({ id }) => id).toSorted()).toEqual(hurt.toSorted())
+  expect(found.lost.map(({ offset, length }) => [offset, length])).toEqual([[4 * CHUNK_BYTES, 4 * CHUNK_BYTES]])
+  await stand.point(machine, [plains[5]!, null], 40)
+  expect((await verify(stand)).lost.map(({ offset, length }) => [offset, length])).toEqual([
+    [4 * CHUNK_BYTES, CHUNK_BYTES],
+    [6 * CHUNK_BYTES, 2 * CHUNK_BYTES],
+  ])
+  await stand.point(machine, plains, 50)
+  expect(await verify(stand)).toMatchObject({ good: 3, lostCount: 0 })
 })

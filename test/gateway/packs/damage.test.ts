@@ -7,7 +7,16 @@ import { RECORD } from '../../../gateway/packs/format.ts'
 import { damagedRecord } from '../../../gateway/packs/record-reader.ts'
 
 const id = new Uint8Array(32).fill(7)
-const location = { pack: 'p', offset: 48, storedLength: 1, plainLength: 1, codec: 0, type: RECORD.node } as const
+const location = {
+  pack: 'p',
+  offset: 48,
+  storedLength: 1,
+  plainLength: 1,
+  codec: 0,
+  type: RECORD.node,
+  parts: 1,
+  place: 0,
+} as const
 
 test('a damaged record keeps its place, type and reason; one that is missing has none', () => {
   const error = damagedRecord(id, 'its checksum is wrong', { location })

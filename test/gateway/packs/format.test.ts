@@ -2,6 +2,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { CODEC, type Codec } from '../../../protocol/chunk.ts'
+import { plainLengthOf } from '../../../protocol/chunk-list.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import {
   encodePackHeader,
@@ -35,7 +36,7 @@ const record = fc.record({
 
 const encode = ({ id, type, codec, stored, more }: ReturnType<typeof record.generate>['value'], before = 0): Buffer => {
   const bytes = Buffer.alloc(before + recordBytes(stored.length))
-  writeRecord(bytes, before, { id, type, codec, plainLength: stored.length + more }, stored)
+  writeRecord(bytes, before, { type, codec, parts: [{ id, plainLength: stored.length + more }] }, stored)
   return bytes
 }
 
@@ -59,16 +60,16 @@ describe('pack header', () => {
     )
   })
 
-  test('golden bytes of version 1', () => {
+  test('golden bytes of version 2', () => {
     expect(Buffer.from(encodePackHeader(header)).toString('hex')).toBe(
       [
         '5641525645504b31',
-        '0100',
+        '0200',
         '02',
         '00',
         '0123456789ab4cde8f0123456789abcd',
         'fedcba98765443218fedcba987654321',
-        'f588493a',
+        '0bf3a95e',
       ].join(''),
     )
   })
@@ -108,22 +109,22 @@ describe('record', () => {
     fc.assert(
       fc.property(record, fc.nat(50), (sample, before) => {
         const parsed = parseRecord(encode(sample, before), before)
-        expect(Buffer.from(parsed.id).equals(sample.id)).toBe(true)
+        expect(Buffer.from(parsed.parts[0]!.id).equals(sample.id)).toBe(true)
         expect(Buffer.from(parsed.stored).equals(sample.stored)).toBe(true)
         expect(parsed).toMatchObject({
           type: sample.type,
           codec: sample.codec,
-          plainLength: sample.stored.length + sample.more,
+          parts: [{ plainLength: sample.stored.length + sample.more }],
           storedLength: sample.stored.length,
         })
       }),
     )
   })
 
-  test('golden bytes of version 1', () => {
+  test('golden bytes of version 2', () => {
     const bytes = encode({ id: new Uint8Array(32).fill(9), type: 1, codec: 1, stored: Buffer.from('abc'), more: 4 })
     expect(bytes.toString('hex')).toBe(
-      ['56524543', 'bb78d9d2', '09'.repeat(32), '01', '01', '0000', '07000000', '03000000', '616263'].join(''),
+      ['56524543', '59c75eb7', '01', '01', '0100', '03000000', '09'.repeat(32), '07000000', '616263'].join(''),
     )
   })
 
@@ -149,7 +150,8 @@ describe('record', () => {
       fc.property(fc.uint8Array({ minLength: 0, maxLength: 200 }), (tail) => {
         const bytes = Buffer.concat([Buffer.from('VREC'), tail])
         const error = typed(() => {
-          const { plainLength, storedLength } = parseRecordHeader(bytes, 0)
+          const { parts, storedLength } = parseRecordHeader(bytes, 0)
+          const plainLength = plainLengthOf(parts)
           expect(plainLength).toBeLessThanOrEqual(RECORD_PLAIN_BYTES_MAX)
           expect(storedLength).toBeLessThanOrEqual(plainLength)
         })
@@ -161,6 +163,7 @@ describe('record', () => {
   })
 
   test('the header is as long as its table says', () => {
-    expect(RECORD_HEADER_BYTES).toBe(4 + 4 + 32 + 1 + 1 + 2 + 4 + 4)
+    expect(RECORD_HEADER_BYTES).toBe(4 + 4 + 1 + 1 + 2 + 4 + 32 + 4)
+    expect(recordBytes(1, 3) - recordBytes(1, 2)).toBe(32 + 4)
   })
 })

@@ -39,7 +39,7 @@ const memoryPack = (bytes: Uint8Array, badBlocks: readonly number[] = []) => {
 
 const recordOf = (stored: Uint8Array, id: Uint8Array = randomBytes(32)): Buffer => {
   const bytes = Buffer.alloc(recordBytes(stored.length))
-  writeRecord(bytes, 0, { id, type: RECORD.chunk, codec: CODEC.raw, plainLength: stored.length }, stored)
+  writeRecord(bytes, 0, { type: RECORD.chunk, codec: CODEC.raw, parts: [{ id, plainLength: stored.length }] }, stored)
   return bytes
 }
 

@@ -13,7 +13,7 @@ const HEADER = encodePackHeader({ kind: 'data', ...name })
 const recordOf = (id: Uint8Array, length: number): Buffer => {
   const bytes = Buffer.alloc(recordBytes(length))
   const stored = randomBytes(length)
-  writeRecord(bytes, 0, { id, type: RECORD.chunk, codec: CODEC.raw, plainLength: length }, stored)
+  writeRecord(bytes, 0, { type: RECORD.chunk, codec: CODEC.raw, parts: [{ id, plainLength: length }] }, stored)
   return bytes
 }
 

@@ -23,7 +23,7 @@ test('what is picked of a batch parses back from its new place, in the old order
       for (const [index, { offset }] of fresh.records.entries()) {
         const record = parseRecord(fresh.buffer, offset)
         expect(record.type).toBe(RECORD.node)
-        expect([...record.id]).toEqual([...expected[index]!.id])
+        expect([...record.parts[0]!.id]).toEqual([...expected[index]!.id])
         expect([...record.stored]).toEqual([...expected[index]!.bytes])
       }
       const last = fresh.records.at(-1)
@@ -35,8 +35,8 @@ test('what is picked of a batch parses back from its new place, in the old order
 test('pending records are found by id and weighed with their headers', () => {
   const pending = new PendingRecords()
   const [record] = encodeNodes(nodesOf([10])).records
-  expect(pending.has(idName(record!.id))).toBe(false)
+  expect(pending.has(idName(record!.parts[0]!.id))).toBe(false)
   pending.add({ ...record!, pack: 1 })
-  expect(pending.has(idName(record!.id))).toBe(true)
+  expect(pending.has(idName(record!.parts[0]!.id))).toBe(true)
   expect(pending.bytes).toBe(recordBytes(10))
 })

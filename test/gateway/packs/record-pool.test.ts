@@ -7,7 +7,7 @@ import { hex } from '../../../protocol/chunk.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { damageOf } from '../../../gateway/packs/damage.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
-import { RecordPool } from '../../../gateway/packs/record-pool.ts'
+import { NICENESS, RecordPool } from '../../../gateway/packs/record-pool.ts'
 import { joinChunks, rawChunk, zstdChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 
 const idKey = new Uint8Array(randomBytes(32))
@@ -64,6 +64,10 @@ describe('record pool', () => {
     const nices = await Promise.all(now.filter((thread) => !before.includes(thread)).map(niceOf))
     expect(nices.filter((nice) => nice > getPriority())).toHaveLength(2)
     expect(await niceOf(String(process.pid))).toBe(getPriority())
+    await using upkeep = new RecordPool(1, NICENESS.upkeep)
+    await upkeep.ingest(jobOf(new Uint8Array(10)))
+    const later = (await threads()).filter((thread) => !now.includes(thread))
+    expect(Math.max(...(await Promise.all(later.map(niceOf))))).toBeGreaterThan(Math.max(...nices))
   })
 
   test('checks records where they lie, in a buffer that it takes', async () => {
@@ -77,6 +81,8 @@ describe('record pool', () => {
       codec: 0,
       plainLength: 1000,
       storedLength: 1000,
+      parts: 1,
+      place: 0,
     } as const
     const places = [place, { ...place, plainLength: 999 }]
     expect(await pool.check({ buffer, places, idKey })).toEqual([null, 'it is not the record that the index names'])

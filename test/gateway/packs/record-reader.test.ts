@@ -3,7 +3,7 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { CODEC } from '../../../protocol/chunk.ts'
 import { RECORD, recordBytes } from '../../../gateway/packs/format.ts'
-import { planReads } from '../../../gateway/packs/record-reader.ts'
+import { planReads, slicesOf } from '../../../gateway/packs/record-reader.ts'
 
 const GAP_BYTES = 64 * 1024
 
@@ -16,7 +16,7 @@ const place = fc.record({
 const wantedOf = (places: readonly { pack: string; offset: number; storedLength: number }[]) =>
   places.map((one, index) => ({
     index,
-    location: { ...one, plainLength: one.storedLength, codec: CODEC.raw, type: RECORD.chunk },
+    location: { ...one, plainLength: one.storedLength, codec: CODEC.raw, type: RECORD.chunk, parts: 1, place: 0 },
   }))
 
 test('every record is wholly inside exactly one read, and reads stay bounded', () => {
@@ -66,4 +66,42 @@ test('a gap is read along exactly where the store says that it pays off', () => 
       GAP_BYTES,
     ).length
   expect([planned(0), planned(GAP_BYTES), planned(GAP_BYTES + 1)]).toEqual([1, 1, 2])
+})
+
+test('what lies beside the parts that are asked for is read in slices', () => {
+  const location = { pack: 'a', codec: CODEC.raw, type: RECORD.chunk, plainLength: 65_536 }
+  const whole = (index: number) => ({
+    index,
+    location: { ...location, offset: Math.floor(index / 4), storedLength: 262_144, parts: 4, place: index % 4 },
+  })
+  // whole records are read at once, however many
+  expect(
+    slicesOf(
+      64,
+      Array.from({ length: 64 }, (_, index) => whole(index)),
+    ),
+  ).toEqual([{ from: 0, to: 64 }])
+  // one part of each of 64 records: three records and what they have beside it
+  const single = (index: number) => ({
+    index,
+    location: { ...location, offset: index, storedLength: 262_144, parts: 4, place: 1 },
+  })
+  const slices = slicesOf(
+    64,
+    Array.from({ length: 64 }, (_, index) => single(index)),
+  )
+  expect(slices.map(({ from }) => from).slice(1)).toEqual(slices.map(({ to }) => to).slice(0, -1))
+  expect([slices[0]!.from, slices.at(-1)!.to]).toEqual([0, 64])
+  expect(slices.every(({ from, to }) => to - from <= 4)).toBe(true)
+  // however many whole records are asked for, a slice has what one message has
+  const bounded = slicesOf(
+    1024,
+    Array.from({ length: 1024 }, (_, index) => ({
+      index,
+      location: { ...location, offset: index, storedLength: 65_536, plainLength: 65_536, parts: 1, place: 0 },
+    })),
+  )
+  expect(bounded.every(({ from, to }) => to - from <= 129)).toBe(true)
+  expect(slicesOf(3, [])).toEqual([{ from: 0, to: 3 }])
+  expect(slicesOf(0, [])).toEqual([])
 })

@@ -4,17 +4,28 @@ import { zstdCompressSync } from 'node:zlib'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { CODEC, hex } from '../../../protocol/chunk.ts'
-import { CHUNK_HEAD_BYTES, readHeads } from '../../../protocol/chunk-list.ts'
-import type { VarveError } from '../../../protocol/errors.ts'
+import { BUNDLE_HEAD_BYTES, PART_BYTES, readHeads, type Part } from '../../../protocol/chunk-list.ts'
+import { VarveError } from '../../../protocol/errors.ts'
 import { isOneFrame } from '../../../protocol/zstd-frame.ts'
 import { parseRecord, RECORD, recordBytes, writeRecord } from '../../../gateway/packs/format.ts'
+import { checkChunks } from '../../../protocol/host/chunk-steps.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
-import { check, ingest, plain, prove, recordsOf, type IngestJob } from '../../../gateway/packs/record-work.ts'
+import {
+  check,
+  ingest,
+  plain,
+  prove,
+  recordsOf,
+  repack,
+  type IngestJob,
+  type RecordPlace,
+} from '../../../gateway/packs/record-work.ts'
 import {
   joinChunks,
   oddFrames,
   rawChunk,
   thievingPairs,
+  wireBundle,
   zstdChunk,
   zstdFrame,
   type WireChunk,
@@ -23,6 +34,9 @@ import {
 const idKey = new Uint8Array(randomBytes(32))
 const proofKey = new Uint8Array(randomBytes(32))
 const CHUNK_BYTES = 4096
+
+/** Of the head of a chunk that is stored alone. */
+const HEAD_BYTES = BUNDLE_HEAD_BYTES + PART_BYTES
 
 /** A compressible chunk, in zstd; the content differs by seed. */
 const compressible = (seed: number): Uint8Array => new Uint8Array(CHUNK_BYTES).fill(seed)
@@ -43,9 +57,13 @@ const changed = (change: Partial<WireChunk>): IngestJob => jobOf(good[0], { ...g
 /** The same with the field at an offset of its head overwritten, which no list of chunks can say. */
 const rewritten = (offset: number, ...bytes: readonly number[]): IngestJob => {
   const job = jobOf(...good)
-  job.heads.set(bytes, CHUNK_HEAD_BYTES + offset)
+  job.heads.set(bytes, HEAD_BYTES + offset)
   return job
 }
+
+/** Where the chunks of a job lie once it is encoded. */
+const placesOf = ({ heads }: IngestJob): RecordPlace[] =>
+  recordsOf(readHeads(heads)).flatMap(({ offset, parts }) => parts.map(({ id }) => ({ id, offset })))
 
 const refused = (job: IngestJob): void =>
   expect(() => ingest(job)).toThrow(expect.objectContaining({ code: 'CHUNK_INVALID' }))
@@ -63,10 +81,11 @@ describe('ingest', () => {
     expect(records.length).toBe(chunks.length)
     for (const [index, { offset, ...said }] of records.entries()) {
       const { stored, ...header } = parseRecord(buffer, offset)
-      expect({ ...header, id: hex(header.id) }).toEqual({ ...said, id: hex(said.id) })
+      const named = ({ id, plainLength }: Part) => [hex(id), plainLength]
+      expect({ ...header, parts: header.parts.map(named) }).toEqual({ ...said, parts: said.parts.map(named) })
       expect(header.type).toBe(RECORD.chunk)
       const { id, codec, plainLength, stored: sent } = chunks[index]!
-      expect([hex(header.id), header.codec, header.plainLength]).toEqual([hex(id), codec, plainLength])
+      expect([header.parts.map(named), header.codec]).toEqual([[[hex(id), plainLength]], codec])
       expect(Buffer.compare(stored, sent)).toBe(0)
     }
     const { offset, storedLength } = records.at(-1)!
@@ -100,12 +119,12 @@ describe('ingest', () => {
   })
 
   test.each<[string, IngestJob]>([
-    ['a stored length past the bytes', rewritten(37, 0, 0, 15, 255)],
-    ['a huge stored length', rewritten(37, 255, 255, 255, 255)],
-    ['no stored length', rewritten(37, 0, 0, 0, 0)],
+    ['a stored length past the bytes', rewritten(2, 0, 0, 15, 255)],
+    ['a huge stored length', rewritten(2, 255, 255, 255, 255)],
+    ['no stored length', rewritten(2, 0, 0, 0, 0)],
     ['no chunk', jobOf()],
     ['half a head', { ...jobOf(...good), heads: jobOf(...good).heads.subarray(0, -1) }],
-    ['a head too few', { ...jobOf(...good), heads: jobOf(...good).heads.subarray(CHUNK_HEAD_BYTES) }],
+    ['a head too few', { ...jobOf(...good), heads: jobOf(...good).heads.subarray(HEAD_BYTES) }],
     ['a byte left over', { ...jobOf(...good), stored: new Uint8Array([...jobOf(...good).stored, 0]) }],
     ['heads in another order', { ...jobOf(...good), heads: jobOf(...good.toReversed()).heads }],
     ['chunks longer than the tenant has', { ...jobOf(...good), chunkBytes: CHUNK_BYTES / 2 }],
@@ -132,7 +151,7 @@ describe('ingest', () => {
         try {
           const { buffer } = ingest(job)
           // a bit of the zstd frame that means nothing may differ; the content must still be the chunk
-          for (const place of recordsOf(readHeads(job.heads))) plain({ buffer, place, idKey })
+          for (const place of placesOf(job)) plain({ buffer, place, idKey })
         } catch (error) {
           expect((error as VarveError).code).toBe('CHUNK_INVALID')
         }
@@ -159,7 +178,7 @@ describe('neighbours that are decoded together', () => {
     expect(isOneFrame(chunks[0]!.stored, CHUNK_BYTES)).toBe(true)
     const job = jobOf(...chunks)
     const { buffer } = ingest(job)
-    for (const [index, place] of recordsOf(readHeads(job.heads)).entries())
+    for (const [index, place] of placesOf(job).entries())
       expect(Buffer.compare(plain({ buffer, place, idKey }), plains[index]!)).toBe(0)
   })
 
@@ -198,7 +217,7 @@ describe('neighbours that are decoded together', () => {
 const recordOf = (bytes: Uint8Array): { buffer: ArrayBuffer; id: Uint8Array } => {
   const id = keyedHash(idKey, bytes)
   const target = Buffer.from(new ArrayBuffer(recordBytes(bytes.length) + 3))
-  writeRecord(target, 3, { id, type: RECORD.chunk, codec: CODEC.raw, plainLength: bytes.length }, bytes)
+  writeRecord(target, 3, { type: RECORD.chunk, codec: CODEC.raw, parts: [{ id, plainLength: bytes.length }] }, bytes)
   return { buffer: target.buffer, id }
 }
 
@@ -235,6 +254,8 @@ describe('check', () => {
     codec: CODEC.raw,
     plainLength: bytes.length,
     storedLength: bytes.length,
+    parts: 1,
+    place: 0,
   })
 
   test('finds nothing wrong with what is right, and says of each other record what is', () => {
@@ -260,7 +281,12 @@ describe('check', () => {
     const bytes = compressible(5)
     const { id, stored } = zstd(bytes)
     const target = Buffer.from(new ArrayBuffer(recordBytes(stored.length)))
-    writeRecord(target, 0, { id, type: RECORD.chunk, codec: CODEC.zstd, plainLength: bytes.length }, stored)
+    writeRecord(
+      target,
+      0,
+      { type: RECORD.chunk, codec: CODEC.zstd, parts: [{ id, plainLength: bytes.length }] },
+      stored,
+    )
     const at = { ...place(bytes, id), offset: 0, codec: CODEC.zstd, storedLength: stored.length }
     const { buffer } = target
     expect(check({ buffer, places: [at], idKey })).toEqual([null])
@@ -270,5 +296,90 @@ describe('check', () => {
       const copy = new Uint8Array(flipped).buffer
       expect(check({ buffer: copy, places: [at], idKey })[0]).toBeTypeOf('string')
     }
+  })
+})
+
+describe('chunks that are stored together', () => {
+  const plains = [1, 2, 3, 4].map((seed) => Buffer.concat([Buffer.alloc(3000, seed), randomBytes(1096)]))
+  const ids = plains.map((plain) => keyedHash(idKey, plain))
+  const bundle = wireBundle(plains.map((plain, index) => [ids[index]!, plain]))
+  const record = (): ArrayBuffer => ingest({ ...joinChunks([bundle]), idKey, chunkBytes: CHUNK_BYTES }).buffer
+  const placeOf = (place: number) => ({
+    id: ids[place]!,
+    offset: 0,
+    type: RECORD.chunk,
+    codec: CODEC.zstd,
+    plainLength: 4096,
+    storedLength: bundle.stored.length,
+    parts: 4,
+    place,
+  })
+  const all = [0, 1, 2, 3].map(placeOf)
+
+  test('are one record, and each of them is there', () => {
+    expect(bundle.codec).toBe(CODEC.zstd)
+    expect(record().byteLength).toBe(recordBytes(bundle.stored.length, 4))
+    for (const [index, id] of ids.entries())
+      expect(Buffer.compare(plain({ buffer: record(), place: { id, offset: 0 }, idKey }), plains[index]!)).toBe(0)
+    expect(prove({ buffer: record(), places: all, idKey, proofKey })).toEqual(
+      plains.map((bytes) => keyedHash(proofKey, bytes)),
+    )
+    expect(check({ buffer: record(), places: all, idKey })).toEqual([null, null, null, null])
+  })
+
+  test('are checked each against its own place', () => {
+    const [first] = all
+    const wrong = [
+      { ...first!, place: 1 },
+      { ...first!, place: 4 },
+      { ...first!, parts: 3 },
+      { ...first!, id: ids[1]! },
+    ]
+    expect(check({ buffer: record(), places: [...wrong, first!], idKey })).toEqual([
+      ...wrong.map(() => 'it is not the record that the index names'),
+      null,
+    ])
+  })
+
+  test('are all damaged where one bit of their record is', () => {
+    const bytes = new Uint8Array(record())
+    bytes[bytes.length - 9]! ^= 4
+    const { buffer } = bytes
+    expect(check({ buffer, places: all, idKey }).every((reason) => reason !== null)).toBe(true)
+    expect(prove({ buffer, places: all, idKey, proofKey })).toEqual([null, null, null, null])
+    const job = { records: [{ record: bytes, picks: [[0]] }] }
+    expect(() => repack(job)).toThrow(expect.objectContaining({ code: 'DATA_DAMAGED' }))
+  })
+
+  test('are refused where one of them is not what it says', () => {
+    const parts = bundle.parts.with(2, { id: new Uint8Array(32).fill(1), plainLength: 4096 })
+    const job = { ...joinChunks([{ ...bundle, parts }]), idKey, chunkBytes: CHUNK_BYTES }
+    expect(() => ingest(job)).toThrow(
+      expect.objectContaining({ code: 'CHUNK_INVALID', details: { id: hex(parts[2]!.id) } }),
+    )
+    for (const lengths of [
+      [4096, 4096, 4096, 4095],
+      [4096, 4096, 8192],
+      [4095, 4097, 4096, 4096],
+    ]) {
+      const other = lengths.map((plainLength, index) => ({ id: ids[index]!, plainLength }))
+      refused({ ...joinChunks([{ ...bundle, parts: other }]), idKey, chunkBytes: 8192 })
+    }
+  })
+
+  test('are stored anew without those that are not wanted', () => {
+    const picks = [[2, 3], [0], [0, 3]]
+    const { heads: table, stored } = repack({ records: [{ record: new Uint8Array(record()), picks }] })
+    const heads = readHeads(table)
+    expect(heads.map(({ parts }) => parts.map(({ id }) => hex(id)))).toEqual([
+      [hex(ids[2]!), hex(ids[3]!)],
+      [hex(ids[0]!)],
+      [hex(ids[0]!), hex(ids[3]!)],
+    ])
+    const taken: Buffer[] = []
+    const take = (bytes: Uint8Array): void => void taken.push(Buffer.from(bytes))
+    checkChunks(heads, stored, { idKey, take, refusal: () => new VarveError('INTERNAL', 'refused') })
+    const wanted = picks.flat().map((place) => plains[place]!)
+    expect(Buffer.concat(taken).equals(Buffer.concat(wanted))).toBe(true)
   })
 })

@@ -1,11 +1,15 @@
-// Sending an image: whole and from any chunk, zeroes as runs, messages within a frame, and what is damaged by name.
+// Sending an image: whole and from any chunk, zeroes as runs, messages within a frame, just the chunks that are wanted,
+// and what is damaged by name.
+import { randomBytes } from 'node:crypto'
 import type { ImageRow } from '../../../gateway/catalog/points.ts'
 import { expect, test } from 'vitest'
 import { downloadImage } from '../../../gateway/restore/download.ts'
-import { CHUNK_HEAD_BYTES } from '../../../protocol/chunk-list.ts'
+import { hex } from '../../../protocol/chunk.ts'
+import { readHeads, type BundleHead } from '../../../protocol/chunk-list.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Ref } from '../../../protocol/image-tree.ts'
 import { LOAD, type Down } from '../../../protocol/methods.ts'
+import { Damager } from '../../support/damage.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { plainOf, splitChunks } from '../../protocol/wire-chunks.ts'
 import { sizeOf, Stand, type Plains } from '../chains/script.ts'
@@ -59,7 +63,9 @@ test('an image comes back as it was sent, from every kind of place', async () =>
     const { chunkBytes, idKey } = stand.tenant
     expect(messages[0]).toEqual([LOAD.start, { size, chunkBytes, root, idKey, position }])
     expect(same(plainsOf(messages), plains.slice(position))).toBe(true)
-    const sizes = messages.map((message) => (message[0] === LOAD.chunks ? message[1].length / CHUNK_HEAD_BYTES : 0))
+    const sizes = messages.map((message) =>
+      message[0] === LOAD.chunks ? readHeads(message[1]).flatMap(({ parts }) => parts).length : 0,
+    )
     expect(Math.max(...sizes)).toBeLessThanOrEqual(1024)
   }
   expect(await codeOf(download(stand, root, size, 2502))).toBe('PARAMS_INVALID')
@@ -122,4 +128,91 @@ test('a receiver that goes away ends it, also while the next message is being re
   const image = imageOf(root, sizeOf(plains))
   expect(await codeOf(downloadImage({ store, image, chunkBytes, idKey, position: 0 }, send))).toBe('CANCELLED')
   expect(sent).toBe(2)
+})
+
+/** A machine whose disk was sent as bundles of four. */
+const bundled = async (stand: Stand, plains: Plains) => {
+  stand.together = 4
+  const machine = await stand.machine('db1')
+  const point = await stand.point(machine, plains)
+  stand.together = 1
+  return { machine, ...point }
+}
+
+const bundlesIn = (messages: readonly Message[]): BundleHead[] =>
+  messages.flatMap((message) => (message[0] === LOAD.chunks ? readHeads(message[1]) : []))
+
+test('what is stored together is sent as it is stored, and from a chunk within it on without what comes before', async () => {
+  await using stand = await Stand.open()
+  const plains = Array.from({ length: 10 }, plainChunk)
+  const { root } = await bundled(stand, plains)
+  const sizes = async (position: number) => {
+    const messages = await download(stand, root, sizeOf(plains), position)
+    expect(same(plainsOf(messages), plains.slice(position))).toBe(true)
+    return bundlesIn(messages).map(({ parts }) => parts.length)
+  }
+  expect(await sizes(0)).toEqual([4, 4, 2])
+  expect(await sizes(1)).toEqual([3, 4, 2])
+  expect(await sizes(7)).toEqual([1, 2])
+})
+
+test('what lies beside a chunk never leaves with it', async () => {
+  await using stand = await Stand.open()
+  // nothing compresses, so the bytes would be seen
+  const [a, b, c, d] = Array.from({ length: 4 }, () => new Uint8Array(randomBytes(CHUNK_BYTES)))
+  await bundled(stand, [a!, b!, c!, d!])
+  const other = await stand.machine('web1')
+  const disk = [c!, new Uint8Array(randomBytes(CHUNK_BYTES)), a!, null, d!, c!, d!]
+  // what the first machine brought is proved, and not sent again
+  const { root } = await stand.point(other, disk)
+  const messages = await download(stand, root, sizeOf(disk))
+  expect(same(plainsOf(messages), disk)).toBe(true)
+  const ids = bundlesIn(messages).flatMap(({ parts }) => parts.map(({ id }) => hex(id)))
+  expect(ids).toEqual(disk.flatMap((plain) => (plain === null ? [] : [hex(stand.idOf(plain))])))
+  const sent = messages.map((message) => (message[0] === LOAD.chunks ? Buffer.from(message[2]) : Buffer.alloc(0)))
+  const seen = (plain: Uint8Array): number =>
+    sent.reduce((sum, bytes) => sum + (bytes.includes(plain.subarray(50, 90)) ? 1 : 0), 0)
+  expect([a!, b!, c!, d!].map((plain) => seen(plain) > 0)).toEqual([true, false, true, true])
+  expect(bundlesIn(messages).map(({ parts }) => parts.length)).toEqual([1, 1, 1, 1, 2])
+})
+
+test('of chunks that compress, those beside them leave the frame', async () => {
+  await using stand = await Stand.open()
+  const text = (name: string) => new Uint8Array(Buffer.alloc(CHUNK_BYTES, `${name} and so on, `))
+  const plains = ['this', 'secret', 'that', 'more'].map(text)
+  await bundled(stand, plains)
+  const disk = [plains[0]!, null, plains[2]!]
+  const { root } = await stand.point(await stand.machine('web1'), disk)
+  const messages = await download(stand, root, sizeOf(disk))
+  expect(same(plainsOf(messages), disk)).toBe(true)
+  for (const message of messages)
+    if (message[0] === LOAD.chunks) expect(Buffer.from(message[2]).includes('secret')).toBe(false)
+})
+
+test('a bundle whose bytes changed ends the download, whichever of its chunks is wanted', async () => {
+  await using stand = await Stand.open()
+  const plains = Array.from({ length: 8 }, plainChunk)
+  const { root, machine } = await bundled(stand, plains)
+  await new Damager(stand.folder).flip(stand.idOf(plains[5]!))
+  expect(await codeOf(download(stand, root, sizeOf(plains), 6))).toBe('DATA_DAMAGED')
+  expect(await codeOf(download(stand, root, sizeOf(plains)))).toBe('DATA_DAMAGED')
+  // the next backup brings all of it
+  const { catalog } = stand.datastore
+  const known = await catalog.damage.page({ tenant: stand.tenant.id, after: null, limit: 99 })
+  expect(known.map(({ id }) => id).sort()).toEqual(
+    plains
+      .slice(4)
+      .map((plain) => hex(stand.idOf(plain)))
+      .sort(),
+  )
+  const { idKey, chunkBytes } = stand.tenant
+  const store = stand.datastore.tenantStore(stand.tenant)
+  const image = imageOf(root, sizeOf(plains))
+  const messages: Message[] = []
+  await downloadImage({ store, image, chunkBytes, idKey, position: 0, skipDamaged: true }, async (message) => {
+    messages.push(kept(message))
+  })
+  expect(messages.slice(1).map((message) => (message[0] === LOAD.lost ? message[1] : 'chunks'))).toEqual(['chunks', 4])
+  await stand.point(machine, plains, 40)
+  expect(same(plainsOf(await download(stand, root, sizeOf(plains))), plains)).toBe(true)
 })

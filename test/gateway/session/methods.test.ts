@@ -84,6 +84,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'points.list': { machine: null, ...PAGE },
   'points.get': { point },
   'image.download': { point, disk: 'vda', position: 0, skipDamaged: false },
+  'image.read': { point, disk: 'vda' },
   'points.hold': { point, held: true },
   'points.lock': { point, untilMs: 1 },
   'points.prune': { machine, group: null, plan: null, rules: null, points: null, dryRun: true },

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey } from 'jose'
 import { Connection, PeerError, type Call, type Wishes } from './connection.ts'
-import { chunksMessage, chunksOf, idsOf, keyed, plainOf, rootOf } from './image.ts'
+import { chunksMessage, chunksOf, idsOf, keyed, plainOf, rootOf, TOGETHER } from './image.ts'
 
 const [ZERO, IDS] = [0, 2]
 const [HAVE, WANT, PROVE] = [0, 1, 2] as const
@@ -142,8 +142,10 @@ export class SecondAgent {
       const answered = (answer: number): { id: Uint8Array; plain: Uint8Array }[] =>
         present.filter((_, at) => answers[at] === answer).map((at) => ({ id: ids[at]!, plain: chunks[at]! }))
       for (const answer of ANSWERS) counts[answer] += answered(answer).length
-      // each alone: a message must fit a frame, and its size is not known before
-      for (const wanted of answered(WANT)) await call.send([1, ...chunksMessage([wanted])])
+      // each bundle alone: a message must fit a frame, and its size is not known before
+      const wanted = answered(WANT)
+      for (let at = 0; at < wanted.length; at += TOGETHER)
+        await call.send([1, ...chunksMessage(wanted.slice(at, at + TOGETHER))])
       const toProve = answered(PROVE)
       if (toProve.length > 0) {
         await call.send([2, toProve.map(({ id, plain }) => [id, keyed(start.proofKey, plain)])])

@@ -3,7 +3,11 @@ import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { blake3 } from '@noble/hashes/blake3.js'
 
 const FAN_OUT = 64
-const HEAD_BYTES = 41
+const HEAD_BYTES = 6
+const PART_BYTES = 36
+
+/** Chunks of one bundle. */
+export const TOGETHER = 4
 
 export const keyed = (key: Uint8Array, bytes: Uint8Array): Uint8Array => blake3(bytes, { key })
 
@@ -41,34 +45,53 @@ export const rootOf = (ids: readonly (Uint8Array | null)[], idKey: Uint8Array): 
   }
 }
 
-/** `heads` and `stored` of a message of chunks: zstd where that is shorter. */
-export const chunksMessage = (chunks: readonly { id: Uint8Array; plain: Uint8Array }[]): [Uint8Array, Uint8Array] => {
-  const heads = new Uint8Array(chunks.length * HEAD_BYTES)
-  const view = new DataView(heads.buffer)
-  const stored = chunks.map(({ id, plain }, index) => {
+interface Chunk {
+  readonly id: Uint8Array
+  readonly plain: Uint8Array
+}
+
+/** `heads` and `stored` of a message of chunks, in bundles of up to TOGETHER: zstd where that is shorter. */
+export const chunksMessage = (chunks: readonly Chunk[]): [Uint8Array, Uint8Array] => {
+  const heads: Buffer[] = []
+  const stored: Uint8Array[] = []
+  for (let from = 0; from < chunks.length; from += TOGETHER) {
+    const bundle = chunks.slice(from, from + TOGETHER)
+    const plain = Buffer.concat(bundle.map((chunk) => chunk.plain))
     const packed = zstdCompressSync(plain, { pledgedSrcSize: plain.length })
     const shorter = packed.length < plain.length
     const bytes = shorter ? packed : plain
-    const at = index * HEAD_BYTES
-    heads.set(id, at)
-    view.setUint8(at + 32, shorter ? 1 : 0)
-    view.setUint32(at + 33, plain.length)
-    view.setUint32(at + 37, bytes.length)
-    return bytes
-  })
-  return [heads, Uint8Array.from(Buffer.concat(stored))]
+    const head = Buffer.alloc(HEAD_BYTES)
+    head.writeUInt8(shorter ? 1 : 0, 0)
+    head.writeUInt8(bundle.length, 1)
+    head.writeUInt32BE(bytes.length, 2)
+    heads.push(head)
+    for (const chunk of bundle) {
+      const length = Buffer.alloc(4)
+      length.writeUInt32BE(chunk.plain.length)
+      heads.push(Buffer.from(chunk.id), length)
+    }
+    stored.push(bytes)
+  }
+  return [Uint8Array.from(Buffer.concat(heads)), Uint8Array.from(Buffer.concat(stored))]
 }
 
 /** The plain chunks of a message, each checked against its id. */
 export const plainOf = (heads: Uint8Array, stored: Uint8Array, idKey: Uint8Array): Uint8Array[] => {
   const view = new DataView(heads.buffer, heads.byteOffset, heads.byteLength)
+  const plains: Uint8Array[] = []
   let from = 0
-  return Array.from({ length: heads.length / HEAD_BYTES }, (_, index) => {
-    const at = index * HEAD_BYTES
-    const bytes = stored.subarray(from, (from += view.getUint32(at + 37)))
-    const plain = view.getUint8(at + 32) === 1 ? Uint8Array.from(zstdDecompressSync(bytes)) : bytes
-    const right = Buffer.compare(keyed(idKey, plain), heads.subarray(at, at + 32)) === 0
-    if (!right || plain.length !== view.getUint32(at + 33)) throw new Error('a chunk is not what its head says')
-    return plain
-  })
+  for (let at = 0; at < heads.length;) {
+    const bytes = stored.subarray(from, (from += view.getUint32(at + 2)))
+    const bundle = view.getUint8(at) === 1 ? Uint8Array.from(zstdDecompressSync(bytes)) : bytes
+    const end = at + HEAD_BYTES + view.getUint8(at + 1) * PART_BYTES
+    let next = 0
+    for (at += HEAD_BYTES; at < end; at += PART_BYTES) {
+      const plain = bundle.subarray(next, (next += view.getUint32(at + 32)))
+      if (Buffer.compare(keyed(idKey, plain), heads.subarray(at, at + 32)) !== 0)
+        throw new Error('a chunk is not what its head says')
+      plains.push(plain)
+    }
+    if (next !== bundle.length) throw new Error('a bundle is longer than its chunks')
+  }
+  return plains
 }

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { VarveError, type ErrorCode } from '../../../../protocol/errors.ts'
 import { giveUpJobs, isStoppedByScratch, noteStopped } from '../../../../agent/drivers/qmp/rescue.ts'
-import { isThere } from '../../../../agent/drivers/scratch-guard.ts'
+import { isThere } from '../../../../agent/drivers/scratch-guard-order.ts'
 import type { QmpCaller } from '../../../../agent/qmp/client.ts'
 import { tempFolder } from '../../../support/temp.ts'
 

@@ -31,7 +31,7 @@ const addRecords = async (catalog: Catalog, tenant: Tenant, count: number): Prom
 }
 
 const commit = async (catalog: Catalog, tenant: Tenant, pack: number, some: readonly Uint8Array[]): Promise<void> => {
-  const rest = { pack, storedLength: 10, plainLength: 10, codec: 0, type: RECORD.chunk } as const
+  const rest = { pack, storedLength: 10, plainLength: 10, codec: 0, type: RECORD.chunk, parts: 1, place: 0 } as const
   await catalog.records.commit({
     tenant: tenant.id,
     machine: null,

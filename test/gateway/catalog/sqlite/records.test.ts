@@ -2,7 +2,7 @@
 import { HAVE, type RecordCommit } from '../../../../gateway/catalog/records.ts'
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { RECORD, RECORD_HEADER_BYTES } from '../../../../gateway/packs/format.ts'
+import { RECORD, RECORD_HEADER_BYTES, recordBytes } from '../../../../gateway/packs/format.ts'
 import { CODEC } from '../../../../protocol/chunk.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import { addAgent, addMachine, beginJob, fullDisk, startJob } from '../../catalog.ts'
@@ -14,6 +14,8 @@ const record = (pack: number, offset: number, type: RecordCommit['records'][numb
   plainLength: 20,
   codec: CODEC.zstd,
   type,
+  parts: 1,
+  place: 0,
 })
 
 const setUp = async () => {
@@ -49,8 +51,27 @@ test('a chunk is its machine’s own, another’s, or absent; a node is no chunk
   expect([...(await catalog.records.indexed({ tenant: acme.id, ids }))]).toEqual([1, 1, 1])
   expect(await catalog.records.locate({ tenant: other.id, ids })).toEqual([null, null, null])
   expect(await catalog.records.locate({ tenant: acme.id, ids: ids.subarray(32, 64) })).toEqual([
-    { pack: 'p1', offset: 62, storedLength: 10, plainLength: 20, codec: CODEC.zstd, type: RECORD.chunk },
+    {
+      pack: 'p1',
+      offset: 62,
+      storedLength: 10,
+      plainLength: 20,
+      codec: CODEC.zstd,
+      type: RECORD.chunk,
+      parts: 1,
+      place: 0,
+    },
   ])
+})
+
+test('parts of a record share its bytes, so that all of them are the record', async () => {
+  await using setting = await setUp()
+  const { commit, acme, catalog } = setting
+  const part = (place: number) => ({ ...record(1, 0), parts: 3, place })
+  expect(await commit({ records: [part(0), part(1), part(2)] })).toBe(recordBytes(10, 3))
+  const { bytes } = await catalog.collection.page({ tenant: acme.id, after: null, end: null })
+  expect([...bytes].reduce((sum, one) => sum + one, 0)).toBe(recordBytes(10, 3))
+  expect(Math.max(...bytes) - Math.min(...bytes)).toBeLessThanOrEqual(1)
 })
 
 test('the first of two rows stays, and only new ones count as stored', async () => {

@@ -1,0 +1,29 @@
+// Parsers of option values that several commands take.
+import { InvalidArgumentError } from 'commander'
+import { durationMs } from '../../protocol/host/duration.ts'
+import { sizeBytes } from '../../protocol/host/size.ts'
+
+/** Turns a parser's error into one about an argument. */
+const parsed = <V>(parse: (text: string) => V): ((text: string) => V) => {
+  return (text) => {
+    try {
+      return parse(text)
+    } catch (error) {
+      throw new InvalidArgumentError((error as Error).message)
+    }
+  }
+}
+
+/** Milliseconds of a text such as `8h`. */
+export const duration = parsed(durationMs)
+
+/** Bytes of a text such as `64M`. */
+export const size = parsed(sizeBytes)
+
+/** Host and port of a text such as `127.0.0.1:10809` or `[::1]:10809`. */
+export const listenAddress = (text: string): { readonly host: string; readonly port: number } => {
+  const [, host = '', port = ''] = /^(\[[0-9a-f:]+\]|[^:\s]+):(\d{1,5})$/iu.exec(text) ?? []
+  if (host === '' || Number(port) > 65_535)
+    throw new InvalidArgumentError(`"${text}" is not an address with a port, such as 127.0.0.1:10809`)
+  return { host: host.replace(/^\[|\]$/gu, ''), port: Number(port) }
+}
