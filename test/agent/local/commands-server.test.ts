@@ -24,13 +24,13 @@ const NOWHERE = 'ws://127.0.0.1:1'
 
 const lenderOf = ({ temp }: Stand): Lender => ({ state: temp.join('state'), gateway: NOWHERE })
 
-const lend = (stand: Stand, session: () => Peer | null): Promise<AsyncDisposable> =>
+const lend = (stand: Stand, session: () => Peer | null, gateway = NOWHERE): Promise<AsyncDisposable> =>
   serveCommands(
     () => {
       const peer = session()
       return peer === null ? null : { peer, welcome: WELCOME }
     },
-    { ...lenderOf(stand), clock: systemClock },
+    { ...lenderOf(stand), gateway, clock: systemClock },
   )
 
 /** The configuration with an address at which no gateway is. */
@@ -90,7 +90,7 @@ test('a backup needs no connection of its own, and errors are the gateway’s', 
 test('an agent without a session lends none: the command connects by itself', async () => {
   await using stand = await startStand()
   await serve(stand)
-  await using _lent = await lend(stand, () => null)
+  await using _lent = await lend(stand, () => null, stand.gateway.url)
   expect((await command('backup', 'db1', ...stand.config)).code).toBe(0)
   const away = await command('backup', 'db1', '--timeout', '1s', ...(await withoutGateway(stand)))
   expect(away.code).toBe(3)
@@ -101,7 +101,7 @@ test('a command whose agent goes away follows its backup by itself', async () =>
   const ready = Promise.withResolvers<void>()
   const { peer, jobs } = await serve(stand, ready.promise)
   const { session, called } = spied(peer)
-  const lent = await lend(stand, () => session)
+  const lent = await lend(stand, () => session, stand.gateway.url)
   const running = startCommand('backup', 'db1', ...stand.config)
   await eventually(() => called.includes('jobs.watch'))
   await lent[Symbol.asyncDispose]()
@@ -114,7 +114,7 @@ test.each(['answers', 'hangs'])('an interrupted command cancels its backup, also
   await using stand = await startStand()
   const { peer, jobs } = await serve(stand, new Promise(() => undefined))
   const { session, called } = spied(peer, how === 'hangs' ? 'jobs.cancel' : null)
-  await using _lent = await lend(stand, () => session)
+  await using _lent = await lend(stand, () => session, stand.gateway.url)
   const running = startCommand('backup', 'db1', ...stand.config)
   await eventually(() => called.includes('jobs.watch'))
   running.child.kill('SIGINT')
