@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander'
 import { durationMs } from '../../protocol/host/duration.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
+import { instantMs } from '../../protocol/host/instant.ts'
 import { pointReport } from '../../protocol/host/job-report.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { sizeText } from '../../protocol/host/size.ts'
@@ -11,17 +12,12 @@ import { machineOption, pointId, rowsOption, tenantOption, toGateway, type Commo
 import { withTenant } from './remote.ts'
 import { holdLine, POINT_HEADING, pointCells, timeText } from './report-points.ts'
 
-/** False for 31 February or 24:00, which are taken for a later day. */
-const isInCalendar = (written: string): boolean => new Date(`${written}Z`).toISOString().startsWith(written)
-
 /** Milliseconds since 1970 of a date, a date with time, or a duration from now. */
 export const timeOf = (text: string, nowMs: number): number => {
   if (/^\d+[smhd]$/u.test(text)) return nowMs + durationMs(text)
   // a time without a zone would be the caller's local time
-  const [, day, clock = '00:00'] =
-    /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/u.exec(text) ?? []
-  const timeMs = day === undefined ? Number.NaN : Date.parse(text)
-  if (!Number.isSafeInteger(timeMs) || timeMs < 0 || !isInCalendar(`${day}T${clock}`))
+  const timeMs = instantMs(text, true)
+  if (timeMs === null)
     throw new InvalidArgumentError('It is not a time such as 2027-01-31, 2027-01-31T12:00Z or 90d (from now).')
   return timeMs
 }

@@ -62,7 +62,6 @@ test('a time is a date, a date with time and zone, or a duration from now', () =
     '2027-01-01T10:60Z',
     '1970-01-01T00:00',
     '1969-12-31',
-    '2027-01-01 00:00Z',
     '-1d',
   ])
     expect(() => timeOf(wrong, 5)).toThrow('not a')
