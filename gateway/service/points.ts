@@ -101,7 +101,6 @@ const shown = (uses: Uses): Pick<Points, Shown> => {
     },
 
     'image.download': {
-      details: ({ disk }) => ({ disk }),
       run: async (params, { actor, tenant, call, account, begun }) => {
         using _held = await account.admit(DOWNLOAD_BYTES, call.signal)
         let sends = false
@@ -125,7 +124,6 @@ const shown = (uses: Uses): Pick<Points, Shown> => {
     },
 
     'image.read': {
-      details: ({ disk }) => ({ disk }),
       run: async (params, { actor, tenant, call, account, begun }) => {
         await serveReads({ datastore, tenant, onlyAgent: actor.agent, params, account, call, begun })
         return {}
