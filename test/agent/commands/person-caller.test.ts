@@ -1,7 +1,9 @@
 // Commands with a person's token on a host that has no agent, against a real gateway.
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { afterEach, expect, test, vi } from 'vitest'
+import { NbdClient } from '../../../agent/nbd/client.ts'
 import { withAnyGateway } from '../../../agent/commands/context.ts'
 import type { Peer } from '../../../protocol/peer.ts'
 import { TENANT } from '../../support/gateway.ts'
@@ -83,6 +85,34 @@ test('list, show and restore without an agent, its configuration or a state fold
       outcome,
     })),
   )
+})
+
+test('an export is one act in the audit log, however much is read of it', async () => {
+  await using stand = await startStand()
+  const disk = randomBytes(1024 * 1024)
+  const point = await pointOf(stand, disk)
+  const socketPath = stand.temp.join('sock')
+  const way = await wayOf(stand, 'operator')
+  const running = startCommand('export', 'db1', '--at', 'now', '--socket', socketPath, ...way)
+  await eventually(() => existsSync(socketPath))
+  {
+    await using client = await NbdClient.connect({ socketPath, exportName: 'vda', contexts: ['base:allocation'] })
+    for (let offset = 0; offset < disk.length; offset += 65_536) {
+      const bytes = Buffer.alloc(65_536)
+      await client.readInto(offset, bytes)
+      expect(bytes.equals(disk.subarray(offset, offset + bytes.length))).toBe(true)
+    }
+  }
+  running.child.kill('SIGTERM')
+  expect((await running.ended).code).toBe(0)
+  const auditor = await stand.gateway.connectAs(await stand.gateway.tokenFor('auditor'))
+  const read = async (): Promise<string[]> =>
+    (await auditor.call('audit.list', { limit: 250 })).entries
+      .filter(({ action, resource }) => action === 'image.read' && resource === `point=${point} disk=vda`)
+      .map(({ subject, outcome }) => `${subject} ${outcome}`)
+  // its end is noted once the gateway has seen it
+  const entries = await eventually(async () => ((await read()).length > 1 ? await read() : null))
+  expect(entries).toEqual(['test operator begun', expect.stringMatching(/^test operator /u)])
 })
 
 test('a token that may only look reads no disk, nor is a target touched', async () => {
