@@ -10,7 +10,7 @@ import { openDisks } from '../export/open-disks.ts'
 import { ExportServer, type Listen } from '../export/server.ts'
 import { withAnyGateway, type CommandContext } from './context.ts'
 import { checkMayRead } from './may-read.ts'
-import type { Moment } from './moment.ts'
+import type { Moment } from '../../protocol/host/moment.ts'
 import type { WayOptions } from './way.ts'
 import { checkPoint, findPoint } from './which-point.ts'
 

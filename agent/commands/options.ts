@@ -2,7 +2,7 @@
 import { InvalidArgumentError } from 'commander'
 import { durationMs } from '../../protocol/host/duration.ts'
 import { sizeBytes } from '../../protocol/host/size.ts'
-import { momentOf } from './moment.ts'
+import { momentOf } from '../../protocol/host/moment.ts'
 
 /** Turns a parser's error into one about an argument. */
 const parsed = <V>(parse: (text: string) => V): ((text: string) => V) => {

@@ -4,12 +4,14 @@ import { durationMs } from '../../protocol/host/duration.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { instantMs } from '../../protocol/host/instant.ts'
+import type { Moment } from '../../protocol/host/moment.ts'
 import { pointReport } from '../../protocol/host/job-report.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { printList } from './listing.ts'
 import { machineOption, pointId, rowsOption, tenantOption, toGateway, type Common } from './options.ts'
 import { withTenant } from './remote.ts'
+import { atOption, namedPoint, POINT, pointFor } from './which-point.ts'
 import { holdLine, POINT_HEADING, pointCells, timeText } from './report-points.ts'
 
 /** Milliseconds since 1970 of a date, a date with time, or a duration from now. */
@@ -46,10 +48,15 @@ const addShow = (points: Command): void => {
   const command = points
     .command('show')
     .description("show a restore point with its disks, attachments and, with --json, the machine's configuration")
-    .argument('<point>', 'the first characters of its id', pointId)
+    .argument('<point>', POINT)
+    .addOption(atOption())
     .addOption(tenantOption())
-  toGateway(command).action(async (point: string, options: Common) => {
-    const shown = await withTenant(options, ({ peer, signal }) => peer.call('points.get', { point }, { signal }))
+  toGateway(command).action(async (text: string, options: Common & { at?: Moment }) => {
+    const named = namedPoint(text, options.at)
+    const shown = await withTenant(options, async (remote) => {
+      const point = await pointFor(remote, named, options.at)
+      return await remote.peer.call('points.get', { point }, { signal: remote.signal })
+    })
     printJson(shown)
     if (options.json) return
     const { id, timeMs, attachments } = shown.point

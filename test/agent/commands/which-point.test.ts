@@ -1,7 +1,7 @@
 // The point that --at means, among points of every kind, and what a person is told of it.
 import { beforeEach, expect, test, vi } from 'vitest'
 import type { CommandContext } from '../../../agent/commands/context.ts'
-import { momentOf, NOW } from '../../../agent/commands/moment.ts'
+import { momentOf, NOW } from '../../../protocol/host/moment.ts'
 import { checkPoint, pointAt } from '../../../agent/commands/which-point.ts'
 import { beginOutput } from '../../../protocol/host/output.ts'
 import { VarveError } from '../../../protocol/errors.ts'

@@ -84,6 +84,14 @@ test('points are listed, held, locked, planned and pruned on a stopped gateway, 
     { error: { code: 'NOT_FOUND', message: 'there is no machine "db11"; did you mean "db1"?' } },
   ])
 
+  const shown = await run('point', 'show', 'db1', '--at', '1970-01-03T12:00Z', ...of, '--json')
+  expect(JSON.parse(shown.stdout)).toMatchObject({ point: { id: db1[1] } })
+  const none = await run('point', 'show', 'db1', '--at', '1970-01-01T12:00Z', ...of)
+  expect([none.code, none.stderr]).toEqual([
+    EXIT.failed,
+    expect.stringContaining(`its oldest is ${db1[0]!.slice(0, 8)} of 1970-01-02 00:00:00 UTC`),
+  ])
+
   const held = await run('hold', db1[0]!.toUpperCase(), ...of)
   expect(held).toMatchObject({ code: EXIT.ok, stdout: `Restore point ${db1[0]} of db1 is held.\n` })
   expect(jsonOf(await run('hold', db1[1]!, ...of, '--until', '9999d', '--json'))).toMatchObject({

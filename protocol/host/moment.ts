@@ -1,7 +1,7 @@
 // Times in the past as a person types them, to which a restore point is looked for.
-import { VarveError } from '../../protocol/errors.ts'
-import { durationMs } from '../../protocol/host/duration.ts'
-import { instantMs } from '../../protocol/host/instant.ts'
+import { VarveError } from '../errors.ts'
+import { durationMs } from './duration.ts'
+import { instantMs } from './instant.ts'
 
 /** What is written without milliseconds means its whole second, as points' times are shown. */
 const WITHIN_SECOND_MS = 999
