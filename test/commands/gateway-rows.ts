@@ -372,7 +372,15 @@ export const GATEWAY_ROWS: Rows = {
   'job list': [[], NOBODY, [...OF, '--machine', 'nodb'], [...OF, 'db1'], [...NOBODY, '--json']],
   'job watch': [OF, ['3f2a', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...OF, '--json']],
   'job cancel': [OF, ['3f2a', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...OF, '--json']],
-  'point show': [OF, ['3f2', ...OF], ['two words', '--at', 'now', ...OF], ['db2', '--at', '2h', ...OF], ['ffffffff', ...OF], ['@point'], ['ffffffff', ...OF, '--json']],
+  'point show': [
+    OF,
+    ['3f2', ...OF],
+    ['two words', '--at', 'now', ...OF],
+    ['db2', '--at', '2h', ...OF],
+    ['ffffffff', ...OF],
+    ['@point'],
+    ['ffffffff', ...OF, '--json'],
+  ],
   diff: [
     OF,
     ['3f2', UNKNOWN_ID, ...OF],
