@@ -18,8 +18,8 @@ const isInCalendar = (day: string, clock: string): boolean => {
 }
 
 /**
- * Milliseconds since 1970 of a date (which begins at midnight) or a date with a time, such as `2026-11-28 14:00`; null where it is
- * none. What has no zone is this host's time; with `zoned`, a date is UTC's and a time must have a zone.
+ * Milliseconds since 1970 of a date (which begins at midnight) or a date with a time, such as `2026-11-28 14:00`; null where it
+ * is none. What has no zone is this host's time; with `zoned`, a date is UTC's and a time must have a zone.
  */
 export const instantMs = (text: string, zoned = false): number | null => {
   const [, day, clock, rest = '', zone] = WRITTEN.exec(text) ?? []

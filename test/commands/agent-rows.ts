@@ -136,7 +136,6 @@ export const AGENT_ROWS: Rows = {
     ['@point', '--disk', 'vda', '--to', '/dev/null', '--force'],
     ['db1', '--disk', 'vda', '--to', '@target'],
     ['db2', '--at', '2h', '--disk', 'vda', '--to', '@target'],
-    ['db1', '--at', 'now', '--disk', 'vdz', '--to', '@target'],
     ['@point', '--at', 'now', '--disk', 'vda', '--to', '@target'],
     person('ffffffff', '--disk', 'vda', '--to', '@target'),
     ['--gateway', '@url', '--token-file', '@viewer-token', '@point', '--disk', 'vda', '--to', '@raw', '--force'],
