@@ -7,6 +7,7 @@ import { FAN_OUT, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import { ImageReads, type ReadsOptions } from '../export/image-reads.ts'
 import { ImageTree } from '../export/image-tree.ts'
 import type { Kept } from './restore.ts'
+import { contentBytes } from './space.ts'
 
 /** The content of a target before it is written. */
 export interface LeftContent {
@@ -64,24 +65,43 @@ async function* untilDamage(refs: AsyncGenerator<readonly Ref[]>): AsyncGenerato
   }
 }
 
-/** What a restore begins with. DATA_DAMAGED, STREAM_INVALID, and what the connection ends with. */
-export const keptOf = ({ content, size, root, reads: options }: LeftDisk): Kept => ({
+interface OpenedTree extends AsyncDisposable {
+  readonly tree: ImageTree
+  readonly idKey: Uint8Array
+  readonly chunkBytes: number
+}
+
+/** The image's tree as the gateway has it. STREAM_INVALID where it is not that of the restore point. */
+const openTree = async ({ size, root, reads: options }: Omit<LeftDisk, 'content'>): Promise<OpenedTree> => {
+  await using resources = new AsyncDisposableStack()
+  const reads = resources.use(new ImageReads({ ...options, reconnectMs: RECONNECT_MS }))
+  const start = await reads.start()
+  const { chunkBytes, idKey } = start
+  if (!isChunkBytes(chunkBytes) || start.size !== size || !sameRef(start.root, root))
+    throw new VarveError('STREAM_INVALID', 'the image is not the requested one')
+  const tree = new ImageTree({ reads, idKey, chunkBytes, size, root })
+  const all = resources.move()
+  return { tree, idKey, chunkBytes, [Symbol.asyncDispose]: () => all.disposeAsync() }
+}
+
+/** Bytes of an image that are not zero, in whole chunks. DATA_DAMAGED, and what the connection ends with. */
+export const contentOf = async (image: Omit<LeftDisk, 'content'>): Promise<number> => {
+  if (image.root === null || image.size === 0) return 0
+  await using opened = await openTree(image)
+  const { tree, chunkBytes } = opened
+  return await contentBytes(tree, { size: image.size, chunkBytes })
+}
+
+/** What a restore begins with. STREAM_INVALID, and what the connection ends with. */
+export const keptOf = ({ content, ...image }: LeftDisk): Kept => ({
   cut: (offset) => content.cut(offset),
   open: async () => {
-    await using resources = new AsyncDisposableStack()
-    const reads = resources.use(new ImageReads({ ...options, reconnectMs: RECONNECT_MS }))
-    const start = await reads.start()
-    const { chunkBytes, idKey } = start
-    if (!isChunkBytes(chunkBytes) || start.size !== size || !sameRef(start.root, root))
-      throw new VarveError('STREAM_INVALID', 'the image is not the requested one')
-    const tree = new ImageTree({ reads, idKey, chunkBytes, size, root })
-    const all = resources.move()
+    const opened = await openTree(image)
+    const { size } = image
     return {
-      chunkBytes,
-      idKey,
-      refs: untilDamage(heldRefs(content, { tree, idKey, chunkBytes, size })),
-      [Symbol.asyncDispose]: () => all.disposeAsync(),
+      ...opened,
+      refs: untilDamage(heldRefs(content, { ...opened, size })),
+      [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
     }
   },
 })
-

@@ -33,7 +33,6 @@ export const inOrder = (thrown: unknown): VarveError => {
   })
 }
 
-
 export class Places {
   readonly #options: PlacesOptions
   /** Calls that look or wait. */
