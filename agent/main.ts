@@ -234,7 +234,7 @@ program
   .addOption(
     new Option(
       '--format <format>',
-      "of a disk's file, if its name does not say; of a machine's disks (default: qcow2)",
+      "of a disk's file, if its name does not say; the disks of a whole machine are qcow2 without it",
     ).choices(['raw', 'qcow2']),
   )
   .option(
@@ -246,7 +246,7 @@ program
   .option('--new-ids', 'with --define: a uuid and MACs of its own, to be beside the machine that it was', false)
   .option(
     '--uri <uri>',
-    'with --define: the libvirt (default: that of the machine in the configuration, or qemu:///system)',
+    'with --define: the libvirt, if not that of the machine in the configuration or qemu:///system',
   )
   .option('--resume', 'keep what is written if it is broken off, and go on with what was kept', false)
   .option('--force', 'replace what is there, unless it is in use', false)

@@ -88,7 +88,8 @@ const ofLibvirt = async (
   const file = at(DOMAIN_FILE)
   const autostart = (await attachmentText(context, point, 'autostart'))?.trim() === 'yes'
   const started = autostart ? ['it was started together with its host: "virsh autostart" does that again'] : []
-  const closed = process.getuid?.() === 0 ? await closedFolders(path.dirname(root)) : []
+  // those of a user's own libvirt run as that user
+  const closed = uri.startsWith(URI_DEFAULT) ? await closedFolders(path.dirname(root)) : []
   const entered =
     closed.length === 0 ? [] : [`QEMU's user may not enter ${closed[0]}: let it ("chmod o+x"), or restore elsewhere`]
   return {

@@ -68,12 +68,19 @@ export const restoreImage = async (
       meter.add(performance.now(), doneBytes)
       progress.show(() => `${name}: ${meter.text(doneBytes, size)}`)
     },
+  }).catch((thrown: unknown) => {
+    if (resume) remark(keptFor(to))
+    throw thrown
   })
   const remarks = await commitTarget(target)
   progress.clear()
   remarks.forEach(remark)
   return { ...restored, format: opened.format, bytesReceived, durationMs: Math.round(performance.now() - startedMs) }
 }
+
+/** What is said where a restore with --resume is broken off. */
+export const keptFor = (to: string): string =>
+  `what is written to ${to} is kept (.partial): the same command goes on with it`
 
 /** DATA_DAMAGED for an image that was written without what is lost; `what` names it. */
 export const partlyLost = (what: string, to: string, { lostBytes, lostCount }: Restored): VarveError => {

@@ -19,7 +19,7 @@ import { targetError } from '../restore/target-error.ts'
 import { nameTargets, restoreTogether, type RestoredTogether } from '../restore/together.ts'
 import type { CommandContext } from './context.ts'
 import { planDefinition, type Definition, type DefineOptions, type Placed } from './machine-definition.ts'
-import { openNotes, partlyLost } from './restore-image.ts'
+import { keptFor, openNotes, partlyLost } from './restore-image.ts'
 
 /** Others, such as the user of libvirt's QEMUs, may enter it and not list it. */
 const FOLDER_MODE = 0o711
@@ -98,7 +98,8 @@ const bytesThere = async (partial: string): Promise<number | null> => {
 /** Tells of files that --resume would go on with, or how much is there where it does. */
 const lookForParts = async (root: string, images: readonly Image[], resume: boolean): Promise<number> => {
   let there = 0
-  for (const { file } of images) {
+  for (const { file, isDisk } of images) {
+    if (!isDisk) continue
     const partial = partialName(path.join(root, file))
     const bytes = await bytesThere(partial)
     if (bytes === null) continue
@@ -126,6 +127,8 @@ class MachineRestore {
   readonly #options: MachineOptions
   /** Folders that were made. */
   readonly made: string[] = []
+  /** Files are open to be written. */
+  writes = false
 
   constructor(context: CommandContext, told: MachinePoint, options: MachineOptions) {
     this.#context = context
@@ -198,7 +201,8 @@ class MachineRestore {
     }
     const opened = []
     for (const image of images)
-      opened.push({ ...image, opened: await open(image.file, image.size, image.format, resume) })
+      opened.push({ ...image, opened: await open(image.file, image.size, image.format, resume && image.isDisk) })
+    this.writes = true
     const targets = opened.map((one) => one.opened.target)
     if (definition !== null) {
       const bytes = new TextEncoder().encode(definition.text)
@@ -219,6 +223,7 @@ class MachineRestore {
       },
     })
     const remarks = await nameTargets(targets, { checkPlaces: async () => {}, signal })
+    this.writes = false
     if (definition?.kind === 'qemu') await chmod(definition.file, SCRIPT_MODE)
     progress.clear()
     remarks.flat().forEach(remark)
@@ -311,6 +316,7 @@ export const restoreMachine = async (
   try {
     await restore.run()
   } catch (thrown) {
+    if (options.resume && restore.writes) remark(keptFor(options.to))
     // those that are empty
     await removeFolders(restore.made)
     throw thrown

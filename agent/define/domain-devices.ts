@@ -25,6 +25,8 @@ export interface DeviceFindings {
   /** Bridges and networks that the machine expects. */
   readonly networks: string[]
   readonly attached: Set<string>
+  /** It has a TPM whose state libvirt keeps. */
+  hasTpm: boolean
 }
 
 type Rule = (device: Tree, wishes: DeviceWishes, found: DeviceFindings) => Tree | null
@@ -176,12 +178,13 @@ const entropy: Rule = (device, { isHere, remark }) => {
   return null
 }
 
-const tpm: Rule = (device, { remark }) => {
+const tpm: Rule = (device, { remark }, found) => {
   const backend = firstWithin(device, 'backend')
   if (backend === null || attribute(backend, 'type') !== 'emulator') {
     remark("the host's own TPM is left out: what the guest has sealed with it stays sealed")
     return null
   }
+  found.hasTpm = true
   replaceWithin(backend, (part) => (part.name === 'source' ? null : part))
   if (firstWithin(backend, 'encryption') !== null)
     remark('the state of its TPM is encrypted with a secret of libvirt, which is not in the restore point')
@@ -244,7 +247,7 @@ const OF_THE_HOST: Readonly<Record<string, string>> = {
 
 /** Changes the devices so that nothing of them is another host's, or another machine's. */
 export const moveDevices = (devices: Tree, wishes: DeviceWishes): DeviceFindings => {
-  const found: DeviceFindings = { macs: [], networks: [], attached: new Set() }
+  const found: DeviceFindings = { macs: [], networks: [], attached: new Set(), hasTpm: false }
   replaceWithin(devices, (device) => {
     const rule = Object.hasOwn(RULES, device.name) ? RULES[device.name]! : null
     if (rule !== null) return rule(device, wishes, found)

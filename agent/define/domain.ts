@@ -2,6 +2,7 @@
 // the host or the machine that it was. The XML comes with a restore point and is believed in nothing. Pure.
 import { VarveError } from '../../protocol/errors.ts'
 import { moveDevices } from './domain-devices.ts'
+import { shellQuoted } from './shell-words.ts'
 import {
   element,
   firstWithin,
@@ -176,6 +177,12 @@ export const planDomain = (xml: string, wishes: DomainWishes): DomainPlan => {
   const found = moveDevices(devices, { ...wishes, newMac: wishes.newIds ? wishes.newMac : null, remark })
   for (const disk of wishes.disks.keys())
     if (!found.attached.has(disk)) remark(`disk ${disk} is restored, but the domain had no disk of that name`)
+  if (found.hasTpm && [...wishes.files.keys()].some((file) => file.startsWith('swtpm/'))) {
+    const [from, at] = [`${wishes.folder}/attachments/swtpm`, `/var/lib/libvirt/swtpm/${uuid}`]
+    remark(
+      `lay the state of its TPM where libvirt keeps it, before the first start: "cp -rT ${shellQuoted(from)} ${at} && chown -R tss:tss ${at}"`,
+    )
+  }
   if (found.networks.length > 0) remark(`it expects of this host: ${[...new Set(found.networks)].join(', ')}`)
   if (found.macs.some((mac) => !MAC.test(mac))) refuse('has a MAC that is none')
   return { xml: writeTree(domain), name, uuid, macs: found.macs, remarks }

@@ -2,7 +2,7 @@
 // said: the command line comes with the restore point and is believed in nothing. Pure.
 import { givenOf, type Given } from '../processes/given-options.ts'
 import { parseOptions, type Options } from '../processes/option-text.ts'
-import { isModel, optionText, ownProperties } from './qemu-devices.ts'
+import { isModel, isOwnProperty, optionText, ownProperties } from './qemu-devices.ts'
 
 export interface CommandWishes {
   /** Null: as it was. */
@@ -31,8 +31,8 @@ type Words = readonly string[]
 
 /** Options that say nothing of their host, and stay as they are. */
 const KEPT = new Set(
-  `m smp cpu accel enable-kvm no-kvm rtc nodefaults no-user-config no-hpet no-acpi no-reboot no-shutdown global vga usb
-  watchdog watchdog-action overcommit icount compat action`.split(/\s+/u),
+  `m smp cpu accel enable-kvm no-kvm rtc nodefaults no-user-config no-hpet no-acpi no-reboot no-shutdown vga usb
+  watchdog watchdog-action overcommit compat action`.split(/\s+/u),
 )
 
 /** Options of how it ran, not of what it is; nothing is said of them. */
@@ -102,13 +102,7 @@ class Moving {
     if (Object.hasOwn(RULES, option)) return RULES[option]!(this, value)
     if (/^hd[a-d]$/u.test(option)) {
       const [bus, unit] = [option > 'hdb' ? 1 : 0, 'ac'.includes(option[2]!) ? 0 : 1]
-      return this.#drive(
-        `ide${bus}-hd${unit}`,
-        new Map([
-          ['if', 'ide'],
-          ['index', String(bus * 2 + unit)],
-        ]),
-      )
+      return this.#drive(`ide${bus}-hd${unit}`, new Map(Object.entries({ if: 'ide', index: String(bus * 2 + unit) })))
     }
     if (KEPT.has(option)) return value === '' ? [`-${option}`] : [`-${option}`, value]
     if (!SILENT.has(option)) this.#remark(`-${option.slice(0, 40)} is left out`)
@@ -153,13 +147,8 @@ class Moving {
       this.#remark(`its firmware ${path.slice(0, 200)} is not here, nor in the restore point`)
       return []
     }
-    const kept = new Map([
-      ...picked(options, ['if', 'unit', 'id']),
-      ['format', 'raw'],
-      ['readonly', 'on'],
-      ['file', own],
-    ])
-    return ['-drive', optionText(kept)]
+    const kept = Object.fromEntries(picked(options, ['if', 'unit', 'id']))
+    return ['-drive', optionText({ ...kept, format: 'raw', readonly: 'on', file: own })]
   }
 
   moveDevice(value: string): Words {
@@ -216,12 +205,8 @@ class Moving {
         continue
       }
       for (const disk of [id, key]) if (this.#wishes.disks.has(disk)) this.#attached.add(disk)
-      const node = new Map([
-        ['driver', now?.format ?? 'raw'],
-        ['node-name', id],
-        ['read-only', now === undefined ? 'on' : 'off'],
-      ])
-      made.push('-blockdev', optionText(node.set('file.driver', 'file').set('file.filename', path)))
+      const node = { driver: now?.format ?? 'raw', 'node-name': id, 'read-only': now === undefined ? 'on' : 'off' }
+      made.push('-blockdev', optionText({ ...node, 'file.driver': 'file', 'file.filename': path }))
       kept.set(key, id)
     }
     return [...made, '-machine', optionText(kept, 'type')]
@@ -241,7 +226,7 @@ class Moving {
 
   moveBoard(value: string): Words {
     const options = parseOptions(value)
-    if (options.has('file')) {
+    if (options.has('file') || options.has('path')) {
       this.#remark('tables of its firmware were in a file of its host (-smbios)')
       return []
     }
@@ -270,16 +255,7 @@ class Moving {
       this.#remark(
         `network ${id.slice(0, 40)} was "${type.slice(0, 40)}": it is QEMU's own (user) now, until the script says otherwise`,
       )
-    return [
-      '-netdev',
-      optionText(
-        new Map([
-          ['type', 'user'],
-          ['id', id],
-        ]),
-        'type',
-      ),
-    ]
+    return ['-netdev', optionText({ type: 'user', id }, 'type')]
   }
 
   moveCard(value: string): Words {
@@ -297,17 +273,14 @@ class Moving {
     const id = options.get('id') ?? ''
     const isSocket = options.get('backend') === 'socket' && options.get('server') === 'on' && options.has('path')
     const to = isSocket
-      ? new Map([
-          ['backend', 'socket'],
-          ['id', id],
-          ['path', `${id.replaceAll(/[^\w-]/gu, '_').slice(0, 60)}.sock`],
-          ['server', 'on'],
-          ['wait', 'off'],
-        ])
-      : new Map([
-          ['backend', 'null'],
-          ['id', id],
-        ])
+      ? {
+          backend: 'socket',
+          id,
+          path: `${id.replaceAll(/[^\w-]/gu, '_').slice(0, 60)}.sock`,
+          server: 'on',
+          wait: 'off',
+        }
+      : { backend: 'null', id }
     if (!isSocket) this.#remark(`the character device ${id.slice(0, 40)} is connected to nothing`)
     return ['-chardev', optionText(to, 'backend')]
   }
@@ -320,18 +293,17 @@ class Moving {
     return ['-boot', optionText(without(parseOptions(value, 'order'), /^splash/u))]
   }
 
+  moveGlobal(value: string): Words {
+    const options = parseOptions(value)
+    const property = options.get('property') ?? [...options.keys()][0]?.split('.').at(-1) ?? ''
+    if (isOwnProperty(property)) return ['-global', value]
+    this.#remark(`-global ${value.slice(0, 80)} is left out`)
+    return []
+  }
+
   moveSound(value: string): Words {
     const id = parseOptions(value, 'driver').get('id') ?? ''
-    return [
-      '-audiodev',
-      optionText(
-        new Map([
-          ['driver', 'none'],
-          ['id', id],
-        ]),
-        'driver',
-      ),
-    ]
+    return ['-audiodev', optionText({ driver: 'none', id }, 'driver')]
   }
 }
 
@@ -347,6 +319,7 @@ const RULES: Readonly<Record<string, (moving: Moving, value: string) => Words>> 
   netdev: (moving, value) => moving.moveNetwork(value),
   nic: (moving, value) => moving.moveCard(value),
   chardev: (moving, value) => moving.moveCharacters(value),
+  global: (moving, value) => moving.moveGlobal(value),
   boot: (moving, value) => moving.moveBoot(value),
   audiodev: (moving, value) => moving.moveSound(value),
   serial: (moving, value) => moving.movePort('serial', value),

@@ -18,12 +18,19 @@ const OF_THE_HOST = /^(?:romfile|file|path|host.*|vhost.*|sysfsdev|mdev|evdev|me
 
 export const isModel = (driver: string): boolean => MODELS.some((model) => model.test(driver))
 
+/** Whether a property names nothing of the host. */
+export const isOwnProperty = (key: string): boolean => !OF_THE_HOST.test(key)
+
 /** The properties that may stay. */
 export const ownProperties = (options: Options): Map<string, string> =>
-  new Map([...options].filter(([key]) => !OF_THE_HOST.test(key)))
+  new Map([...options].filter(([key]) => isOwnProperty(key)))
 
 /** An option as QEMU reads it back; `implied` is the key whose value comes first, without its name. */
-export const optionText = (options: Options, implied: string | null = null): string => {
+export const optionText = (
+  given: Options | Readonly<Record<string, string>>,
+  implied: string | null = null,
+): string => {
+  const options = given instanceof Map ? (given as Options) : new Map(Object.entries(given))
   const escaped = (value: string): string => value.replaceAll(',', ',,')
   const first = implied === null ? undefined : options.get(implied)
   const rest = [...options].filter(([key]) => first === undefined || key !== implied)

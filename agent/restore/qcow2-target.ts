@@ -64,7 +64,7 @@ const isPlainImage = async (file: string, size: number): Promise<boolean> => {
     if (!v.is(imageInfo, said) || said['virtual-size'] !== size) return false
     return !LEADS_OUT.some((key) => key in said) && !stdout.includes('"data-file"')
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) throw toolError('qemu-img', error)
+    if (hasCode(error, 'ENOENT') || /lock/u.test((error as Error).message)) throw toolError('qemu-img', error)
     // broken off before there was one
     return false
   }
