@@ -57,7 +57,7 @@ const attachmentText = async ({ link, signal }: CommandContext, point: Point, na
     size: image.size,
     root: image.root,
     target: {
-      write: async (offset, part) => void bytes.set(part, offset),
+      write: async (offset, part) => bytes.set(part, offset),
       zero: async () => {},
     },
     skipDamaged: false,

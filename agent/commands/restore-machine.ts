@@ -121,6 +121,8 @@ const folderIn = async (root: string, inner: string, made: string[]): Promise<vo
   throw new VarveError('TARGET_INVALID', `${folder} leads elsewhere: a symbolic link is on the way`)
 }
 
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`
+
 class MachineRestore {
   readonly #context: CommandContext
   readonly #told: MachinePoint
@@ -290,7 +292,6 @@ class MachineRestore {
       for (const { offset, length } of lost) print(`  lost: ${length} bytes at ${offset}, zeroed in ${at}`)
     }
     for (const { name, reason } of missing) print(`  ${name} is not in the point: ${reason}`)
-    const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`
     const { disks, attachments, machine, timeMs } = point
     const isWhole = restored.every(({ lostBytes }) => lostBytes === 0)
     print(

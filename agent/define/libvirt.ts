@@ -14,10 +14,11 @@ const macsOf = (xml: string): string[] => {
   return cards.map((card) => (attributeOf(elementAt(card, 'mac'), 'address') ?? '').toLowerCase())
 }
 
+const clash = (what: string, name: string, wayOut: string): VarveError =>
+  new VarveError('EXISTS', `libvirt has the domain "${name}" with the same ${what}: ${wayOut}`)
+
 /** EXISTS where a domain has the name, the uuid or a MAC of the planned one: defining it would change that domain, or disturb it. */
 const checkClashes = async (libvirt: LibvirtConnection, plan: DomainPlan): Promise<void> => {
-  const clash = (what: string, name: string, wayOut: string): VarveError =>
-    new VarveError('EXISTS', `libvirt has the domain "${name}" with the same ${what}: ${wayOut}`)
   const macs = new Set(plan.macs)
   for (const domain of await libvirt.listAllDomains()) {
     const { name, uuid } = domain

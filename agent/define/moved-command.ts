@@ -52,6 +52,8 @@ const picked = (options: Options, keys: readonly string[]): Map<string, string> 
 const without = (options: Options, keys: RegExp): Map<string, string> =>
   new Map([...options].filter(([key]) => !keys.test(key)))
 
+const objectOf = (options: Options): Words => ['-object', optionText(options, 'qom-type')]
+
 class Moving {
   readonly remarks: string[] = []
   name: string | null = null
@@ -238,11 +240,10 @@ class Moving {
   moveObject(value: string): Words {
     const options = parseOptions(value, 'qom-type')
     const type = options.get('qom-type') ?? ''
-    const keep = (kept: Options): Words => ['-object', optionText(kept, 'qom-type')]
-    if (['iothread', 'rng-builtin', 'throttle-group'].includes(type)) return keep(options)
+    if (['iothread', 'rng-builtin', 'throttle-group'].includes(type)) return objectOf(options)
     if (['memory-backend-ram', 'memory-backend-memfd'].includes(type))
-      return keep(without(options, /^(?:host-nodes|policy|hugetlb.*)$/u))
-    if (type === 'rng-random') return keep(new Map([...options, ['filename', '/dev/urandom']]))
+      return objectOf(without(options, /^(?:host-nodes|policy|hugetlb.*)$/u))
+    if (type === 'rng-random') return objectOf(new Map([...options, ['filename', '/dev/urandom']]))
     this.#remark(`object ${type.slice(0, 40)} is left out`)
     return []
   }

@@ -25,13 +25,15 @@ export const isOwnProperty = (key: string): boolean => !OF_THE_HOST.test(key)
 export const ownProperties = (options: Options): Map<string, string> =>
   new Map([...options].filter(([key]) => isOwnProperty(key)))
 
+type Given = Options | Readonly<Record<string, string>>
+
+const isOptions = (given: Given): given is Options => given instanceof Map
+
+const escaped = (value: string): string => value.replaceAll(',', ',,')
+
 /** An option as QEMU reads it back; `implied` is the key whose value comes first, without its name. */
-export const optionText = (
-  given: Options | Readonly<Record<string, string>>,
-  implied: string | null = null,
-): string => {
-  const options = given instanceof Map ? (given as Options) : new Map(Object.entries(given))
-  const escaped = (value: string): string => value.replaceAll(',', ',,')
+export const optionText = (given: Given, implied: string | null = null): string => {
+  const options: Options = isOptions(given) ? given : new Map(Object.entries(given))
   const first = implied === null ? undefined : options.get(implied)
   const rest = [...options].filter(([key]) => first === undefined || key !== implied)
   return [

@@ -88,9 +88,20 @@ const minimal = (configuration: string, wishes: ScriptWishes): ScriptPlan => {
   const name = wishes.name === null ? [] : ['-name', `guest=${wishes.name.replaceAll(',', ',,')}`]
   const words = [
     ...name,
-    ...['-uuid', uuid, ...machine, '-m', String(memory), '-smp', String(cpuCount ?? 1)],
+    '-uuid',
+    uuid,
+    ...machine,
+    '-m',
+    String(memory),
+    '-smp',
+    String(cpuCount ?? 1),
     ...disks,
-    ...['-nic', 'user', '-vnc', 'unix:vnc.sock', '-qmp', 'unix:qmp.sock,server=on,wait=off'],
+    '-nic',
+    'user',
+    '-vnc',
+    'unix:vnc.sock',
+    '-qmp',
+    'unix:qmp.sock,server=on,wait=off',
   ]
   const remarks = [
     'the restore point does not have how QEMU was started: firmware, kinds of disks, network cards and their addresses are guesses',

@@ -31,6 +31,8 @@ export interface RestoredTogether extends Restored {
   readonly bytesReceived: number
 }
 
+const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0)
+
 /** Writes all images, in their order; the first failure ends the others, and is thrown once they have ended. */
 export const restoreTogether = async (
   images: readonly OpenImage[],
@@ -42,7 +44,6 @@ export const restoreTogether = async (
   const shared = { decoder, count: Math.min(IMAGES_AT_ONCE, images.length) }
   const done = images.map(() => 0)
   const received = images.map(() => 0)
-  const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0)
   const results: RestoredTogether[] = []
   const write = async (index: number): Promise<void> => {
     const { name, size, root, opened } = images[index]!

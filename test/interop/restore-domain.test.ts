@@ -1,5 +1,5 @@
 // A domain of libvirt comes back whole: beside the one that it was under a name and ids of its own, or in its place.
-import { chown, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, chown, readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { xml } from '../../agent/libvirt/xml.ts'
@@ -10,6 +10,7 @@ import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB } from '../support/model-machine.ts'
 import { run } from '../support/run.ts'
 import { Stand } from '../support/stand.ts'
+import { tempFolder } from '../support/temp.ts'
 
 const UUID = '6a1f0a5e-54f7-4a3a-8f0e-2b1f37c1d222'
 const MAC = '52:54:00:00:00:02'
@@ -31,8 +32,10 @@ const give = async (libvirt: TestLibvirt, folder: string): Promise<void> => {
 test('restored, defined and started beside the one that still runs; and in place of one that is gone', async () => {
   await using stand = await Stand.start()
   const dice = new Dice(82)
-  const folder = stand.folder.join('lv')
-  await mkdir(folder)
+  // QEMU is another user, who may enter both
+  await chmod(stand.folder.path, 0o711)
+  await using temp = await tempFolder()
+  const folder = temp.path
   await using libvirt = await startLibvirt({ folder })
   const contents = [dice.bytes(5 * MIB), Buffer.concat([Buffer.alloc(3 * MIB), dice.bytes(2 * MIB)])]
   const disks = contents.map((content, index): TestDomainDisk => {
@@ -86,7 +89,9 @@ test('restored, defined and started beside the one that still runs; and in place
   await give(libvirt, first)
   await startDomain(libvirt.control, copy, true)
   expect((await libvirt.control.domainState(copy)).state).toBe('paused')
-  expect(await libvirt.virsh('domblklist', 'db1 copy')).toMatch(/vda\s+\S+\/one\/vda\.qcow2\s+vdb\s+\S+\/one\/vdb\.qcow2/u)
+  expect(await libvirt.virsh('domblklist', 'db1 copy')).toMatch(
+    /vda\s+\S+\/one\/vda\.qcow2\s+vdb\s+\S+\/one\/vdb\.qcow2/u,
+  )
   await destroyDomain(libvirt.control, copy)
 
   // the host burned: nothing is there that it could be taken for

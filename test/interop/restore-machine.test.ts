@@ -38,9 +38,14 @@ beforeAll(async () => {
     content,
   }))
   const extra = [
-    ...['-drive', `if=pflash,unit=0,format=raw,readonly=on,file=${code}`],
-    ...['-netdev', 'user,id=net0', '-device', 'virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01'],
-    ...['-uuid', '6a1f0a5e-54f7-4a3a-8f0e-2b1f37c1d111'],
+    '-drive',
+    `if=pflash,unit=0,format=raw,readonly=on,file=${code}`,
+    '-netdev',
+    'user,id=net0',
+    '-device',
+    'virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01',
+    '-uuid',
+    '6a1f0a5e-54f7-4a3a-8f0e-2b1f37c1d111',
   ]
   await host.addMachine('db1', disks, { qemu: { extra } })
   await host.start({ attach: [etc] })

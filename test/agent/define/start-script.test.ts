@@ -139,8 +139,21 @@ test('without a command line the least that starts, and what it cannot know', ()
   const made = plan(null, { name: 'db1' }, configuration)
   expect(wordsOf(made)).toEqual([
     'qemu-system-x86_64',
-    ...['-name', 'guest=db1', '-uuid', NEW_UUID, '-machine', 'q35,accel=kvm:tcg', '-m', '512', '-smp', '3'],
-    ...['-drive', 'file=vda.qcow2,format=qcow2,if=virtio', '-nic', 'user', ...END],
+    '-name',
+    'guest=db1',
+    '-uuid',
+    NEW_UUID,
+    '-machine',
+    'q35,accel=kvm:tcg',
+    '-m',
+    '512',
+    '-smp',
+    '3',
+    '-drive',
+    'file=vda.qcow2,format=qcow2,if=virtio',
+    '-nic',
+    'user',
+    ...END,
   ])
   expect(made.remarks.join()).toContain('guesses')
   for (const odd of ['no json', '[]', '{"cpuCount":"$(x)","architecture":"../x"}'])

@@ -34,7 +34,9 @@ const imageOf = (disk: Buffer): Image => {
   const reads = {
     nodes: async (level: number, position: number, count: number) => {
       const first = position / childSpan(level + 1)
-      return Array.from({ length: count }, (_, at) => nodes.get(`${level}/${first + at}`)).filter((one) => one !== undefined)
+      return Array.from({ length: count }, (_, at) => nodes.get(`${level}/${first + at}`)).filter(
+        (one) => one !== undefined,
+      )
     },
   }
   return { refs, tree: new ImageTree({ reads, idKey: ID_KEY, chunkBytes: CHUNK, size: disk.length, root }) }
@@ -43,7 +45,8 @@ const imageOf = (disk: Buffer): Image => {
 /** A disk of some leaves, of which about half the chunks are zero. */
 const diskOf = (kinds: readonly number[], tail: number): Buffer => {
   const disk = Buffer.alloc((kinds.length - 1) * CHUNK + tail)
-  for (const [at, kind] of kinds.entries()) if (kind > 3) disk.fill(kind, at * CHUNK, (at + 1) * CHUNK)
+  for (const [at, kind] of kinds.entries())
+    if (kind > 3) disk.fill(kind, at * CHUNK, Math.min((at + 1) * CHUNK, disk.length))
   return disk
 }
 
@@ -81,7 +84,10 @@ test('bytes that are not zero are counted by chunks', async () => {
     fc.asyncProperty(kinds, tail, async (of, end) => {
       const disk = diskOf(of, end)
       const { refs, tree } = imageOf(disk)
-      const bytes = refs.reduce((sum, ref, at) => sum + (ref === null ? 0 : Math.min(CHUNK, disk.length - at * CHUNK)), 0)
+      const bytes = refs.reduce(
+        (sum, ref, at) => sum + (ref === null ? 0 : Math.min(CHUNK, disk.length - at * CHUNK)),
+        0,
+      )
       expect(await contentBytes(tree, { size: disk.length, chunkBytes: CHUNK })).toBe(bytes)
     }),
     { numRuns: 40 },

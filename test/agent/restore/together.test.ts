@@ -62,7 +62,7 @@ const together = async (serve: Handler<'image.download'>, steps: string[], signa
   try {
     return await restoreTogether(images(steps), {
       point: randomUUID(),
-      repeat: (work: (peer: Peer) => Promise<never>) => work(agent),
+      repeat: <R>(work: (peer: Peer) => Promise<R>) => work(agent),
       skipDamaged: false,
       signal,
       onProgress: (doneBytes) => void done.push(doneBytes),
@@ -115,7 +115,10 @@ test('the first failure ends the others, which are waited for, and none begins a
     [],
     new AbortController().signal,
   )
-  await expect(failing).rejects.toMatchObject({ code: 'DATA_DAMAGED', message: expect.stringContaining('b is damaged') })
+  await expect(failing).rejects.toMatchObject({
+    code: 'DATA_DAMAGED',
+    message: expect.stringContaining('b is damaged'),
+  })
   expect(begun.toSorted()).toEqual(['a', 'b', 'c'])
   await expect.poll(() => ended.toSorted()).toEqual(['a', 'c'])
 })
