@@ -232,15 +232,35 @@ toGateway(program.command('points'))
 
 toGateway(program.command('restore'))
   .description(
-    'write a disk or an attachment of a restore point to a file or block device, or all attachments to a folder',
+    'write a whole machine of a restore point to a folder, a disk or an attachment to a file or block device, or all attachments to a folder',
   )
   .argument('<point>', POINT)
   .addOption(atOption('the newest point of the machine'))
-  .option('--disk <name>', 'which disk')
-  .option('--attachment <name>', 'which attachment, such as command-line')
-  .option('--attachments <folder>', 'all attachments, into this folder')
-  .option('--to <path>', 'a new file, or with --force an existing file or block device')
-  .addOption(new Option('--format <format>', "of a disk's file, if its name does not say").choices(['raw', 'qcow2']))
+  .option('--disk <name>', 'only this disk')
+  .option('--attachment <name>', 'only this attachment, such as command-line')
+  .option('--attachments <folder>', 'only the attachments, all into this folder')
+  .option(
+    '--to <path>',
+    'the folder of a whole machine; of a disk or attachment a new file, or with --force an existing file or block device',
+  )
+  .addOption(
+    new Option(
+      '--format <format>',
+      "of a disk's file, if its name does not say; the disks of a whole machine are qcow2 without it",
+    ).choices(['raw', 'qcow2']),
+  )
+  .option(
+    '--define',
+    'of a whole machine: define its domain, or write the script that starts it; it is not started',
+    false,
+  )
+  .option('--name <name>', 'with --define: the name that it gets')
+  .option('--new-ids', 'with --define: a uuid and MACs of its own, to be beside the machine that it was', false)
+  .option(
+    '--uri <uri>',
+    'with --define: the libvirt, if not that of the machine in the configuration or qemu:///system',
+  )
+  .option('--resume', 'keep what is written if it is broken off, and go on with what was kept', false)
   .option('--force', 'replace what is there, unless it is in use', false)
   .option(
     '--skip-damaged',
