@@ -83,7 +83,12 @@ test('a machine runs again from the gateway alone, on a host that has no agent',
     expect(told).toMatchObject({ point: last.point, lostBytes: 0 })
     restored.push({ id, file, format: 'raw' })
   }
-  await varve('restore', 'db1', '--at', 'now', '--attachments', `${bare}/definition`)
+  const whole = await varve('restore', 'db1', '--at', 'now', '--to', `${bare}/db1`, '--define')
+  expect(whole).toMatchObject({
+    point: last.point,
+    lostBytes: 0,
+    defined: { kind: 'qemu', file: `${bare}/db1/start.sh` },
+  })
   for (const [index, { letter }] of DISKS.entries()) {
     const promised = promisedAt(reports, letter, Date.parse(last.time), last.endedMs)
     expect(promised.present.length).toBeGreaterThan(0)
