@@ -6,12 +6,17 @@ import type { Point } from '../../protocol/schemas.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import type { TargetFormat } from '../restore/format.ts'
-import { withGateway, type CommandContext } from './context.ts'
+import { withAnyGateway, type CommandContext } from './context.ts'
+import { checkMayRead } from './may-read.ts'
+import type { Moment } from '../../protocol/host/moment.ts'
 import { restoreAttachments } from './restore-attachments.ts'
 import { openNotes, partlyLost, restoreImage, type PointImage } from './restore-image.ts'
+import type { WayOptions } from './way.ts'
+import { checkPoint, findPoint } from './which-point.ts'
 
-export interface RestoreCommand {
-  readonly config: string
+export interface RestoreCommand extends WayOptions {
+  /** The newest point then, of the machine that the argument names. */
+  readonly at?: Moment
   /** One of the three at most is given; without one of them it is the whole machine. */
   readonly disk?: string
   readonly attachment?: string
@@ -125,20 +130,23 @@ const restoreOne = async (
   )
 }
 
-export const restore = async (prefix: string, options: RestoreCommand): Promise<void> => {
+export const restore = async (named: string, options: RestoreCommand): Promise<void> => {
+  checkPoint(named, options.at)
   checkOptions(options)
-  await withGateway(
-    options.config,
+  await withAnyGateway(
+    options,
     async (context) => {
+      checkMayRead(context)
       const { attachments: folder, disk, attachment, to } = options
-      const told = await context.link.call('points.get', { point: prefix }, context.signal)
+      const told = await findPoint(context, named, options.at)
       const { point, missing } = told
-      const isMachine = folder === undefined && disk === undefined && attachment === undefined
-      if (isMachine) {
+      if (folder !== undefined) await restoreAttachments(context, point, missing, { ...options, folder })
+      else if (disk !== undefined || attachment !== undefined)
+        await restoreOne(context, options.at === undefined ? named : point.id, point, { ...options, to: to! })
+      else {
         const { restoreMachine } = await import('./restore-machine.ts')
         await restoreMachine(context, told, { ...options, to: to! })
-      } else if (folder !== undefined) await restoreAttachments(context, point, missing, { ...options, folder })
-      else await restoreOne(context, prefix, point, { ...options, to: to! })
+      }
     },
     { ...options, works: true, progress: !options.json },
   )
