@@ -1,4 +1,4 @@
-// What `restore --define` makes of a machine: a domain of libvirt, or a script for plain QEMU; planned before anything is written.
+// What `restore --define` makes of a machine: a domain of libvirt or a script for QEMU, planned before anything is written.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import path from 'node:path'

@@ -1,4 +1,4 @@
-// A whole machine of a restore point into a folder: all disks and attachments, all of them or none, and with --define what starts it.
+// A whole machine of a restore point into a folder: all disks and attachments or none, and with --define what starts it.
 import { chmod, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { isAttachmentName, type MissingAttachment } from '../../protocol/attachments.ts'
@@ -55,7 +55,7 @@ interface Image {
   readonly format: TargetFormat
 }
 
-/** All that goes into the folder. DATA_DAMAGED for an attachment's name that leads out of it, TARGET_INVALID for disks of one file. */
+/** All that goes into the folder. DATA_DAMAGED for an attachment that leads out of it, TARGET_INVALID for disks of one file. */
 const imagesOf = ({ disks, attachments }: Point, format: TargetFormat): Image[] => {
   const files = diskFiles(
     disks.map(({ name }) => name),

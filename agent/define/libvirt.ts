@@ -17,7 +17,7 @@ const macsOf = (xml: string): string[] => {
 const clash = (what: string, name: string, wayOut: string): VarveError =>
   new VarveError('EXISTS', `libvirt has the domain "${name}" with the same ${what}: ${wayOut}`)
 
-/** EXISTS where a domain has the name, the uuid or a MAC of the planned one: defining it would change that domain, or disturb it. */
+/** EXISTS where a domain has the name, the uuid or a MAC of the planned one, which would change or disturb that domain. */
 const checkClashes = async (libvirt: LibvirtConnection, plan: DomainPlan): Promise<void> => {
   const macs = new Set(plan.macs)
   for (const domain of await libvirt.listAllDomains()) {

@@ -111,7 +111,7 @@ const minimal = (configuration: string, wishes: ScriptWishes): ScriptPlan => {
   return { script, name: wishes.name, uuid, remarks }
 }
 
-/** From the attachment `command-line`, or without one from the point's configuration. DATA_DAMAGED for what is no command of QEMU. */
+/** From the attachment `command-line`, or without one from the configuration. DATA_DAMAGED for what is no command of QEMU. */
 export const planScript = (command: string | null, configuration: string, wishes: ScriptWishes): ScriptPlan => {
   if (command === null) return minimal(configuration, wishes)
   const [said = '', ...args] = shellWords(command)

@@ -1,6 +1,5 @@
 // XML as a tree that can be changed and written again: elements and text; comments and instructions are left out. Pure.
-import { XmlElement, XmlText } from '@rgrove/parse-xml'
-import { escapeXml, readXml, type XmlReadOptions } from '../libvirt/xml.ts'
+import { contentOf, escapeXml, readXml, type XmlElement, type XmlReadOptions } from '../libvirt/xml.ts'
 
 export interface Tree {
   readonly name: string
@@ -8,12 +7,10 @@ export interface Tree {
   children: (Tree | string)[]
 }
 
-const treeOf = ({ name, attributes, children }: XmlElement): Tree => ({
-  name,
-  attributes: new Map(Object.entries(attributes)),
-  children: children.flatMap((child): (Tree | string)[] =>
-    child instanceof XmlElement ? [treeOf(child)] : child instanceof XmlText ? [child.text] : [],
-  ),
+const treeOf = (read: XmlElement): Tree => ({
+  name: read.name,
+  attributes: new Map(Object.entries(read.attributes)),
+  children: contentOf(read).map((child) => (typeof child === 'string' ? child : treeOf(child))),
 })
 
 /** The tree of a document, as `readXml` checks it. */

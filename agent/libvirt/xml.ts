@@ -73,6 +73,12 @@ export const childrenOf = (element: XmlElement, name?: string): XmlElement[] =>
     (child): child is XmlElement => child instanceof XmlElement && (name === undefined || child.name === name),
   )
 
+/** Elements and text directly within, in their order. */
+export const contentOf = (element: XmlElement): (XmlElement | string)[] =>
+  element.children.flatMap((child): (XmlElement | string)[] =>
+    child instanceof XmlElement ? [child] : child instanceof XmlTextNode ? [child.text] : [],
+  )
+
 /** The first element at a path of names below `element`, such as `devices/emulator`; null where there is none. */
 export const elementAt = (element: XmlElement, path: string): XmlElement | null => {
   let found: XmlElement | undefined = element

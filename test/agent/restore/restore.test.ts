@@ -269,7 +269,7 @@ test('goes on around what is lost when told to, and says exactly what it is', as
     const target = new NotingTarget(disk.length)
     const run = { disk: whole, target, skipDamaged: true, serve: [scripted(...messages)] }
     const lostBytes = lost.reduce((sum, { length }) => sum + length, 0)
-    expect(await restore(run)).toEqual({ lost, lostCount: lost.length, lostBytes })
+    expect(await restore(run)).toEqual({ lost, lostCount: lost.length, lostBytes, keptBytes: 0 })
     expect(target.bytes.equals(disk)).toBe(true)
     expect(target.committed).toBe(true)
     // nobody who did not ask for it is given a disk with holes
@@ -286,6 +286,7 @@ test('a disk that lost nothing is checked up to its root, also when told to go o
     lost: [],
     lostCount: 0,
     lostBytes: 0,
+    keptBytes: 0,
   })
   const other = Buffer.from(disk)
   other[5 * CHUNK]! ^= 1
