@@ -228,6 +228,15 @@ program
   .option('--attachment <name>', 'which attachment, such as command-line')
   .option('--attachments <folder>', 'all attachments, into this folder')
   .option('--to <path>', 'a new file, or with --force an existing file or block device')
+  .option('--onto <path>', 'an image of the disk that is there: only what differs is fetched and written')
+  .addOption(
+    new Option(
+      '--base <point>',
+      'with --onto: the restore point that the image was, so that only what may differ is looked at',
+    ).argParser(pointPrefix),
+  )
+  .option('--bitmap <name>', 'with --base: the dirty bitmap of the image that has recorded all writes since')
+  .option('--dry-run', 'with --onto: say what would be written', false)
   .addOption(new Option('--format <format>', "of a disk's file, if its name does not say").choices(['raw', 'qcow2']))
   .option('--force', 'replace what is there, unless it is in use', false)
   .option(

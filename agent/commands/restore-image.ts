@@ -5,6 +5,7 @@ import { remark } from '../../protocol/host/output.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import type { TargetFormat } from '../restore/format.ts'
 import { openTarget } from '../restore/open-target.ts'
+import { openOtherTarget } from '../restore/other-target.ts'
 import { restoreDisk, type Restored } from '../restore/restore.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
 import { commitTarget } from '../restore/target.ts'
@@ -43,7 +44,10 @@ export const restoreImage = async (
   const { name, size, root } = image
   const meter = new Meter()
   const startedMs = performance.now()
-  const opened = await openTarget({ path: to, size, format, force, machines: config.machines, notes })
+  const { machines } = config
+  const opened =
+    (await openOtherTarget({ to, size, format, force, machines, notes, signal })) ??
+    (await openTarget({ path: to, size, format, force, machines, notes }))
   await using target = opened.target
   if (opened.remark !== null) remark(opened.remark)
   let bytesReceived = 0

@@ -2,9 +2,10 @@
 import { VarveError } from '../../protocol/errors.ts'
 import { orElse } from '../../protocol/nearest.ts'
 import type { Point } from '../../protocol/schemas.ts'
-import { print, printJson } from '../../protocol/host/output.ts'
+import { print, printJson, remark } from '../../protocol/host/output.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import type { TargetFormat } from '../restore/format.ts'
+import { isStdout } from '../restore/other-target.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { restoreAttachments } from './restore-attachments.ts'
 import { openNotes, partlyLost, restoreImage, type PointImage } from './restore-image.ts'
@@ -18,6 +19,12 @@ export interface RestoreCommand {
   readonly attachments?: string
   /** With a disk or an attachment. */
   readonly to?: string
+  /** In place of `to`: an image of the disk that is there. */
+  readonly onto?: string
+  /** With `onto`. */
+  readonly base?: string
+  readonly bitmap?: string
+  readonly dryRun: boolean
   /** Absent: decided by the target's name. Of a disk only. */
   readonly format?: TargetFormat
   readonly force: boolean
@@ -29,19 +36,24 @@ export interface RestoreCommand {
 const wrong = (why: string): VarveError => new VarveError('PARAMS_INVALID', why)
 
 /** PARAMS_INVALID unless the options say what is restored, and to where. */
-const checkOptions = ({ disk, attachment, attachments, to, format }: RestoreCommand): void => {
+const checkOptions = ({ disk, attachment, attachments, to, format, json }: RestoreCommand): void => {
   if ([disk, attachment, attachments].filter((one) => one !== undefined).length !== 1)
     throw wrong('say what to restore with one of --disk NAME, --attachment NAME and --attachments FOLDER')
   if (attachments !== undefined && to !== undefined)
     throw wrong('--attachments takes the folder itself: leave --to out')
   if (attachments === undefined && to === undefined)
     throw wrong('say where to with --to: a new file, or with --force an existing file or block device')
+  if (to === '-' && json) throw wrong('--json prints to standard output, which --to - gives to the disk')
   if (disk === undefined && format !== undefined)
     throw wrong('--format is for a disk: an attachment is written as it was')
 }
 
 /** NOT_FOUND names those that the point has. */
-const imageOf = (prefix: string, { disks, attachments }: Point, options: RestoreCommand): PointImage => {
+export const imageOf = (
+  prefix: string,
+  { disks, attachments }: Pick<Point, 'disks' | 'attachments'>,
+  options: Pick<RestoreCommand, 'disk' | 'attachment'>,
+): PointImage => {
   const [what, name, all] =
     options.disk === undefined
       ? (['attachment', options.attachment!, attachments] as const)
@@ -72,19 +84,26 @@ const restoreOne = async (
   const written = { to, format: restored.format, size, bytesReceived, durationMs, lostBytes, lostCount, lost }
   const of = { disk: disk ?? null, attachment: options.attachment ?? null }
   if (json) printJson({ point: point.id, machine: point.machine, ...of, ...written, attachments: [], missing: [] })
+  // standard output has the disk alone
+  const say = isStdout(to) ? remark : print
   const what = `${disk === undefined ? 'attachment' : 'disk'} ${name}`
   if (lostBytes > 0) {
-    if (!json) for (const { offset, length } of lost) print(`  lost: ${length} bytes at ${offset}, zeroed in ${to}`)
+    if (!json) for (const { offset, length } of lost) say(`  lost: ${length} bytes at ${offset}, zeroed in ${to}`)
     throw partlyLost(what, to, restored)
   }
   if (json) return
+  const place = isStdout(to) ? 'standard output' : to
   const shown = disk === undefined ? '' : ` (${restored.format})`
-  print(
-    `${what.replace(/^./u, (first) => first.toUpperCase())} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${to}${shown}: ${sizeText(size)} (${sizeText(bytesReceived)} received) in ${(durationMs / 1000).toFixed(1)} s, every chunk and the root checked.`,
+  say(
+    `${what.replace(/^./u, (first) => first.toUpperCase())} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${place}${shown}: ${sizeText(size)} (${sizeText(bytesReceived)} received) in ${(durationMs / 1000).toFixed(1)} s, every chunk and the root checked.`,
   )
 }
 
 export const restore = async (prefix: string, options: RestoreCommand): Promise<void> => {
+  if (options.onto !== undefined || options.dryRun || options.base !== undefined || options.bitmap !== undefined) {
+    const { restoreDiskOnto } = await import('./restore-onto.ts')
+    return await restoreDiskOnto(prefix, options)
+  }
   checkOptions(options)
   await withGateway(
     options.config,
