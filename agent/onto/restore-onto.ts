@@ -240,7 +240,8 @@ class Restore {
 
 /**
  * Compares all of what is there, or what the base leaves open, before it writes anything: an error until `onBegin` leaves it as
- * it was, but for a size that `force` has changed. TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING, DATA_DAMAGED, the signal's reason.
+ * it was, but for a size that `force` has changed. TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING, DATA_DAMAGED, the signal's
+ * reason.
  */
 export const restoreOnto = async (request: OntoRequest): Promise<Onto> => {
   const { reads, point, disk, onto, format, force, dryRun, base, machines } = request

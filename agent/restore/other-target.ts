@@ -31,7 +31,7 @@ export const openOtherTarget = async (options: OtherTargetOptions): Promise<Open
     return null
   }
   if (format === 'qcow2' && (isStdout(to) || isNbdUri(to) || isVolume(to)))
-    throw new VarveError('TARGET_INVALID', `${to} takes the raw format only`)
+    throw new VarveError('TARGET_INVALID', `${isStdout(to) ? 'standard output' : to} takes the raw format only`)
   const target = await open()
   return target === null ? null : { target, format: 'raw', remark: null }
 }
