@@ -126,13 +126,14 @@ const removeVolume = async (target: string, volume: string): Promise<Cleared> =>
   }
 }
 
+const exists = (file: string): Promise<boolean> =>
+  stat(file).then(
+    () => true,
+    () => false,
+  )
+
 /** A file has another name as long as it is incomplete; of a device this is told until it is written whole. */
 const tellOnto = async (target: string): Promise<Cleared> => {
-  const exists = (file: string): Promise<boolean> =>
-    stat(file).then(
-      () => true,
-      () => false,
-    )
   const incomplete = incompleteName(target)
   const isFile = await exists(incomplete)
   if (!isFile && !(await exists(target))) return { sentence: null, done: true }
@@ -161,11 +162,7 @@ const clear = async ({ target, temporary, onto, volume }: Note): Promise<Cleared
         done: false,
       }
   }
-  const there = await stat(path.dirname(temporary)).then(
-    () => true,
-    () => false,
-  )
-  if (there) return { sentence: null, done: true }
+  if (await exists(path.dirname(temporary))) return { sentence: null, done: true }
   const sentence = `a killed restore to ${target} may have left ${temporary}, whose folder is missing now: remove the file when the folder is back`
   return { sentence, done: true }
 }

@@ -77,7 +77,9 @@ const write = async (
     chunkBytes: CHUNK_BYTES,
     signal,
     target: {
-      write: async (offset, bytes) => void there.set(bytes, offset),
+      write: async (offset, bytes) => {
+        there.set(bytes, offset)
+      },
       zero: async (offset, length) => void there.fill(0, offset, offset + length),
     },
     onReceived: () => {},
