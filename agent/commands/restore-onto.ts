@@ -6,9 +6,11 @@ import { sizeText } from '../../protocol/host/size.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import { restoreOnto, type Base, type Onto, type OntoRequest } from '../onto/restore-onto.ts'
 import { incompleteName } from '../restore/restore-notes.ts'
-import { withGateway, type CommandContext } from './context.ts'
+import { withAnyGateway, type CommandContext } from './context.ts'
+import { checkMayRead } from './may-read.ts'
 import { imageOf, type RestoreCommand } from './restore.ts'
 import { openNotes } from './restore-image.ts'
+import { findPoint } from './which-point.ts'
 
 /** Ranges of a dry run that are printed for people. */
 const RANGES_SHOWN_MAX = 20
@@ -17,7 +19,7 @@ const wrong = (why: string): VarveError => new VarveError('PARAMS_INVALID', why)
 
 /** PARAMS_INVALID unless the options fit an image that is there. */
 const checkOptions = (options: RestoreCommand): { readonly disk: string; readonly onto: string } => {
-  const { disk, onto, to, attachment, attachments, base, bitmap, skipDamaged } = options
+  const { disk, onto, to, attachment, attachments, base, bitmap, skipDamaged, resume, define } = options
   if (onto === undefined) throw wrong('--base, --bitmap and --dry-run are for --onto')
   if (to !== undefined) throw wrong('give one of --to and --onto')
   if (disk === undefined || attachment !== undefined || attachments !== undefined)
@@ -25,6 +27,8 @@ const checkOptions = (options: RestoreCommand): { readonly disk: string; readonl
   if (bitmap !== undefined && base === undefined)
     throw wrong('--bitmap says what was written since a restore point: name that with --base')
   if (skipDamaged) throw wrong('--skip-damaged is not for --onto: restore what can be read to a new file with --to')
+  if (resume) throw wrong('--onto goes on by itself with what an interrupted one has left: leave --resume out')
+  if (define) throw wrong('--define is for the whole machine, and --onto for a disk')
   return { disk, onto }
 }
 
@@ -72,7 +76,8 @@ const run = async (
 ): Promise<void> => {
   const { link, signal, progress, config } = context
   const { json, dryRun, force, bitmap } = options
-  const { point } = await link.call('points.get', { point: prefix }, signal)
+  checkMayRead(context)
+  const { point } = await findPoint(context, prefix, options.at)
   const disk = diskOf(prefix, point, options.disk)
   const earlier = options.base === undefined ? null : await link.call('points.get', { point: options.base }, signal)
   const base =
@@ -132,10 +137,9 @@ const run = async (
 
 export const restoreDiskOnto = async (prefix: string, options: RestoreCommand): Promise<void> => {
   const checked = checkOptions(options)
-  const { config, timeout, json } = options
-  await withGateway(config, (context) => run(context, prefix, { ...options, ...checked }), {
-    ...(timeout === undefined ? {} : { timeout }),
+  await withAnyGateway(options, (context) => run(context, prefix, { ...options, ...checked }), {
+    ...options,
     works: true,
-    progress: !json,
+    progress: !options.json,
   })
 }

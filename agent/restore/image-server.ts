@@ -49,6 +49,8 @@ export interface ServeOptions {
   /** One of the image's own, whose map is wanted. */
   readonly bitmap?: string | null
   readonly readOnly?: boolean
+  /** Of the first connection. */
+  readonly contexts?: readonly string[]
 }
 
 export class ImageServer implements AsyncDisposable {
@@ -96,7 +98,11 @@ export class ImageServer implements AsyncDisposable {
     await this.#resources.disposeAsync()
   }
 
-  async #start(file: string, format: TargetFormat, { bitmap = null, readOnly = false }: ServeOptions): Promise<void> {
+  async #start(
+    file: string,
+    format: TargetFormat,
+    { bitmap = null, readOnly = false, contexts = [] }: ServeOptions,
+  ): Promise<void> {
     const folder = await makeSocketFolder()
     this.#resources.defer(() => rm(folder, { recursive: true, force: true }))
     // a socket's path has at most 107 bytes: it is relative to its folder, whose path may be longer
@@ -119,7 +125,7 @@ export class ImageServer implements AsyncDisposable {
       if (failure !== null) throw toolError('qemu-nbd', failure)
       if (server.exitCode !== null) throw toolError('qemu-nbd', new Error(stderr))
       try {
-        const connected = await NbdClient.connect({ socketPath, exportName: IMAGE_EXPORT, contexts: [] })
+        const connected = await NbdClient.connect({ socketPath, exportName: IMAGE_EXPORT, contexts })
         this.#client = this.#resources.use(connected)
         return
       } catch (error) {

@@ -21,6 +21,9 @@ export interface OtherTargetOptions {
 /** Whether a target is standard output, where nothing else may be printed. */
 export const isStdout = (to: string): boolean => to === '-'
 
+/** Whether a target is no path. */
+export const isOther = (to: string): boolean => isStdout(to) || isNbdUri(to) || isVolume(to)
+
 /** Null for a path. TARGET_INVALID, TARGET_EXISTS, TOOL_MISSING. */
 export const openOtherTarget = async (options: OtherTargetOptions): Promise<OpenedTarget | null> => {
   const { to, size, format, force, machines, notes, signal } = options
@@ -30,8 +33,8 @@ export const openOtherTarget = async (options: OtherTargetOptions): Promise<Open
     if (isVolume(to)) return await (await import('./volume-target.ts')).VolumeTarget.make(to, size, { machines, notes })
     return null
   }
-  if (format === 'qcow2' && (isStdout(to) || isNbdUri(to) || isVolume(to)))
+  if (format === 'qcow2' && isOther(to))
     throw new VarveError('TARGET_INVALID', `${isStdout(to) ? 'standard output' : to} takes the raw format only`)
   const target = await open()
-  return target === null ? null : { target, format: 'raw', remark: null }
+  return target === null ? null : { target, format: 'raw', remark: null, left: null }
 }

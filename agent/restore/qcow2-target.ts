@@ -2,10 +2,18 @@
 import { execFile } from 'node:child_process'
 import { open } from 'node:fs/promises'
 import { promisify } from 'node:util'
+import * as v from 'valibot'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
+import type { NbdClient } from '../nbd/client.ts'
+import { ALLOCATION_CONTEXT, WINDOW_BYTES } from '../nbd/extents.ts'
+import { ALLOCATION_ZERO } from '../nbd/wire.ts'
 import { FileTarget, type FileContent } from './file-target.ts'
 import { ImageServer, toolError } from './image-server.ts'
 import type { Naming } from './new-file.ts'
+
+/** How long a look at an image's header may take, in milliseconds. */
+const INFO_LIMIT_MS = 30_000
 
 const run = promisify(execFile)
 
@@ -15,6 +23,34 @@ export const writeError = (final: string, error: unknown): VarveError => {
   return full
     ? new VarveError('TARGET_INVALID', `cannot write ${final}: no space left`, { cause: error })
     : asVarveError(error)
+}
+
+/** Makes an empty image in a file that exists already, as qemu-img would make it readable by everyone. */
+const makeImage = async (file: string, size: number): Promise<void> => {
+  try {
+    await run('qemu-img', ['create', '-q', '-f', 'qcow2', file, String(size)])
+  } catch (error) {
+    throw toolError('qemu-img', error)
+  }
+}
+
+const imageInfo = v.object({ 'virtual-size': v.number(), format: v.literal('qcow2') })
+
+/** What an image may lead out of its file by. */
+const LEADS_OUT = ['backing-filename', 'full-backing-filename', 'encrypted']
+
+/** Whether a file is an image of this size, as a restore that was broken off leaves it, and all of it lies in this file. */
+const isPlainImage = async (file: string, size: number): Promise<boolean> => {
+  try {
+    const { stdout } = await run('qemu-img', ['info', '-f', 'qcow2', '--output=json', file], { timeout: INFO_LIMIT_MS })
+    const said: unknown = JSON.parse(stdout)
+    if (!v.is(imageInfo, said) || said['virtual-size'] !== size) return false
+    return !LEADS_OUT.some((key) => key in said) && !stdout.includes('"data-file"')
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') || /lock/u.test((error as Error).message)) throw toolError('qemu-img', error)
+    // broken off before there was one
+    return false
+  }
 }
 
 /** The image in a file that exists, served by a program of its own. */
@@ -30,19 +66,39 @@ class Qcow2File implements FileContent {
   }
 
   /** `final` names it in errors. */
-  static async open(temporary: string, final: string, size: number): Promise<Qcow2File> {
-    try {
-      // the file exists already, as qemu-img would make it readable by everyone
-      await run('qemu-img', ['create', '-q', '-f', 'qcow2', temporary, String(size)])
-    } catch (error) {
-      throw toolError('qemu-img', error)
-    }
-    return new Qcow2File(temporary, final, await ImageServer.start(temporary, 'qcow2'))
+  static async open(temporary: string, final: string, size: number, isKept: boolean): Promise<Qcow2File> {
+    if (!isKept || !(await isPlainImage(temporary, size))) await makeImage(temporary, size)
+    const contexts = [ALLOCATION_CONTEXT]
+    return new Qcow2File(temporary, final, await ImageServer.start(temporary, 'qcow2', { contexts }))
+  }
+
+  get #nbd(): NbdClient {
+    return this.#server.client
   }
 
   async write(offset: number, bytes: Uint8Array): Promise<void> {
     try {
-      await this.#server.client.write(offset, bytes)
+      await this.#nbd.write(offset, bytes)
+    } catch (error) {
+      throw writeError(this.#final, error)
+    }
+  }
+
+  async read(offset: number, into: Uint8Array): Promise<void> {
+    await this.#nbd.readInto(offset, into)
+  }
+
+  async cut(offset: number): Promise<void> {
+    const { size } = this.#nbd
+    try {
+      for (let at = offset; at < size;) {
+        const status = await this.#nbd.blockStatus(at, Math.min(WINDOW_BYTES, size - at))
+        for (const { length, flags } of status.get(ALLOCATION_CONTEXT) ?? []) {
+          // zeroing what is not there would make tables of it
+          if ((flags & ALLOCATION_ZERO) === 0) await this.#nbd.writeZeroes(at, length, { mayTrim: true })
+          at += length
+        }
+      }
     } catch (error) {
       throw writeError(this.#final, error)
     }
@@ -50,7 +106,7 @@ class Qcow2File implements FileContent {
 
   async seal(): Promise<void> {
     try {
-      await this.#server.client.flush()
+      await this.#nbd.flush()
     } catch (error) {
       throw writeError(this.#final, error)
     }
@@ -64,6 +120,6 @@ class Qcow2File implements FileContent {
   }
 }
 
-/** A new qcow2 file, whose clusters read as zeroes until they are written; TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING. */
+/** A new qcow2 file, whose clusters read as zeroes until they are written, or one to go on with; TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING. */
 export const makeQcow2File = (final: string, size: number, naming: Naming): Promise<FileTarget> =>
-  FileTarget.make(final, naming, (temporary) => Qcow2File.open(temporary, final, size))
+  FileTarget.make(final, naming, (temporary, isKept) => Qcow2File.open(temporary, final, size, isKept))

@@ -362,6 +362,8 @@ export const GATEWAY_ROWS: Rows = {
     ['3f2a91c0', ...OF, '--agent', 'h1', '--disk', 'vda=relative'],
     ['3f2a91c0', ...OF, '--agent', 'h1', '--disk', 'vda=/srv/vda', '--format', 'vmdk'],
     ['3f2a91c0', ...OF, '--agent', 'nohost', '--disk', 'vda=/srv/vda'],
+    ['db1', ...OF, '--agent', 'nohost', '--disk', 'vda=/srv/vda'],
+    ['db1', ...OF, '--at', 'noon', '--agent', 'nohost', '--disk', 'vda=/srv/vda'],
     ['3f2a91c0', ...OF, '--agent', 'nohost', '--disk', 'vda=/srv/vda', '--json'],
   ],
   'restores list': [[], NOBODY, [...OF, '--state', 'late'], [...OF, 'db1'], [...NOBODY, '--json']],
@@ -370,7 +372,7 @@ export const GATEWAY_ROWS: Rows = {
   'job list': [[], NOBODY, [...OF, '--machine', 'nodb'], [...OF, 'db1'], [...NOBODY, '--json']],
   'job watch': [OF, ['3f2a', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...OF, '--json']],
   'job cancel': [OF, ['3f2a', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...OF, '--json']],
-  'point show': [OF, ['3f2', ...OF], ['ffffffff', ...OF], ['@point'], ['ffffffff', ...OF, '--json']],
+  'point show': [OF, ['3f2', ...OF], ['two words', '--at', 'now', ...OF], ['db2', '--at', '2h', ...OF], ['ffffffff', ...OF], ['@point'], ['ffffffff', ...OF, '--json']],
   diff: [
     OF,
     ['3f2', UNKNOWN_ID, ...OF],

@@ -35,7 +35,7 @@ export class Service implements AsyncDisposable {
     const child = spawn(command, args, {
       detached: true,
       stdio: ['ignore', log.fd, log.fd],
-      env: { ...process.env, ...ENVIRONMENT },
+      env: { ...ENVIRONMENT, ...process.env },
     })
     await once(child, 'spawn')
     return new Service(name, logFile, child)
