@@ -120,6 +120,9 @@ class Qcow2File implements FileContent {
   }
 }
 
-/** A new qcow2 file, whose clusters read as zeroes until they are written, or one to go on with; TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING. */
+/**
+ * A new qcow2 file, whose clusters read as zeroes until they are written, or one to go on with; TARGET_INVALID, TARGET_IN_USE,
+ * TOOL_MISSING.
+ */
 export const makeQcow2File = (final: string, size: number, naming: Naming): Promise<FileTarget> =>
   FileTarget.make(final, naming, (temporary, isKept) => Qcow2File.open(temporary, final, size, isKept))
