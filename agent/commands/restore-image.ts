@@ -6,6 +6,7 @@ import type { Point } from '../../protocol/schemas.ts'
 import type { TargetFormat } from '../restore/format.ts'
 import { keptOf } from '../restore/kept.ts'
 import { openTarget } from '../restore/open-target.ts'
+import { openOtherTarget } from '../restore/other-target.ts'
 import { restoreDisk, type Restored } from '../restore/restore.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
 import { commitTarget } from '../restore/target.ts'
@@ -46,7 +47,10 @@ export const restoreImage = async (
   const { name, size, root } = image
   const meter = new Meter()
   const startedMs = performance.now()
-  const opened = await openTarget({ path: to, size, format, force, machines: config.machines, notes, resume })
+  const { machines } = config
+  const opened =
+    (await openOtherTarget({ to, size, format, force, machines, notes, signal })) ??
+    (await openTarget({ path: to, size, format, force, machines, notes, resume }))
   await using target = opened.target
   const { left } = opened
   if (opened.remark !== null) remark(opened.remark)

@@ -3,9 +3,10 @@
 import { VarveError } from '../../protocol/errors.ts'
 import { orElse } from '../../protocol/nearest.ts'
 import type { Point } from '../../protocol/schemas.ts'
-import { print, printJson } from '../../protocol/host/output.ts'
+import { print, printJson, remark } from '../../protocol/host/output.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import type { TargetFormat } from '../restore/format.ts'
+import { isOther, isStdout } from '../restore/other-target.ts'
 import { withAnyGateway, type CommandContext } from './context.ts'
 import { checkMayRead } from './may-read.ts'
 import type { Moment } from '../../protocol/host/moment.ts'
@@ -24,6 +25,12 @@ export interface RestoreCommand extends WayOptions {
   readonly attachments?: string
   /** Of all but the folder of attachments. */
   readonly to?: string
+  /** In place of `to`: an image of the disk that is there. */
+  readonly onto?: string
+  /** With `onto`. */
+  readonly base?: string
+  readonly bitmap?: string
+  readonly dryRun: boolean
   /** Absent: decided by the target's name, and qcow2 for a machine. Of disks only. */
   readonly format?: TargetFormat
   /** Of a machine, with the three that follow. */
@@ -42,7 +49,7 @@ const wrong = (why: string): VarveError => new VarveError('PARAMS_INVALID', why)
 
 /** PARAMS_INVALID unless the options say what is restored, and to where. */
 const checkOptions = (options: RestoreCommand): void => {
-  const { disk, attachment, attachments, to, format, define, resume, name, newIds, uri } = options
+  const { disk, attachment, attachments, to, format, define, resume, name, newIds, uri, json } = options
   const named = [disk, attachment, attachments].filter((one) => one !== undefined).length
   if (named > 1) throw wrong('say what to restore with one of --disk NAME, --attachment NAME and --attachments FOLDER')
   if (attachments !== undefined && to !== undefined)
@@ -53,6 +60,10 @@ const checkOptions = (options: RestoreCommand): void => {
     )
   if (attachments === undefined && to === undefined)
     throw wrong('say where to with --to: a new file, or with --force an existing file or block device')
+  if (to === '-' && json) throw wrong('--json prints to standard output, which --to - gives to the disk')
+  if (named === 0 && to !== undefined && isOther(to))
+    throw wrong(`${to} takes one disk or attachment: say which with --disk NAME or --attachment NAME`)
+  if (resume && to !== undefined && isOther(to)) throw wrong('--resume is for files: what it would keep is nowhere')
   if (named > 0 && disk === undefined && format !== undefined)
     throw wrong('--format is for a disk: an attachment is written as it was')
   if (named > 0 && define) throw wrong('--define is for the whole machine: leave --disk and the like out')
@@ -63,7 +74,11 @@ const checkOptions = (options: RestoreCommand): void => {
 }
 
 /** NOT_FOUND names those that the point has. */
-const imageOf = (prefix: string, { disks, attachments }: Point, options: RestoreCommand): PointImage => {
+export const imageOf = (
+  prefix: string,
+  { disks, attachments }: Pick<Point, 'disks' | 'attachments'>,
+  options: Pick<RestoreCommand, 'disk' | 'attachment'>,
+): PointImage => {
   const [what, name, all] =
     options.disk === undefined
       ? (['attachment', options.attachment!, attachments] as const)
@@ -71,8 +86,8 @@ const imageOf = (prefix: string, { disks, attachments }: Point, options: Restore
   const found = all.find((image) => image.name === name)
   if (found !== undefined) return found
   const names = all.map((image) => image.name)
-  const isOther = [...disks, ...attachments].some((image) => image.name === name)
-  const other = isOther ? `; it is ${what === 'disk' ? 'an attachment: --attachment' : 'a disk: --disk'}` : ''
+  const isElse = [...disks, ...attachments].some((image) => image.name === name)
+  const other = isElse ? `; it is ${what === 'disk' ? 'an attachment: --attachment' : 'a disk: --disk'}` : ''
   const has =
     what === 'disk' || names.length === 0 ? `it has: ${names.join(', ') || 'none'}` : orElse(name, names, 'it has')
   throw new VarveError('NOT_FOUND', `restore point ${prefix} has no ${what} "${name}"${other || `; ${has}`}`)
@@ -118,20 +133,27 @@ const restoreOne = async (
       missing: [],
       defined: null,
     })
+  // standard output has the disk alone
+  const say = isStdout(to) ? remark : print
   const what = `${disk === undefined ? 'attachment' : 'disk'} ${name}`
   if (lostBytes > 0) {
-    if (!json) for (const { offset, length } of lost) print(`  lost: ${length} bytes at ${offset}, zeroed in ${to}`)
+    if (!json) for (const { offset, length } of lost) say(`  lost: ${length} bytes at ${offset}, zeroed in ${to}`)
     throw partlyLost(what, to, restored)
   }
   if (json) return
+  const place = isStdout(to) ? 'standard output' : to
   const shown = disk === undefined ? '' : ` (${restored.format})`
-  print(
-    `${what.replace(/^./u, (first) => first.toUpperCase())} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${to}${shown}: ${sizeText(size)} (${sizeText(bytesReceived)} received) in ${(durationMs / 1000).toFixed(1)} s, every chunk and the root checked.`,
+  say(
+    `${what.replace(/^./u, (first) => first.toUpperCase())} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${place}${shown}: ${sizeText(size)} (${sizeText(bytesReceived)} received) in ${(durationMs / 1000).toFixed(1)} s, every chunk and the root checked.`,
   )
 }
 
 export const restore = async (named: string, options: RestoreCommand): Promise<void> => {
   checkPoint(named, options.at)
+  if (options.onto !== undefined || options.dryRun || options.base !== undefined || options.bitmap !== undefined) {
+    const { restoreDiskOnto } = await import('./restore-onto.ts')
+    return await restoreDiskOnto(named, options)
+  }
   checkOptions(options)
   await withAnyGateway(
     options,

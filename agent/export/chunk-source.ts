@@ -1,18 +1,15 @@
 // The bytes of one image: chunks from memory, from disk or from the gateway, each fetched once, checked, and ahead of readers.
-import { chunkLength, equalBytes, hex } from '../../protocol/chunk.ts'
-import { plainLengthOf, readHeads, type BundleHead } from '../../protocol/chunk-list.ts'
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { checkChunks } from '../../protocol/host/chunk-steps.ts'
+import { chunkLength } from '../../protocol/chunk.ts'
+import { asVarveError } from '../../protocol/errors.ts'
 import { idName } from '../../protocol/host/bytes.ts'
 import { Limiter } from '../../protocol/host/limiter.ts'
 import { FAN_OUT } from '../../protocol/image-tree.ts'
 import { READ_PLAIN_BYTES_MAX, READS_AT_ONCE_MAX } from '../../protocol/limits.ts'
-import type { Decoder } from '../restore/decoder.ts'
 import type { ChunkCache, HeldChunk } from './chunk-cache.ts'
 import type { DiskCache } from './disk-cache.ts'
-import type { ImageReads } from './image-reads.ts'
 import type { ImageTree } from './image-tree.ts'
 import { ReadAhead } from './read-ahead.ts'
+import { receiveChunks, type ReceiveOptions } from './receive-chunks.ts'
 
 /** Most that is fetched ahead of one reader, in bytes; a small cache has less. */
 const AHEAD_BYTES_MAX = 8 * 1024 * 1024
@@ -23,9 +20,6 @@ const AHEAD_SHARE = 1 / 8
 /** Fetches that may wait: each is of a read that waits, or ahead of one. */
 const FETCHES_WAITING_MAX = 65_536
 
-/** Fetches of so many chunks at most are decoded where they are: a thread would take longer to begin. */
-const DECODED_HERE_MAX = 2
-
 /** Bytes of a range; what they lie in is used again once the piece is released. */
 export interface Piece {
   readonly length: number
@@ -34,17 +28,12 @@ export interface Piece {
   readonly release: () => void
 }
 
-export interface SourceOptions {
-  readonly reads: Pick<ImageReads, 'chunks'>
+export interface SourceOptions extends ReceiveOptions {
   readonly tree: Pick<ImageTree, 'node'>
-  readonly decoder: Pick<Decoder, 'decode' | 'release'>
   readonly cache: ChunkCache
   /** Bytes that the cache may hold. */
   readonly cacheBytes: number
   readonly disk: DiskCache | null
-  readonly idKey: Uint8Array
-  readonly size: number
-  readonly chunkBytes: number
   /** Told of stored bytes that came from the gateway. */
   readonly onReceived: (bytes: number) => void
 }
@@ -238,22 +227,8 @@ export class ChunkSource {
   }
 
   async #receive(run: readonly Wanted[]): Promise<Map<string, Uint8Array>> {
-    const { reads, decoder, idKey, size, chunkBytes, onReceived } = this.#options
-    const from = run[0]!.position
-    const { heads, stored } = await reads.chunks(from, run.at(-1)!.position + 1 - from)
-    const bundles = readHeads(heads)
-    const read = bundles.flatMap(({ parts }) => parts)
-    const fits = run.every(({ position, id }, at) => {
-      const head = read[at]
-      return (
-        head !== undefined && head.plainLength === chunkLength(position, size, chunkBytes) && equalBytes(head.id, id)
-      )
-    })
-    if (!fits || read.length !== run.length)
-      throw new VarveError('DATA_DAMAGED', 'chunks were received that are not those of the restore point')
-    onReceived(stored.length)
-    const plain =
-      run.length > DECODED_HERE_MAX ? await decoder.decode(idKey, heads, stored) : decoded(idKey, bundles, stored)
+    const { size, chunkBytes, onReceived } = this.#options
+    const plain = await receiveChunks(this.#options, run, onReceived)
     const plains = new Map<string, Uint8Array>()
     let at = 0
     for (const { name, position } of run) {
@@ -262,22 +237,6 @@ export class ChunkSource {
     }
     return plains
   }
-}
-
-/** The plain bytes of a few chunks one behind the other, each checked; DATA_DAMAGED. */
-const decoded = (idKey: Uint8Array, heads: readonly BundleHead[], stored: Uint8Array): Uint8Array => {
-  const plain = new Uint8Array(heads.reduce((sum, { parts }) => sum + plainLengthOf(parts), 0))
-  let filled = 0
-  checkChunks(heads, stored, {
-    idKey,
-    take: (bytes) => {
-      plain.set(bytes, filled)
-      filled += bytes.length
-    },
-    refusal: (id, cause) =>
-      new VarveError('DATA_DAMAGED', `chunk ${hex(id)} is damaged`, { details: { id: hex(id) }, cause }),
-  })
-  return plain
 }
 
 /** Bytes of a chunk that is held; those of a copy where too much is held. */

@@ -21,7 +21,7 @@ export interface MapExtent {
 }
 
 /** What a tree has below a node of this level, at a chunk: undefined where it has no node of it, as its root is lower. */
-const childOf = async (tree: MappedTree | null, level: number, position: number): Promise<Ref | undefined> => {
+export const childOf = async (tree: MappedTree | null, level: number, position: number): Promise<Ref | undefined> => {
   if (tree === null || position >= childSpan(tree.rootLevel + 1)) return null
   if (level === tree.rootLevel + 1) return tree.root
   if (level > tree.rootLevel) return undefined

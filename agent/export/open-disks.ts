@@ -33,14 +33,18 @@ export interface OpenedDisks extends AsyncDisposable {
   readonly disks: readonly ExportedDisk[]
 }
 
-interface OpenedImage {
+export interface OpenedImage {
   readonly reads: ImageReads
   readonly tree: ImageTree
   readonly start: ImageStart
 }
 
 /** Opens an image and checks that it is the one that the point names; DATA_DAMAGED. */
-const openImage = async (options: ReadsOptions, disk: Disk, resources: AsyncDisposableStack): Promise<OpenedImage> => {
+export const openImage = async (
+  options: ReadsOptions,
+  disk: Disk,
+  resources: AsyncDisposableStack,
+): Promise<OpenedImage> => {
   const reads = resources.use(new ImageReads(options))
   const start = await reads.start()
   const { size, chunkBytes, idKey } = start

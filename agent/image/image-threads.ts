@@ -38,7 +38,7 @@ interface Shared extends ImageThread {
 
 const ended = (): VarveError => new VarveError('INTERNAL', 'a worker thread ended')
 
-export class ImageThreads {
+export class ImageThreads implements AsyncDisposable {
   readonly #clock: Clock
   readonly #closeTimeoutMs: number
   readonly #threads: Shared[] = []
@@ -98,6 +98,13 @@ export class ImageThreads {
       this.#stopTimer = null
       for (const shared of this.#threads.splice(0)) void this.#end(shared)
     })
+  }
+
+  /** Ends all threads now; no image is open in them any more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopTimer?.()
+    this.#stopTimer = null
+    await Promise.all([...this.#threads].map((shared) => this.#end(shared)))
   }
 
   /** Those that may be given a further image. */

@@ -1,6 +1,6 @@
 // The NBD client: one connection to one export, with many requests in flight and every answer checked.
 import { VarveError } from '../../protocol/errors.ts'
-import { NbdConnection } from './connection.ts'
+import { NbdConnection, type NbdPlace } from './connection.ts'
 import { handshake, type NbdExport, type Receiver } from './handshake.ts'
 import { PendingRequest, type RequestBuffers, type StatusByContext } from './pending-request.ts'
 import { receiveReplies } from './replies.ts'
@@ -25,8 +25,7 @@ export const NBD_TIMEOUT_MS = 60_000
 /** Most metadata contexts of one connection. */
 export const CONTEXTS_MAX = 16
 
-export interface NbdConnectOptions {
-  readonly socketPath: string
+export type NbdConnectOptions = NbdPlace & {
   readonly exportName: string
   /** Metadata contexts that the export must have, such as `base:allocation`. */
   readonly contexts: readonly string[]
@@ -41,8 +40,9 @@ const localError = (errno: string, message: string): VarveError =>
 
 const closedByUs = (): VarveError => new VarveError('CANCELLED', 'the NBD connection was closed')
 
-const checkOptions = ({ socketPath, exportName, contexts }: NbdConnectOptions): void => {
-  if (socketPath === '') throw localError('EINVAL', 'an NBD socket has no path')
+const checkOptions = (options: NbdConnectOptions): void => {
+  const { exportName, contexts } = options
+  if ('socketPath' in options && options.socketPath === '') throw localError('EINVAL', 'an NBD socket has no path')
   if (contexts.length > CONTEXTS_MAX)
     throw localError('EINVAL', `more than ${CONTEXTS_MAX} NBD contexts were asked for`)
   for (const name of [exportName, ...contexts]) {
@@ -76,7 +76,7 @@ export class NbdClient implements AsyncDisposable {
     this.#hasContexts = opened.contexts.size > 0
   }
 
-  /** Opens an export over a unix socket; the handshake has `timeoutMs` in all. */
+  /** Opens an export over a unix socket or TCP; connection and handshake have `timeoutMs` in all. */
   static async connect(options: NbdConnectOptions): Promise<NbdClient> {
     checkOptions(options)
     const { exportName, contexts, timeoutMs = NBD_TIMEOUT_MS, signal } = options
@@ -89,7 +89,7 @@ export class NbdClient implements AsyncDisposable {
       return yield* receiveReplies(requests, nbdExport.contexts)
     }
     const connection = new NbdConnection({
-      socketPath: options.socketPath,
+      place: options,
       timeoutMs,
       receiver: converse(),
       isWaiting: () => shaking || requests.inFlightCount > 0,

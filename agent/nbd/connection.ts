@@ -8,8 +8,14 @@ const RECEIVE_BUFFER_BYTES = 1 << 20
 /** How long a closing connection may take to flush its last bytes to the kernel, in milliseconds. */
 const CLOSE_GRACE_MS = 1_000
 
+/** Where a server is. */
+export type NbdPlace = { readonly socketPath: string } | { readonly host: string; readonly port: number }
+
+export const placeName = (place: NbdPlace): string =>
+  'socketPath' in place ? place.socketPath : `${place.host}:${place.port}`
+
 export interface NbdConnectionOptions {
-  readonly socketPath: string
+  readonly place: NbdPlace
   /** Longest time without any byte while `isWaiting`, in milliseconds; then the connection ends with NBD_ERROR. */
   readonly timeoutMs: number
   readonly receiver: Receiver<never>
@@ -18,8 +24,8 @@ export interface NbdConnectionOptions {
   readonly onEnd: (error: VarveError) => void
 }
 
-const socketError = (path: string, error: NodeJS.ErrnoException): VarveError =>
-  new VarveError('NBD_ERROR', `the NBD connection to ${path} failed (${error.code ?? error.message})`, {
+const socketError = (name: string, error: NodeJS.ErrnoException): VarveError =>
+  new VarveError('NBD_ERROR', `the NBD connection to ${name} failed (${error.code ?? error.message})`, {
     details: { errno: error.code ?? 'EIO' },
     cause: error,
   })
@@ -27,6 +33,7 @@ const socketError = (path: string, error: NodeJS.ErrnoException): VarveError =>
 /** Feeds a receiver from a socket until either fails; the end is reported once, with a VarveError. */
 export class NbdConnection {
   readonly #options: NbdConnectionOptions
+  readonly #name: string
   readonly #socket: Socket
   #wanted: Buffer = Buffer.alloc(0)
   #filledBytes = 0
@@ -38,8 +45,10 @@ export class NbdConnection {
 
   constructor(options: NbdConnectionOptions) {
     this.#options = options
+    const { place } = options
+    this.#name = placeName(place)
     this.#socket = connect({
-      path: options.socketPath,
+      ...('socketPath' in place ? { path: place.socketPath } : { host: place.host, port: place.port, noDelay: true }),
       onread: {
         buffer: Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES),
         callback: (length, buffer) => {
@@ -50,7 +59,7 @@ export class NbdConnection {
     })
     const closed = Promise.withResolvers<void>()
     this.#closed = closed.promise
-    this.#socket.on('error', (error) => this.end(socketError(options.socketPath, error)))
+    this.#socket.on('error', (error) => this.end(socketError(this.#name, error)))
     this.#socket.on('end', () => this.#endClosed())
     this.#socket.on('close', () => {
       this.#endClosed()
@@ -122,7 +131,7 @@ export class NbdConnection {
   #endClosed(): void {
     const message = this.#filledBytes > 0 ? 'in the middle of a message' : 'early'
     this.end(
-      new VarveError('NBD_ERROR', `the NBD server at ${this.#options.socketPath} closed the connection ${message}`, {
+      new VarveError('NBD_ERROR', `the NBD server at ${this.#name} closed the connection ${message}`, {
         details: { errno: 'ECONNRESET' },
       }),
     )
@@ -155,14 +164,14 @@ export class NbdConnection {
 
   #judgeSilence(): void {
     if (this.#ended || this.#timer !== null || !this.#options.isWaiting()) return
-    const { timeoutMs, socketPath } = this.#options
+    const { timeoutMs } = this.#options
     const leftMs = this.#activeAtMs + timeoutMs - performance.now()
     if (leftMs > 0) {
       this.#watch(Math.ceil(leftMs))
       return
     }
     this.end(
-      new VarveError('NBD_ERROR', `the NBD server at ${socketPath} has been silent for ${timeoutMs} ms`, {
+      new VarveError('NBD_ERROR', `the NBD server at ${this.#name} has been silent for ${timeoutMs} ms`, {
         details: { errno: 'ETIMEDOUT', timeoutMs },
       }),
     )

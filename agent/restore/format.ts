@@ -42,7 +42,8 @@ export interface ChosenFormat {
   readonly remark: string | null
 }
 
-const isQcow2 = async (file: string): Promise<boolean> => {
+/** Whether a file begins as qcow2 images do; false for one that cannot be read. */
+export const isQcow2 = async (file: string): Promise<boolean> => {
   try {
     await using handle = await open(file, 'r')
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(4), 0, 4, 0)

@@ -31,11 +31,7 @@ const look = async (target: string): Promise<Stats | null> => {
 const checkName = (named: string): void => {
   if (named === '')
     throw new VarveError('TARGET_INVALID', 'the target has no name: --to takes the path of a file or block device')
-  if (named === '-')
-    throw new VarveError(
-      'TARGET_INVALID',
-      'a restore cannot write to standard output: name a file (./- for a file named -)',
-    )
+  if (named === '-') throw new VarveError('TARGET_INVALID', 'standard output is no file: ./- is one that is called -')
   if (/(?:^|\/)\.{0,2}$/u.test(named))
     throw new VarveError('TARGET_INVALID', `${named} names a folder: name a file in it`)
 }

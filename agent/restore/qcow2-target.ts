@@ -1,41 +1,24 @@
 // A qcow2 target: qemu-img makes the file, qemu-nbd serves it on a private socket, and it gets its name when complete.
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { mkdtemp, open, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
+import { execFile } from 'node:child_process'
+import { open } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import * as v from 'valibot'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { hasCode } from '../../protocol/host/system-error.ts'
-import { NbdClient } from '../nbd/client.ts'
+import type { NbdClient } from '../nbd/client.ts'
 import { ALLOCATION_CONTEXT, WINDOW_BYTES } from '../nbd/extents.ts'
 import { ALLOCATION_ZERO } from '../nbd/wire.ts'
 import { FileTarget, type FileContent } from './file-target.ts'
+import { ImageServer, toolError } from './image-server.ts'
 import type { Naming } from './new-file.ts'
-
-const START_TIMEOUT_MS = 10_000
-const START_POLL_MS = 20
 
 /** How long a look at an image's header may take, in milliseconds. */
 const INFO_LIMIT_MS = 30_000
 
-const EXPORT = 'disk'
-const SOCKET = 'nbd'
-
 const run = promisify(execFile)
 
-const toolError = (tool: string, error: unknown): VarveError => {
-  const { code, message } = error as NodeJS.ErrnoException
-  if (code === 'ENOENT')
-    return new VarveError(
-      'TOOL_MISSING',
-      `${tool} is needed to write qcow2 and is not installed (Debian: apt-get install qemu-utils)`,
-    )
-  const said = message.trim().split('\n').at(-1) ?? ''
-  return new VarveError('TARGET_INVALID', `${tool}: ${said.replace(`${tool}: `, '')}`, { cause: error })
-}
-
-const writeError = (final: string, error: unknown): VarveError => {
+/** An error of an image that is written over NBD, as one of the target that it is. */
+export const writeError = (final: string, error: unknown): VarveError => {
   const full = error instanceof VarveError && error.details['errno'] === 'ENOSPC'
   return full
     ? new VarveError('TARGET_INVALID', `cannot write ${final}: no space left`, { cause: error })
@@ -70,46 +53,27 @@ const isPlainImage = async (file: string, size: number): Promise<boolean> => {
   }
 }
 
-/** A private folder for one socket. */
-const makeSocketFolder = async (): Promise<string> => {
-  const parent = tmpdir()
-  try {
-    return await mkdtemp(path.join(parent, 'varve-'))
-  } catch (error) {
-    const { code = '' } = error as NodeJS.ErrnoException
-    const why = code === 'ENOENT' ? 'does not exist' : `cannot hold a folder for a socket (${code})`
-    throw new VarveError(
-      'CONFIG_INVALID',
-      `the folder for temporary files, ${parent}, ${why}: set TMPDIR to a folder that this user may write in`,
-      { cause: error },
-    )
-  }
-}
-
 /** The image in a file that exists, served by a program of its own. */
 class Qcow2File implements FileContent {
   readonly #temporary: string
   readonly #final: string
-  readonly #resources = new AsyncDisposableStack()
-  #nbd!: NbdClient
-  #server!: ChildProcess
+  readonly #server: ImageServer
 
-  private constructor(temporary: string, final: string) {
+  private constructor(temporary: string, final: string, server: ImageServer) {
     this.#temporary = temporary
     this.#final = final
+    this.#server = server
   }
 
   /** `final` names it in errors. */
   static async open(temporary: string, final: string, size: number, isKept: boolean): Promise<Qcow2File> {
-    const file = new Qcow2File(temporary, final)
-    try {
-      if (!isKept || !(await isPlainImage(temporary, size))) await makeImage(temporary, size)
-      await file.#serve()
-      return file
-    } catch (error) {
-      await file[Symbol.asyncDispose]()
-      throw error
-    }
+    if (!isKept || !(await isPlainImage(temporary, size))) await makeImage(temporary, size)
+    const contexts = [ALLOCATION_CONTEXT]
+    return new Qcow2File(temporary, final, await ImageServer.start(temporary, 'qcow2', { contexts }))
+  }
+
+  get #nbd(): NbdClient {
+    return this.#server.client
   }
 
   async write(offset: number, bytes: Uint8Array): Promise<void> {
@@ -146,55 +110,13 @@ class Qcow2File implements FileContent {
     } catch (error) {
       throw writeError(this.#final, error)
     }
-    await this.#stop()
-    const { exitCode } = this.#server
-    if (exitCode !== 0) throw toolError('qemu-nbd', new Error(`it ended with ${exitCode ?? 'a signal'}`))
+    await this.#server.close()
     await using file = await open(this.#temporary, 'r')
     await file.sync()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#resources.disposeAsync()
-  }
-
-  async #serve(): Promise<void> {
-    const temporary = this.#temporary
-    const folder = await makeSocketFolder()
-    this.#resources.defer(() => rm(folder, { recursive: true, force: true }))
-    // a socket's path has at most 107 bytes: it is relative to its folder, whose path may be longer
-    const handle = this.#resources.use(await open(folder, 'r'))
-    const socketPath = `/proc/self/fd/${handle.fd}/${SOCKET}`
-    // not --persistent: it exits when a killed agent's connection closes
-    const contexts = [ALLOCATION_CONTEXT]
-    const args = ['--format=qcow2', '--discard=unmap', '-x', EXPORT, '-k', `/proc/self/cwd/${SOCKET}`, temporary]
-    const server = spawn('qemu-nbd', args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'], detached: true })
-    this.#server = server
-    let stderr = ''
-    server.stderr.setEncoding('utf8').on('data', (text: string) => (stderr = (stderr + text).slice(-4096)))
-    let failure: unknown = null
-    server.on('error', (error) => (failure = error))
-    this.#resources.defer(() => this.#stop())
-    const deadline = performance.now() + START_TIMEOUT_MS
-    while (true) {
-      if (failure !== null) throw toolError('qemu-nbd', failure)
-      if (server.exitCode !== null) throw toolError('qemu-nbd', new Error(stderr))
-      try {
-        this.#nbd = this.#resources.use(await NbdClient.connect({ socketPath, exportName: EXPORT, contexts }))
-        return
-      } catch (error) {
-        if (performance.now() > deadline) throw error
-        await new Promise((resolve) => setTimeout(resolve, START_POLL_MS))
-      }
-    }
-  }
-
-  async #stop(): Promise<void> {
-    const server = this.#server
-    if (server.exitCode !== null || server.signalCode !== null || server.pid === undefined) return
-    const exited = new Promise<void>((resolve) => server.once('exit', () => resolve()))
-    // qemu-nbd closes the image cleanly on SIGTERM
-    server.kill('SIGTERM')
-    await exited
+    await this.#server[Symbol.asyncDispose]()
   }
 }
 

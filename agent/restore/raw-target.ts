@@ -11,6 +11,7 @@ import type { RestoreNotes } from './restore-notes.ts'
 import { deviceBusy, guardTarget, type KnownMachine } from './target-guard.ts'
 import type { Target } from './target.ts'
 import { targetError } from './target-error.ts'
+import { Trimming } from './trimming.ts'
 
 /** Zeroes written at once to a block device, in bytes. */
 const ZERO_BYTES = 1024 * 1024
@@ -65,11 +66,26 @@ export const makeRawFile = (final: string, size: number, naming: Naming): Promis
 
 export class BlockDeviceTarget implements Target {
   readonly #content: FlushedFile
+  readonly #trimming: Trimming
+  readonly #restOffset: number
+  readonly #endOf: () => Promise<number>
+  readonly #complete: () => Promise<void>
   readonly #resources: AsyncDisposable
 
-  private constructor(content: FlushedFile, resources: AsyncDisposable) {
-    this.#content = content
-    this.#resources = resources
+  private constructor(parts: {
+    content: FlushedFile
+    trimming: Trimming
+    size: number
+    endOf: () => Promise<number>
+    complete: () => Promise<void>
+    resources: AsyncDisposable
+  }) {
+    this.#content = parts.content
+    this.#trimming = parts.trimming
+    this.#restOffset = parts.size
+    this.#endOf = parts.endOf
+    this.#complete = parts.complete
+    this.#resources = parts.resources
   }
 
   /**
@@ -99,7 +115,15 @@ export class BlockDeviceTarget implements Target {
     // a running QEMU does not claim a device in the kernel
     resources.use(await guardTarget(device, machines))
     if (notes !== undefined) resources.use(await notes.begin(device, null))
-    return new BlockDeviceTarget(content, resources.move())
+    const endOf = (): Promise<number> => deviceBytes(file)
+    return new BlockDeviceTarget({
+      content,
+      trimming: new Trimming(device),
+      size,
+      endOf,
+      complete: async () => await notes?.completed(device),
+      resources: resources.move(),
+    })
   }
 
   write(offset: number, bytes: Uint8Array): Promise<void> {
@@ -107,9 +131,16 @@ export class BlockDeviceTarget implements Target {
   }
 
   async zero(offset: number, length: number): Promise<void> {
+    if (await this.#trimming.zero(offset, length)) return
     const zeroes = new Uint8Array(Math.min(ZERO_BYTES, length))
     for (let at = 0; at < length; at += zeroes.length)
       await this.write(offset + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)))
+  }
+
+  /** Zeroes what is behind the disk. */
+  async zeroRest(): Promise<void> {
+    const end = await this.#endOf()
+    if (end > this.#restOffset) await this.zero(this.#restOffset, end - this.#restOffset)
   }
 
   seal(): Promise<void> {
@@ -120,6 +151,7 @@ export class BlockDeviceTarget implements Target {
   async check(): Promise<void> {}
 
   async publish(): Promise<readonly string[]> {
+    await this.#complete()
     return []
   }
 
@@ -129,7 +161,8 @@ export class BlockDeviceTarget implements Target {
   }
 }
 
-const openDevice = async (device: string, machines: readonly KnownMachine[]): Promise<FileHandle> => {
+/** A device opened exclusively; TARGET_IN_USE names what holds it, TARGET_INVALID. */
+export const openDevice = async (device: string, machines: readonly KnownMachine[]): Promise<FileHandle> => {
   try {
     // on a block device O_EXCL means: fail while it is mounted or otherwise held
     return await open(device, 0o2 | 0o200)
@@ -137,6 +170,21 @@ const openDevice = async (device: string, machines: readonly KnownMachine[]): Pr
     if (hasCode(error, 'EBUSY')) throw await deviceBusy(device, machines)
     throw targetError(`cannot write ${device}`, error)
   }
+}
+
+/** Bytes of a device, whose inode has no size: by looking for its last one. */
+const deviceBytes = async (file: FileHandle): Promise<number> => {
+  const byte = new Uint8Array(1)
+  const has = async (offset: number): Promise<boolean> => (await file.read(byte, 0, 1, offset)).bytesRead > 0
+  if (!(await has(0))) return 0
+  let [there, behind] = [0, 1]
+  while (await has(behind)) [there, behind] = [behind, behind * 2]
+  while (behind - there > 1) {
+    const middle = Math.floor((there + behind) / 2)
+    if (await has(middle)) there = middle
+    else behind = middle
+  }
+  return behind
 }
 
 /** A device's inode has no size, so its last byte is read. */

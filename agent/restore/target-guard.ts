@@ -109,8 +109,11 @@ class Guard implements TargetGuard {
     this.#key = key
   }
 
-  async lock(): Promise<void> {
+  /** `own` is a process of ours that has the target open and its lock already. */
+  async lock(own: number | null): Promise<void> {
+    if (own !== null) this.#locks.push({ pid: own, [Symbol.asyncDispose]: async () => {} })
     for (const [index, image] of this.#scope.images.entries()) {
+      if (index === 0 && own !== null) continue
       try {
         this.#locks.push(await holdImageLock(image))
       } catch (error) {
@@ -168,14 +171,18 @@ class Guard implements TargetGuard {
 }
 
 /**
- * Takes the image lock of an existing file or block device and looks for its users; the lock is held until disposed.
- * TARGET_IN_USE names the users; TARGET_INVALID, TOOL_MISSING.
+ * Takes the image lock of an existing file or block device and looks for its users; the lock is held until disposed. Where a
+ * process of ours has it already, `own` is that one. TARGET_IN_USE names the users; TARGET_INVALID, TOOL_MISSING.
  */
-export const guardTarget = async (target: string, machines: readonly KnownMachine[]): Promise<TargetGuard> => {
+export const guardTarget = async (
+  target: string,
+  machines: readonly KnownMachine[],
+  own: number | null = null,
+): Promise<TargetGuard> => {
   try {
     const guard = new Guard(target, machines, await scopeOf(target), await fileKey(target))
     try {
-      await guard.lock()
+      await guard.lock(own)
       await guard.check()
       return guard
     } catch (error) {

@@ -119,7 +119,11 @@ test('JSON.md has a row for every command that takes --json, and every such comm
     ...commandsOf(agentProgram).map((name) => `varve-agent ${name}`),
   ].filter((name) => name !== 'varve-gateway serve' && name !== 'varve-agent run')
   const rebuilds = names.flatMap((name) =>
-    name === 'varve-gateway repair' ? [`${name} --check`, `${name} --rebuild`] : [name],
+    name === 'varve-gateway repair'
+      ? [`${name} --check`, `${name} --rebuild`]
+      : name === 'varve-agent restore'
+        ? [name, `${name} --onto`]
+        : [name],
   )
   expect([...commands.keys()].toSorted()).toEqual(rebuilds.toSorted())
 })
@@ -146,6 +150,8 @@ test('each command prints one object with the fields that JSON.md lists, instant
   const backup = (await agent('backup', 'db1')) as { point: { id: string } }
   await Promise.all([agent('machines'), agent('status'), agent('points')])
   await agent('restore', backup.point.id, '--disk', 'vda', '--to', stand.folder.join('vda.raw'))
+  const ontoArgs = ['--disk', 'vda', '--onto', stand.folder.join('vda.raw'), '--dry-run', '--json']
+  note('varve-agent restore --onto', (await host.done('restore', backup.point.id, ...ontoArgs)).stdout)
   const serving = host.command('export', backup.point.id, '--socket', stand.folder.join('export.sock'), '--json')
   await serving.says(/"exported"/u)
   note('varve-agent export', (await serving.end('SIGTERM')).stdout)

@@ -1,11 +1,19 @@
 // The restore command against a real gateway that holds one restore point.
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import type { Peer } from '../../../protocol/peer.ts'
 import { run } from '../../support/run.ts'
 import { eventually } from '../../support/temp.ts'
 import { backUp, command, startCommand, startStand, type Stand } from './stand.ts'
+
+const execute = promisify(execFile)
+
+const PROGRAM = fileURLToPath(new URL('../../../agent/main.ts', import.meta.url))
+const MIB = 1024 * 1024
 
 /** A point of one disk. */
 const pointOf = async (stand: Stand, disk: Buffer): Promise<string> => {
@@ -74,4 +82,31 @@ test('Ctrl-C leaves neither the file nor a half of it', async () => {
   const { code, stderr } = await running.ended
   expect({ code, stderr }).toEqual({ code: 130, stderr: expect.stringContaining('CANCELLED') })
   expect(await halves()).toEqual([])
+})
+
+test('to standard output come the bytes alone, in order; a reader that ends early is an error, and nothing else is said there', async () => {
+  await using stand = await startStand()
+  const { temp, config } = stand
+  const disk = Buffer.concat([randomBytes(MIB), Buffer.alloc(5 * MIB), randomBytes(3 * MIB + 512)])
+  const point = await pointOf(stand, disk)
+  const args = [PROGRAM, 'restore', point, '--disk', 'vda', '--to', '-', ...config]
+  const out = temp.join('out.raw')
+  for (const lead of [`| cat > ${out}`, `> ${out}`]) {
+    const { stderr } = await execute('bash', ['-c', `set -o pipefail; "$@" ${lead}`, 'bash', process.execPath, ...args])
+    expect(stderr).toMatch(/^varve-agent: Disk vda of db1 .* is in standard output/u)
+    expect((await readFile(out)).equals(disk)).toBe(true)
+  }
+  const early = await execute('bash', [
+    '-c',
+    '"$@" | head -c 4096 | wc -c; echo "${PIPESTATUS[0]}"',
+    'bash',
+    process.execPath,
+    ...args,
+  ])
+  expect(early.stdout).toBe('4096\n2\n')
+  expect(early.stderr).toMatch(/standard output was closed before the disk was written/u)
+  const json = await command('restore', point, '--disk', 'vda', '--to', '-', '--json', ...config)
+  expect(json.code).toBe(2)
+  const qcow2 = await command('restore', point, '--disk', 'vda', '--to', '-', '--format', 'qcow2', ...config)
+  expect(qcow2).toMatchObject({ code: 2, stdout: '' })
 })

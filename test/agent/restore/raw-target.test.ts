@@ -131,6 +131,27 @@ describe('a block device', () => {
     expect(small?.message).toContain('is smaller than')
   })
 
+  test('gives the space of zeroes back where the device promises that they read as such', async (context) => {
+    await using temp = await tempFolder()
+    const file = temp.join('backing')
+    await writeFile(file, randomBytes(16 * MIB))
+    await using loop = await loopDevice(file)
+    if (loop === null) {
+      context.skip('this process may not make a loop device')
+      return
+    }
+    const head = randomBytes(MIB)
+    {
+      await using target = await BlockDeviceTarget.open(loop.path, 16 * MIB)
+      await target.write(0, head)
+      await target.zero(MIB, 14 * MIB)
+      await target.write(15 * MIB, head)
+      await commitTarget(target)
+    }
+    expect((await readFile(loop.path)).equals(Buffer.concat([head, Buffer.alloc(14 * MIB), head]))).toBe(true)
+    expect((await stat(file)).blocks * 512).toBeLessThan(4 * MIB)
+  })
+
   test('that takes bytes and cannot keep them ends the restore soon, and never commits', async () => {
     // it takes every write and refuses to be synced
     await using target = await BlockDeviceTarget.open('/dev/null', 0)

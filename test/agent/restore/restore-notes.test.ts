@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { temporaryName } from '../../../agent/restore/new-file.ts'
-import { RestoreNotes } from '../../../agent/restore/restore-notes.ts'
+import { incompleteName, RestoreNotes } from '../../../agent/restore/restore-notes.ts'
 import { markProcess } from '../../../agent/process-mark.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
 
@@ -19,10 +19,15 @@ const deadWriter = async (): Promise<unknown> => {
 }
 
 /** Notes a restore as a process that is gone would have. */
-const noteDead = async (temp: TempFolder, target: string, temporary: string | null): Promise<void> => {
+const noteDead = async (
+  temp: TempFolder,
+  target: string,
+  temporary: string | null,
+  more: Readonly<Record<string, unknown>> = {},
+): Promise<void> => {
   await mkdir(temp.join('state', 'restores'), { recursive: true })
   const name = `${crypto.randomUUID()}.json`
-  const note = { target, temporary, writer: await deadWriter() }
+  const note = { target, temporary, ...more, writer: await deadWriter() }
   await writeFile(temp.join('state', 'restores', name), JSON.stringify(note))
 }
 
@@ -86,4 +91,36 @@ test('a state folder that takes no note keeps no restore from going on', async (
   const note = await RestoreNotes.in(temp.join('state')).begin('/a', null)
   await note[Symbol.asyncDispose]()
   await rm(temp.join('state'))
+})
+
+test('an image that was written in place is told by where it is now; of a device until it is whole', async () => {
+  await using temp = await tempFolder()
+  const notes = RestoreNotes.in(temp.join('state'))
+  // a file stands in the device's place
+  const [file, device, gone] = [temp.join('vm.raw'), temp.join('device'), temp.join('gone')]
+  await writeFile(incompleteName(file), 'half')
+  await writeFile(device, 'half')
+  for (const target of [file, device, gone]) await noteDead(temp, target, null, { onto: true })
+  const ofDevice = expect.stringContaining(`restore onto ${device} was cut off: what is there is neither`)
+  const sentences = (await notes.settle()).toSorted()
+  expect(sentences).toEqual([
+    ofDevice,
+    expect.stringContaining(`what is there, as ${incompleteName(file)}, is neither`),
+  ])
+  expect(await readFile(incompleteName(file), 'utf8')).toBe('half')
+  expect(await notes.settle()).toEqual([ofDevice])
+  await notes.completed(device)
+  expect(await notesLeft(temp)).toEqual([])
+})
+
+test('a volume that cannot be removed now stays noted, and only volumes of restores are ever removed', async () => {
+  await using temp = await tempFolder()
+  const notes = RestoreNotes.in(temp.join('state'))
+  await noteDead(temp, 'lvm:vg0/vm', null, { volume: 'no-such-group/varve-restore-0123456789abcdef' })
+  await noteDead(temp, 'lvm:vg0/vm', null, { volume: 'vg0/precious' })
+  const sentences = await notes.settle()
+  // where LVM is installed it says that there is none
+  expect(sentences.length).toBeLessThanOrEqual(1)
+  for (const sentence of sentences) expect(sentence).toMatch(/^cannot remove the volume no-such-group\//u)
+  expect((await notesLeft(temp)).length).toBe(1 + sentences.length)
 })
