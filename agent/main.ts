@@ -238,12 +238,7 @@ toGateway(program.command('restore'))
     '--onto <path>',
     'in place of --to: an image of the disk that is there, on which only what differs is written',
   )
-  .addOption(
-    new Option(
-      '--base <point>',
-      'with --onto: the restore point that the image was, so that only what may differ is looked at',
-    ).argParser(pointPrefix),
-  )
+  .addOption(new Option('--base <point>', 'with --onto: the point that the image was').argParser(pointPrefix))
   .option('--bitmap <name>', 'with --base: the dirty bitmap of the image that has recorded all writes since')
   .option('--dry-run', 'with --onto: say what would be written', false)
   .addOption(
