@@ -20,6 +20,8 @@ export const instantStateSchema = v.object({
   away: v.nullable(text),
   machine: v.picklist(['off', 'running', 'stopped', 'io-error']),
   receivedBytes: natural,
+  /** Whether the gateway keeps the point until a person says otherwise; `prunable` may go at any prune. */
+  kept: v.picklist(['unknown', 'kept', 'prunable', 'removed']),
   /** Why the last look at the machine failed; null where it did not. */
   problem: v.nullable(text),
   disks: v.array(

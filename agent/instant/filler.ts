@@ -8,7 +8,7 @@ import { realpath } from 'node:fs/promises'
 import * as v from 'valibot'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { QmpClient } from '../qmp/client.ts'
-import { mapImage, syncImage } from './image-map.ts'
+import { hasBacking, mapImage, syncImage } from './image-map.ts'
 import type { InstantDisk } from './record.ts'
 
 /** How long a job or guest that met an error is left before it is let go on, in milliseconds. */
@@ -78,7 +78,7 @@ interface Disk {
   readonly of: InstantDisk
   alone: boolean
   doneBytes: number
-  /** Written before this QEMU started, and by it up to the last look. */
+  /** Written on QEMUs that this process has seen end, and on the present one up to the last look. */
   writtenBefore: number
   writtenNow: number
   stuck: string | null
@@ -104,7 +104,7 @@ export class Filler implements Disposable {
       job: `varve-instant-${index}`,
       alone: of.alone,
       doneBytes: of.alone ? of.size : 0,
-      writtenBefore: of.writtenBytes,
+      writtenBefore: 0,
       writtenNow: 0,
       stuck: null,
       retryMs: 0,
@@ -112,10 +112,11 @@ export class Filler implements Disposable {
   }
 
   get disks(): readonly Filling[] {
-    return this.#disks.map(({ alone, doneBytes, writtenBefore, writtenNow, stuck }) => ({
+    return this.#disks.map(({ of, alone, doneBytes, writtenBefore, writtenNow, stuck }) => ({
       alone,
       doneBytes,
-      writtenBytes: writtenBefore + writtenNow,
+      // what was noted may be of the same QEMU: rather too little than too much
+      writtenBytes: Math.max(of.writtenBytes, writtenBefore + writtenNow),
       stuck,
     }))
   }
@@ -132,7 +133,7 @@ export class Filler implements Disposable {
   /** Looks at the machine once and does what is due; an error is one of this look. */
   async tick(): Promise<void> {
     const client = await this.#connected()
-    if (client === null) return
+    if (client === null) return await this.#lookAtImages()
     try {
       await this.#work(client)
     } catch (thrown) {
@@ -190,7 +191,11 @@ export class Filler implements Disposable {
         nodes.map(async (node) => node.drv === 'qcow2' && (await same(node.file, disk.of.file))),
       )
       const node = nodes[named.indexOf(true)]?.['node-name']
-      if (node === undefined || disk.alone) continue
+      if (disk.alone) continue
+      if (node === undefined) {
+        disk.stuck = 'the machine runs without it'
+        continue
+      }
       const job = jobs.find(({ id }) => id === disk.job)
       const copy = blockJobs.find(({ device }) => device === disk.job)
       if (isFlushDue) await this.#flush(client, node)
@@ -203,6 +208,11 @@ export class Filler implements Disposable {
     await this.#lookAtGuest(client)
   }
 
+  /** A QEMU that has ended may have cut a disk loose before. */
+  async #lookAtImages(): Promise<void> {
+    for (const disk of this.#disks) if (!disk.alone && !(await hasBacking(disk.of.file))) await this.#stand(disk)
+  }
+
   /** Writes out what QEMU has of the image in its memory. Its answer tells nothing: the file does. */
   async #flush(client: QmpClient, node: string): Promise<void> {
     await client.execute('human-monitor-command', { 'command-line': `qemu-io ${node} flush` })
@@ -210,7 +220,7 @@ export class Filler implements Disposable {
 
   async #begin(client: QmpClient, disk: Disk, node: string): Promise<void> {
     // one whose job ended while nobody looked
-    if (!(await mapImage(disk.of.file)).isBacked) return await this.#stand(disk)
+    if (!(await hasBacking(disk.of.file))) return await this.#stand(disk)
     if (performance.now() < disk.retryMs) return
     disk.retryMs = performance.now() + RETRY_MS
     await client.execute('block-stream', {
@@ -227,9 +237,10 @@ export class Filler implements Disposable {
     if (performance.now() < disk.retryMs) return
     disk.doneBytes = disk.of.size
     await this.#flush(client, node)
-    await syncImage(disk.of.file)
     const { missingBytes } = await mapImage(disk.of.file)
     if (missingBytes === 0) {
+      // just what was seen is durable then
+      await syncImage(disk.of.file)
       disk.stuck = null
       await client.execute('job-finalize', { id: disk.job })
       return
@@ -239,12 +250,12 @@ export class Filler implements Disposable {
   }
 
   async #stand(disk: Disk): Promise<void> {
-    await syncImage(disk.of.file)
     const { isBacked, missingBytes } = await mapImage(disk.of.file)
     if (isBacked || missingBytes > 0) {
       disk.stuck = 'its image is not complete'
       return
     }
+    await syncImage(disk.of.file)
     disk.alone = true
     disk.doneBytes = disk.of.size
     disk.stuck = null

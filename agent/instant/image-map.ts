@@ -80,6 +80,14 @@ export const mapImage = async (file: string): Promise<ImageMap> => {
   }
 }
 
+/** Whether its header names a backing file; TARGET_INVALID. */
+export const hasBacking = async (file: string): Promise<boolean> => {
+  await using handle = await open(file, 'r')
+  const header = await readAt(handle, file, 0, HEADER_BYTES)
+  if (header.readUInt32BE(0) !== MAGIC) throw invalid(file)
+  return header.readBigUInt64BE(AT.backing) !== 0n
+}
+
 /** Makes durable what is in the file. */
 export const syncImage = async (file: string): Promise<void> => {
   await using handle = await open(file, 'r')

@@ -1,6 +1,7 @@
 // What is known of a machine that runs from the gateway: a record in its folder, and a list of such folders in the state folder.
 import { randomUUID } from 'node:crypto'
-import { readdir, readFile, realpath, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, readdir, readFile, realpath, rm } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
@@ -13,6 +14,9 @@ import { SOCKET_PATH_BYTES_MAX } from '../socket-path.ts'
 const PRIVATE = '.varve-instant'
 
 const RECORD = 'record.json'
+
+/** Largest record that is read, in bytes. */
+const RECORD_BYTES_MAX = 4 * 1024 * 1024
 
 /** Where the state folder lists the folders. */
 const LIST = 'instants'
@@ -123,20 +127,27 @@ export const newRecord = (of: Omit<InstantRecord, 'id' | 'hasRun' | 'problem'>):
 export const writeRecord = (places: Places, record: InstantRecord): Promise<void> =>
   layFile(places.record, `${JSON.stringify(record, null, 2)}\n`)
 
-/** Null where the folder has none; CONFIG_INVALID for a damaged one. */
-export const findRecord = async ({ record: file }: Places): Promise<InstantRecord | null> => {
-  let content: string
+const contentOf = async (file: string): Promise<string | null> => {
   try {
-    content = await readFile(file, 'utf8')
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW)
+    const { uid, size } = await handle.stat()
+    // what it names is served, written and deleted
+    if (uid !== process.geteuid?.())
+      throw new VarveError('CONFIG_INVALID', `${file} is another user's: run this as that user`)
+    return size > RECORD_BYTES_MAX ? '' : await handle.readFile('utf8')
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null
     throw error
   }
-  try {
-    return v.parse(recordSchema, JSON.parse(content))
-  } catch {
-    throw new VarveError('CONFIG_INVALID', `${file} is damaged: the disks beside it are not complete without it`)
-  }
+}
+
+/** Null where the folder has none; CONFIG_INVALID for a damaged one, or one of another user. */
+export const findRecord = async ({ folder, record: file }: Places): Promise<InstantRecord | null> => {
+  const content = await contentOf(file)
+  if (content === null) return null
+  const checked = v.safeParse(v.pipe(v.string(), v.parseJson(), recordSchema), content)
+  if (checked.success && checked.output.disks.every((disk) => path.dirname(disk.file) === folder)) return checked.output
+  throw new VarveError('CONFIG_INVALID', `${file} is damaged: the disks beside it are not complete without it`)
 }
 
 /** The folder as the system has it, with its record; NOT_FOUND where nothing runs from the gateway there. */

@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
+import type { Point } from '../../protocol/schemas.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { openDisks, type OpenedDisks } from '../export/open-disks.ts'
 import { ExportServer } from '../export/server.ts'
@@ -26,6 +27,9 @@ const LOOK_MS = 500
 /** How often what a guest has written is noted, in milliseconds. */
 const NOTE_MS = 5_000
 
+/** How often it is asked whether the point stays, in milliseconds. */
+const KEPT_MS = 60_000
+
 /** How long a machine may keep its connection to an export that it needs no more, in milliseconds. */
 const CLIENTS_LIMIT_MS = 10_000
 
@@ -38,7 +42,10 @@ class Serving {
   #isServing = false
   #clients = 0
   #receivedBytes = 0
+  #kept: InstantState['kept'] = 'unknown'
+  /** Of the last look at the machine, and of the last read that failed since the gateway came back. */
   #problem: string | null = null
+  #failedRead: string | null = null
 
   constructor(places: Places, record: InstantRecord) {
     this.#places = places
@@ -54,7 +61,8 @@ class Serving {
       away: this.#away,
       machine: this.#filler.state,
       receivedBytes: this.#receivedBytes,
-      problem: this.#problem,
+      kept: this.#kept,
+      problem: this.#problem ?? this.#failedRead,
       disks: this.#filler.disks.map((filling, index) => {
         const { name, size } = this.#record.disks[index]!
         return { name, size, ...filling }
@@ -75,7 +83,10 @@ class Serving {
       connect: async () => (await connect(config, identity, { serving: false, handlers: {} })).peer,
       assertion: () => identity.assertion(systemClock.now()),
       onOpen: async () => {},
-      onState: (state) => void (this.#away = state.up ? null : state.error.message),
+      onState: (state) => {
+        this.#away = state.up ? null : state.error.message
+        if (state.up) this.#failedRead = null
+      },
       clock: systemClock,
       random: Math.random,
     })
@@ -92,12 +103,36 @@ class Serving {
     await using _ = await ExportServer.open({
       listen: { socket: this.#places.nbd },
       exports: opened.disks,
-      onFailure: ({ disk, error: { message } }) => void (this.#problem = `disk ${disk}: ${message}`),
+      onFailure: ({ disk, error: { message } }) => void (this.#failedRead = `disk ${disk}: ${message}`),
       onServed: () => {},
       onClients: (clients) => void (this.#clients = clients),
     })
     this.#isServing = true
     process.stdout.write('ready\n')
+    const asking = setInterval(() => void this.#askKept(link), KEPT_MS)
+    try {
+      await this.#bringIn(signal)
+    } finally {
+      clearInterval(asking)
+    }
+  }
+
+  /** Whether the point stays: an agent cannot hold it, and a removed one is there only while it is being read. */
+  async #askKept(link: GatewayLink): Promise<void> {
+    if (this.#away !== null) return
+    try {
+      this.#noteKept((await link.call('points.get', { point: this.#record.point }, this.#stop.signal, KEPT_MS)).point)
+    } catch (thrown) {
+      if (asVarveError(thrown).code === 'NOT_FOUND') this.#kept = 'removed'
+    }
+  }
+
+  #noteKept({ held, lockedUntilMs }: Pick<Point, 'held' | 'lockedUntilMs'>): void {
+    this.#kept = held || (lockedUntilMs ?? 0) > Date.now() ? 'kept' : 'prunable'
+  }
+
+  /** Until the disks stand alone, or it is told to end. */
+  async #bringIn(signal: AbortSignal): Promise<void> {
     await this.#note({ problem: null })
     let notedMs = performance.now()
     while (!this.#filler.isDone && !signal.aborted) {
@@ -125,6 +160,7 @@ class Serving {
     for (;;) {
       try {
         const { point } = await link.call('points.get', { point: id }, signal)
+        this.#noteKept(point)
         const wanted = disks.flatMap(({ name, size }) =>
           point.disks.filter((disk) => disk.name === name && disk.size === size),
         )
@@ -142,13 +178,16 @@ class Serving {
     }
   }
 
+  /** Notes how far it is; a file system that is full, as guests may make it, stops nothing. */
   async #note(change: Partial<InstantRecord>): Promise<void> {
     const disks = this.#record.disks.map((disk, index) => {
       const { alone, writtenBytes } = this.#filler.disks[index]!
       return { ...disk, alone, writtenBytes }
     })
     this.#record = { ...this.#record, disks, hasRun: this.#record.hasRun || this.#filler.hasRun, ...change }
-    await writeRecord(this.#places, this.#record)
+    await writeRecord(this.#places, this.#record).catch((thrown: unknown) => {
+      this.#problem = `how far it is cannot be noted: ${asVarveError(thrown).message}`
+    })
   }
 }
 
@@ -188,7 +227,8 @@ const main = async (folder: string): Promise<void> => {
     await serving.run(config)
     if (serving.state.disks.every(({ alone }) => alone)) await leave(places, record, config)
   } catch (thrown) {
-    const { message } = asVarveError(thrown)
+    const { code, message } = asVarveError(thrown)
+    if (code === 'CANCELLED') return
     const current = await findRecord(places).catch(() => null)
     if (current !== null) await writeRecord(places, { ...current, problem: message }).catch(() => undefined)
     throw thrown

@@ -15,14 +15,17 @@ export interface StandIn extends AsyncDisposable {
   readonly ended: Promise<string>
 }
 
-/** It dies with this process; a machine that is started meanwhile is refused by QEMU's image lock. TOOL_MISSING. */
+/** It dies with this process; a machine that is started meanwhile is refused by its script or QEMU's image lock. TOOL_MISSING. */
 export const startStandIn = async (places: Places, { disks }: InstantRecord): Promise<StandIn> => {
   const drives = disks
     .filter(({ alone }) => !alone)
     .flatMap(({ file }, index) => ['-drive', `file=${option(file)},format=qcow2,if=none,id=disk${index}`])
   const machine = '-S -nodefaults -no-user-config -display none -machine none'.split(' ')
   const qmp = ['-qmp', `unix:${option(places.qmp)},server=on,wait=off`]
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', QEMU_DEFAULT, ...machine, ...drives, ...qmp], {
+  // with the lock of the start script, which says then that the machine runs
+  const locked = ['setpriv', '--pdeathsig', 'KILL', 'flock', '--no-fork', '-n', places.script] as const
+  const [program, ...before] = locked
+  const child = spawn(program, [...before, QEMU_DEFAULT, ...machine, ...drives, ...qmp], {
     // Ctrl-C at the terminal is for the command, which ends it cleanly
     detached: true,
     stdio: ['ignore', 'ignore', 'pipe'],

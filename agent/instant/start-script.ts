@@ -18,10 +18,10 @@ const option = (text: string): string => text.replaceAll(',', ',,')
 
 /** A drive whose guest is stopped, and told nothing, where a read or write fails. */
 const drive = (file: string, id: string): string =>
-  `file=${option(file)},format=qcow2,if=none,id=${id},rerror=stop,werror=stop`
+  `file=${option(file)},format=qcow2,if=none,id=${id},discard=unmap,rerror=stop,werror=stop`
 
-/** Name and id of a device: a name that QEMU does not take as an id has its place instead. */
-const idOf = (name: string, index: number): string => (/^[A-Za-z][\w.-]{0,60}$/u.test(name) ? name : `disk${index}`)
+/** The id of a disk's device: its name, or its place where QEMU does not take the name as an id. */
+const idOf = (name: string, index: number): string => (/^[A-Za-z][\w.-]{0,60}$/u.test(name) ? name : `other${index}`)
 
 export interface ScriptOptions {
   readonly places: Places
@@ -44,10 +44,16 @@ export const startScript = ({ places, record, agent, extra }: ScriptOptions): st
 # Starts ${record.machine} as it was at ${new Date(record.timeMs).toISOString()}, on the disks in this folder. More arguments
 # go to QEMU. What a point cannot know (networks, processors, what the machine was called with) is to be changed below.
 set -eu
+# QEMU keeps this open: a second one would take the first one's monitors away before it finds the disks in use
+exec 9<${shell(places.script)}
+if ! flock -n 9; then
+  echo ${shell(`${record.machine} runs already on the disks in ${folder}`)} >&2
+  exit 1
+fi
 if [ -e ${shell(places.record)} ]; then
   # not all of the disks is here yet: what is not is served from the gateway, and brought in while the machine runs
-  ${shell(agent)} instant resume ${shell(folder)} --config ${shell(record.config)}
-  set -- -qmp ${shell(`unix:${option(places.qmp)},server=on,wait=off`)} "$@"
+  ${shell(agent)} instant resume ${shell(folder)} --config ${shell(record.config)} 9<&- || [ ! -e ${shell(places.record)} ]
+  [ ! -e ${shell(places.record)} ] || set -- -qmp ${shell(`unix:${option(places.qmp)},server=on,wait=off`)} "$@"
 fi
 exec "\${QEMU:-${QEMU_DEFAULT}}" -machine "\${MACHINE:-${MACHINE_DEFAULT}}" -m "\${MEMORY:-1024}" -nic none -display none${lines([...command, '-daemonize', '-pidfile', pid, ...extra])} "$@"
 `

@@ -53,7 +53,7 @@ export class History {
     const { host, point, dice, onStep } = this.#options
     const speed = dice.pick(['1M', '4M', '16M', '64M'])
     onStep(`begin at ${speed}`)
-    await host.done('instant', point, '--to', this.#places.folder, '--speed', speed, '--reconnect-for', '1m')
+    await host.done('instant', point, '--to', this.#places.folder, '--speed', speed, '--reconnect-for', '10m')
     try {
       await this.#start()
       for (let steps = 4 + dice.below(9); steps > 0; steps--) await this.#step(dice.pick(STEPS))
@@ -214,8 +214,14 @@ export class History {
       const command = host.command('instant', 'finish', folder)
       await sleep(dice.below(4000))
       if (mishap === 'kill server') await this.#endServer('SIGKILL')
-      if (mishap === 'kill machine') await this.#restart('kill')
-      if (mishap === 'restart host') await this.#restart('kill', true)
+      if (mishap === 'kill machine' || mishap === 'restart host')
+        await this.#restart('kill', mishap === 'restart host').catch(async (error: unknown) => {
+          // the command has taken the place of the machine that was off
+          if (!String(error).includes('runs already')) throw error
+          onStep('stand-in')
+          await command.ended
+          await this.#start()
+        })
       if (this.#guest !== null) for (let uses = 0; uses < 5; uses++) await this.#write()
       const { code, stderr } = await command.ended
       // one that found nothing to finish came too late
@@ -228,10 +234,11 @@ export class History {
       for (const [name, model] of this.#models) {
         if (!(await this.#whole(this.#guest!, name)).equals(model.current))
           throw new Error(`disk ${name} is not what it was at the end`)
-        model.flush()
       }
-      await this.#guest!.end(dice.pick(['quit', 'kill']))
+      const how = dice.pick(['quit', 'kill'] as const)
+      await this.#guest!.end(how)
       this.#guest = null
+      if (how === 'quit') for (const model of this.#models.values()) model.flush()
       await this.#checkFiles()
     } finally {
       await stand.startGateway()

@@ -1,41 +1,24 @@
-// The command "instant abandon": ends a machine that runs from the gateway and deletes its disks, with what its guest has written.
+// The command "instant abandon": ends a machine that runs from the gateway and deletes its disks, with what was written to them.
 import { rm, rmdir } from 'node:fs/promises'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { interruption } from '../../../protocol/host/interruption.ts'
 import { print, printJson } from '../../../protocol/host/output.ts'
 import { sizeText } from '../../../protocol/host/size.ts'
 import { readConfig } from '../../config.ts'
-import { askServer } from '../../instant/control.ts'
 import { InstantList, openRecord, type Places } from '../../instant/record.ts'
-import { isServed } from '../../instant/start-server.ts'
+import { endServer } from '../../instant/start-server.ts'
 import { QmpClient } from '../../qmp/client.ts'
 import { guardTarget } from '../../restore/target-guard.ts'
 import { disksOf, stateOf, sumsOf } from './told.ts'
 
-/** How long the process that serves the disks may take to end, in milliseconds. */
-const END_LIMIT_MS = 20_000
-
 /** How long QEMU may take to end, in milliseconds. */
 const QUIT_LIMIT_MS = 30_000
-
-const LOOK_MS = 50
 
 export interface AbandonCommand {
   readonly config: string
   readonly yes: boolean
   readonly loseWrites: boolean
   readonly json: boolean
-}
-
-const endServer = async (places: Places): Promise<void> => {
-  const deadlineMs = performance.now() + END_LIMIT_MS
-  while (await isServed(places)) {
-    await askServer(places.control, 'end').catch(() => null)
-    if (performance.now() > deadlineMs)
-      throw new VarveError('DEADLINE_EXCEEDED', `the process that serves ${places.folder} does not end: kill it`)
-    await sleep(LOOK_MS)
-  }
 }
 
 /** Ends the QEMU on the disks, as if its power went; nothing where there is none. */
@@ -73,18 +56,23 @@ export const instantAbandon = async (
       'TARGET_IN_USE',
       `this would delete the disks of ${record.machine} in ${places.folder}; ${lost}: to do it all the same, say ${wanted}; "instant finish" makes them stand alone instead`,
     )
-  await endServer(places)
-  await endMachine(places)
+  const list = InstantList.in(config.state)
   const files = record.disks.map(({ file }) => file)
-  {
+  // before it ends, or the agent would start it anew
+  await list.remove(record.id)
+  try {
+    await endServer(places)
+    await endMachine(places)
     // nothing that runs loses a disk
     await using locks = new AsyncDisposableStack()
     for (const file of files) locks.use(await guardTarget(file, config.machines))
     for (const file of [...files, places.script, places.ownQmp, places.pid]) await rm(file, { force: true })
+  } catch (error) {
+    await list.add(record.id, places.folder)
+    throw error
   }
   await rm(places.record, { force: true })
   await rm(places.private, { recursive: true, force: true })
-  await InstantList.in(config.state).remove(record.id)
   await rmdir(places.folder).catch(() => undefined)
   if (json) return printJson({ folder: places.folder, machine: record.machine, writtenBytes })
   print(

@@ -10,7 +10,6 @@ import { fileError } from '../../../protocol/host/file-error.ts'
 import { print, printJson, remark } from '../../../protocol/host/output.ts'
 import { sizeText } from '../../../protocol/host/size.ts'
 import type { Point } from '../../../protocol/schemas.ts'
-import { askServer } from '../../instant/control.ts'
 import { makeOverlay } from '../../instant/overlay.ts'
 import {
   checkLength,
@@ -22,7 +21,7 @@ import {
   type InstantRecord,
   type Places,
 } from '../../instant/record.ts'
-import { startServer } from '../../instant/start-server.ts'
+import { endServer, startServer } from '../../instant/start-server.ts'
 import { startScript } from '../../instant/start-script.ts'
 import { makeFolder, removeFolders } from '../../make-folder.ts'
 import { withGateway, type CommandContext } from '../context.ts'
@@ -33,7 +32,8 @@ export interface BeginCommand {
   readonly start: boolean
   readonly reconnectFor: number
   readonly cacheMemory: number
-  readonly speed: number
+  /** Absent for no limit. */
+  readonly speed?: number
   readonly timeout?: number
   readonly json: boolean
 }
@@ -54,8 +54,9 @@ const CACHE_BYTES_MIN = 8 * 1024 * 1024
 
 export const AGENT_PROGRAM = fileURLToPath(new URL('../../varve-agent', import.meta.url))
 
-const checkOptions = ({ reconnectFor, cacheMemory }: BeginCommand): void => {
+const checkOptions = ({ to, reconnectFor, cacheMemory }: BeginCommand): void => {
   const wrong = (why: string): VarveError => new VarveError('PARAMS_INVALID', why)
+  if (to === '') throw wrong('--to takes the path of a folder')
   if (reconnectFor < RECONNECT_MS_MIN || reconnectFor > RECONNECT_MS_MAX)
     throw wrong(`--reconnect-for is from ${durationText(RECONNECT_MS_MIN)} to ${durationText(RECONNECT_MS_MAX)}`)
   if (cacheMemory < CACHE_BYTES_MIN) throw wrong(`--cache-memory is at least ${sizeText(CACHE_BYTES_MIN)}`)
@@ -85,7 +86,11 @@ export const runScript = ({ script }: Places): Promise<void> =>
   new Promise((resolve, reject) => {
     execFile(script, [], { timeout: SCRIPT_LIMIT_MS }, (error, _, stderr) => {
       if (error === null) resolve()
-      else reject(new VarveError('QMP_UNAVAILABLE', `${script} failed: ${stderr.trim() || error.message}`))
+      else {
+        const why = stderr.trim() || error.message
+        const way = 'change it and run it again, or "instant abandon" the disks'
+        reject(new VarveError('QMP_UNAVAILABLE', `${script} failed: ${why}: ${way}`))
+      }
     })
   })
 
@@ -117,7 +122,7 @@ const make = async (
     }),
     reconnectMs: options.reconnectFor,
     cacheBytes: options.cacheMemory,
-    speed: options.speed,
+    speed: options.speed ?? 0,
   })
   const { script, private: inside, ownQmp, pid } = places
   await checkFree([inside, script, ownQmp, pid, ...record.disks.map(({ file }) => file)])
@@ -136,10 +141,11 @@ const make = async (
     throw fileError(places.folder, error)
   }
   const list = InstantList.in(config.state)
+  undo.defer(() => endServer(places))
+  // before it ends, or the agent would start it anew
   undo.defer(() => list.remove(record.id))
   await writeRecord(places, record)
   await list.add(record.id, places.folder)
-  undo.defer(() => askServer(places.control, 'end').then(() => undefined))
   const served = await startServer(places, SERVE_LIMIT_MS, signal)
   signal.throwIfAborted()
   if (!served) throw new VarveError('CONNECTION_LOST', 'the disks could not be served in time: try again')
@@ -164,7 +170,7 @@ export const begin = async (prefix: string, extra: readonly string[], options: B
   const durationMs = Math.round(performance.now() - startedMs)
   const { folder, script } = places
   if (!isKept)
-    remark(`keep restore point ${record.point} until the disks stand alone: varve-gateway hold ${record.point}`)
+    remark(`a prune may remove the restore point before all of it is here: varve-gateway hold ${record.point}`)
   if (options.json) {
     const disks = record.disks.map(({ name, size, file }) => ({ disk: name, size, path: file }))
     const of = { point: record.point, machine: record.machine, folder, script }

@@ -13,7 +13,7 @@ import { findRecord, InstantList, openRecord, type InstantRecord, type Places } 
 import { startStandIn, type StandIn } from '../../instant/stand-in.ts'
 import { isServed, startServer } from '../../instant/start-server.ts'
 import { runScript } from './begin.ts'
-import { disksOf, progressText, rowOf, stateOf, stateText, sumsOf } from './told.ts'
+import { disksOf, keepText, progressText, rowOf, stateOf, stateText, sumsOf } from './told.ts'
 
 /** How long the process that serves the disks may take to begin before a command goes on without it, in milliseconds. */
 const SERVE_LIMIT_MS = 30_000
@@ -49,6 +49,8 @@ export const instantStatus = async (folder: string | undefined, { config, json }
     if (record === null) continue
     const state = await stateOf(places)
     rows.push(rowOf(places, record, state))
+    const keep = keepText(record, state)
+    if (keep !== null) remark(keep)
     const sums = sumsOf(disksOf(record, state))
     cells.push([
       record.machine,
@@ -63,16 +65,10 @@ export const instantStatus = async (folder: string | undefined, { config, json }
   else printTable(['MACHINE', 'FOLDER', 'DISKS', 'WRITTEN', 'STATE'], cells)
 }
 
-/** Has a process serve the disks; false while the gateway is away. */
-const serve = async (places: Places, signal: AbortSignal): Promise<boolean> => {
-  if (!(await isServed(places))) return await startServer(places, SERVE_LIMIT_MS, signal)
-  return (await stateOf(places))?.serving ?? false
-}
-
 export const instantResume = async (folder: string, { json, start }: ResumeCommand): Promise<void> => {
   const { signal } = interruption()
   const { places, record } = await openRecord(folder)
-  const serving = await serve(places, signal)
+  const serving = await startServer(places, SERVE_LIMIT_MS, signal)
   signal.throwIfAborted()
   if (!serving) remark('the gateway is away: reads of what is not here yet wait for it')
   if (start) await runScript(places)

@@ -39,9 +39,9 @@ export const addInstant = (
     )
     .addOption(new Option('--cache-memory <size>', 'memory for chunks').argParser(size).default(64 * 1024 ** 2, '64M'))
     .addOption(
-      new Option('--speed <size>', 'bytes of each disk that are brought in per second at most, such as 50M')
-        .argParser(size)
-        .default(0, 'no limit'),
+      new Option('--speed <size>', 'bytes of each disk that are brought in per second at most, such as 50M').argParser(
+        size,
+      ),
     )
     .addOption(workTimeoutOption('the gateway'))
     .addOption(configOption())

@@ -41,6 +41,14 @@ export const stateText = (record: InstantRecord, state: InstantState | null): st
   return state.machine === 'io-error' ? 'the guest waits, as a read or write of its disk failed' : 'being brought in'
 }
 
+/** What a person should do about its restore point; null for nothing. */
+export const keepText = ({ machine, point }: InstantRecord, state: InstantState | null): string | null => {
+  if (state?.kept === 'removed')
+    return `the restore point of ${machine} was removed: what is not here yet can be read only until the connection to the gateway ends, so "instant finish" at once`
+  if (state?.kept === 'kept') return null
+  return `restore point ${point} of ${machine} may be pruned before all of it is here: varve-gateway hold ${point}`
+}
+
 /** One row under --json. */
 export const rowOf = (places: Places, record: InstantRecord, state: InstantState | null): object => ({
   folder: places.folder,
@@ -52,6 +60,7 @@ export const rowOf = (places: Places, record: InstantRecord, state: InstantState
   away: state === null ? null : state.away,
   guest: state?.machine ?? 'off',
   receivedBytes: state?.receivedBytes ?? 0,
+  kept: state?.kept ?? 'unknown',
   problem: state === null ? record.problem : state.problem,
   disks: disksOf(record, state).map(({ name, ...rest }) => ({ disk: name, ...rest })),
 })
