@@ -23,6 +23,7 @@ import {
 } from '../../instant/record.ts'
 import { endServer, startServer } from '../../instant/start-server.ts'
 import { startScript } from '../../instant/start-script.ts'
+import { targetError } from '../../restore/target-error.ts'
 import { makeFolder, removeFolders } from '../../make-folder.ts'
 import { withGateway, type CommandContext } from '../context.ts'
 
@@ -69,7 +70,7 @@ const openFolder = async (to: string): Promise<{ places: Places; made: string[] 
     const places = placesIn(await realpath(to))
     return { places, made }
   } catch (error) {
-    throw fileError(to, error)
+    throw targetError(`cannot write to ${to}`, error)
   }
 }
 
