@@ -164,9 +164,7 @@ export class Filler implements Disposable {
       const disk = event === 'BLOCK_JOB_COMPLETED' && this.#disks.find(({ job }) => job === data['device'])
       if (disk && typeof data['error'] === 'string') disk.stuck = `QEMU gave up: ${data['error']}`
     })
-    void client.closed.then(() => {
-      if (this.#client === client) this.#leave()
-    })
+    void client.closed.then(() => this.#client === client && this.#leave())
     return client
   }
 

@@ -90,11 +90,11 @@ class Serving {
       clock: systemClock,
       random: Math.random,
     })
-    const ended = link.ended().then((error) => {
+    const ended = async (): Promise<void> => {
+      const error = await link.ended()
       if (!this.#stop.signal.aborted) throw error
-    })
-    ended.catch(() => undefined)
-    await Promise.race([this.#serve(link), ended])
+    }
+    await Promise.race([this.#serve(link), ended()])
   }
 
   async #serve(link: GatewayLink): Promise<void> {
@@ -167,10 +167,16 @@ class Serving {
         if (wanted.length !== disks.length)
           throw new VarveError('NOT_FOUND', `restore point ${id} has other disks than those that were begun with`)
         const onReceived = (bytes: number): void => void (this.#receivedBytes += bytes)
-        const onCacheFailure = (): void => {}
         return await openDisks({
-          ...{ link, signal, point, disks: wanted, since: null, reconnectMs, cacheBytes },
-          ...{ onReceived, onCacheFailure },
+          link,
+          signal,
+          point,
+          disks: wanted,
+          since: null,
+          reconnectMs,
+          cacheBytes,
+          onReceived,
+          onCacheFailure: () => {},
         })
       } catch (thrown) {
         if (signal.aborted || !isBreak(asVarveError(thrown))) throw thrown

@@ -18,10 +18,11 @@ import { DiskModel } from './model.ts'
 const KIB = 1024
 const SECTOR_BYTES = 512
 
+// prettier-ignore
 const STEPS = [
-  ...['write', 'write', 'write', 'flush', 'read', 'read', 'pause'],
-  ...['kill server', 'end server', 'restart gateway', 'cut link', 'close link', 'stall link'],
-  ...['kill machine', 'quit machine', 'restart host', 'back up'],
+  'write', 'write', 'write', 'flush', 'read', 'read', 'pause',
+  'kill server', 'end server', 'restart gateway', 'cut link', 'close link', 'stall link',
+  'kill machine', 'quit machine', 'restart host', 'back up',
 ] as const
 type Step = (typeof STEPS)[number]
 

@@ -55,8 +55,9 @@ const CACHE_BYTES_MIN = 8 * 1024 * 1024
 
 export const AGENT_PROGRAM = fileURLToPath(new URL('../../varve-agent', import.meta.url))
 
+const wrong = (why: string): VarveError => new VarveError('PARAMS_INVALID', why)
+
 const checkOptions = ({ to, reconnectFor, cacheMemory }: BeginCommand): void => {
-  const wrong = (why: string): VarveError => new VarveError('PARAMS_INVALID', why)
   if (to === '') throw wrong('--to takes the path of a folder')
   if (reconnectFor < RECONNECT_MS_MIN || reconnectFor > RECONNECT_MS_MAX)
     throw wrong(`--reconnect-for is from ${durationText(RECONNECT_MS_MIN)} to ${durationText(RECONNECT_MS_MAX)}`)

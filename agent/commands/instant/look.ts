@@ -121,11 +121,12 @@ export const instantFinish = async (folder: string, { json }: LookCommand): Prom
       const one = await startStandIn(places, record)
       resources.use(one)
       standIn = one
-      void one.ended.then((said) => {
+      const onEnd = async (): Promise<void> => {
+        told = (await one.ended) || told
         standIn = null
         offSinceMs = null
-        if (said !== '') told = said
-      })
+      }
+      void onEnd()
     }
     const sums = sumsOf(state.disks)
     meter.add(performance.now(), sums.doneBytes)
