@@ -14,10 +14,12 @@ import { addInstant } from './commands/instant/options.ts'
 import { interruption } from '../protocol/host/interruption.ts'
 import { orAbort } from '../protocol/host/within.ts'
 import { print, printJson, remark, watchOutput } from '../protocol/host/output.ts'
+import type { Moment } from '../protocol/host/moment.ts'
 import type { RestoreCommand } from './commands/restore.ts'
 import { readToken, TOKEN_VARIABLE, type TokenOptions } from './commands/token.ts'
 import type { UninstallCommand } from './commands/uninstall.ts'
-import { duration, listenAddress, size } from './commands/options.ts'
+import { duration, listenAddress, moment, size } from './commands/options.ts'
+import { toGateway, type WayOptions } from './commands/way.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { readHostConfig } from './discover/host-config.ts'
 import { runProgram } from '../protocol/host/program.ts'
@@ -44,6 +46,7 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
   libvirt = "qemu:///system"
   include = ["web-*"]                       # "*" is any text, "?" one character
 "varve-agent discover" prints this for the machines of this host.
+With --gateway URL --token-file FILE, machines, points, restore and export need none of it.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
 4 not allowed, 5 refused (exists, busy, or by a plan), 130 interrupted.`
@@ -67,7 +70,19 @@ const pointPrefix = (text: string): string => {
     `"${text}" is not the id of a restore point or its first 4 or more characters: "points" lists them`,
   )
 }
+const POINT = 'its id, or the first characters of its id; with --at the name of a machine'
+const atOption = (what: string): Option =>
+  new Option(
+    '--at <time>',
+    `${what} at or before then, such as "2026-11-28 14:00" (of this host), 2026-11-28T14:00Z, 90m (ago) or now`,
+  ).argParser(moment)
 const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
+
+/** A command that only looks, as the agent of this host or as a person. */
+interface AnyLook extends WayOptions {
+  readonly json: boolean
+  readonly timeout?: number
+}
 
 /** A command that only looks. */
 interface Look {
@@ -163,13 +178,11 @@ program
   .addOption(jsonOption())
   .action(async (options: DiscoverCommand) => (await import('./commands/discover.ts')).discover(options))
 
-program
-  .command('machines')
-  .description('list the machines of this host as the gateway knows them')
+toGateway(program.command('machines'))
+  .description('list the machines of this host, or of your tenant, as the gateway knows them')
   .addOption(lookTimeoutOption())
-  .addOption(configOption())
   .addOption(jsonOption())
-  .action(async (options: Look) => (await import('./commands/list.ts')).machines(options))
+  .action(async (options: AnyLook) => (await import('./commands/list.ts')).machines(options))
 
 program
   .command('status')
@@ -208,28 +221,47 @@ program
     (await import('./commands/backup.ts')).backup(machine, options),
   )
 
-program
-  .command('points')
+toGateway(program.command('points'))
   .description('list restore points, newest first')
   .argument('[machine]', 'only this machine')
+  .addOption(atOption('only the newest point of the machine'))
   .addOption(lookTimeoutOption())
-  .addOption(configOption())
   .addOption(jsonOption())
-  .action(async (machine: string | undefined, options: Look) =>
+  .action(async (machine: string | undefined, options: AnyLook & { readonly at?: Moment }) =>
     (await import('./commands/list.ts')).points(machine, options),
   )
 
-program
-  .command('restore')
+toGateway(program.command('restore'))
   .description(
-    'write a disk or an attachment of a restore point to a file or block device, or all attachments to a folder',
+    'write a whole machine of a restore point to a folder, a disk or an attachment to a file or block device, or all attachments to a folder',
   )
-  .argument('<point>', 'its id, or the first characters of its id', pointPrefix)
-  .option('--disk <name>', 'which disk')
-  .option('--attachment <name>', 'which attachment, such as command-line')
-  .option('--attachments <folder>', 'all attachments, into this folder')
-  .option('--to <path>', 'a new file, or with --force an existing file or block device')
-  .addOption(new Option('--format <format>', "of a disk's file, if its name does not say").choices(['raw', 'qcow2']))
+  .argument('<point>', POINT)
+  .addOption(atOption('the newest point of the machine'))
+  .option('--disk <name>', 'only this disk')
+  .option('--attachment <name>', 'only this attachment, such as command-line')
+  .option('--attachments <folder>', 'only the attachments, all into this folder')
+  .option(
+    '--to <path>',
+    'the folder of a whole machine; of a disk or attachment a new file, or with --force an existing file or block device',
+  )
+  .addOption(
+    new Option(
+      '--format <format>',
+      "of a disk's file, if its name does not say; the disks of a whole machine are qcow2 without it",
+    ).choices(['raw', 'qcow2']),
+  )
+  .option(
+    '--define',
+    'of a whole machine: define its domain, or write the script that starts it; it is not started',
+    false,
+  )
+  .option('--name <name>', 'with --define: the name that it gets')
+  .option('--new-ids', 'with --define: a uuid and MACs of its own, to be beside the machine that it was', false)
+  .option(
+    '--uri <uri>',
+    'with --define: the libvirt, if not that of the machine in the configuration or qemu:///system',
+  )
+  .option('--resume', 'keep what is written if it is broken off, and go on with what was kept', false)
   .option('--force', 'replace what is there, unless it is in use', false)
   .option(
     '--skip-damaged',
@@ -237,18 +269,17 @@ program
     false,
   )
   .addOption(workTimeoutOption('the gateway'))
-  .addOption(configOption())
   .addOption(jsonOption())
   .action(async (point: string, options: RestoreCommand) =>
     (await import('./commands/restore.ts')).restore(point, options),
   )
 
-program
-  .command('export')
+toGateway(program.command('export'))
   .description(
     'serve disks of a restore point over NBD, read-only, until it is interrupted: what is read comes from the gateway',
   )
-  .argument('<point>', 'its id, or the first characters of its id', pointPrefix)
+  .argument('<point>', POINT)
+  .addOption(atOption('the newest point of the machine'))
   .option('--disk <name>', 'only this disk; without it all of them, each under its name')
   .option('--socket <path>', 'a UNIX socket, for this user only')
   .addOption(
@@ -271,7 +302,6 @@ program
       .argParser(duration)
       .default(10 * 60_000, '10m'),
   )
-  .addOption(configOption())
   .addOption(jsonOption())
   .action(async (point: string, options: ExportCommand) =>
     (await import('./commands/export.ts')).exportPoint(point, options),

@@ -17,6 +17,8 @@ export const POINT_METHODS = {
     params: v.object({
       /** Nil for all. */
       machine: v.nullable(s.name),
+      /** Only those of this time and older; nil for all. */
+      untilMs: v.optional(v.nullable(s.timeMs), null),
       ...s.page,
     }),
     /** A page ends early where its points have many disks. */

@@ -1,4 +1,5 @@
 // A QEMU's command line as a shell takes it, without what is secret in it. Pure.
+import { shellQuoted } from '../define/shell-words.ts'
 
 /** Stands where something secret was. */
 export const REMOVED = '<removed>'
@@ -63,16 +64,12 @@ const cleanValue = (option: string, text: string): string => {
 export const withoutSecretsOf = (args: readonly string[]): string[] =>
   args.map((argument, index) => cleanValue((args[index - 1] ?? '').replace(/^--?/u, ''), argument))
 
-/** As a shell takes it back. */
-const quoted = (argument: string): string =>
-  /^[\w@%+=:,./-]+$/u.test(argument) ? argument : `'${argument.replaceAll("'", String.raw`'\''`)}'`
-
 /** The command as a person would write it: a line for each option, secrets removed. */
 export const commandText = (args: readonly string[]): string => {
   const lines: string[] = []
   for (const [index, argument] of withoutSecretsOf(args).entries()) {
-    if (index === 0 || argument.startsWith('-')) lines.push(quoted(argument))
-    else lines[lines.length - 1] += ` ${quoted(argument)}`
+    if (index === 0 || argument.startsWith('-')) lines.push(shellQuoted(argument))
+    else lines[lines.length - 1] += ` ${shellQuoted(argument)}`
   }
   return `${lines.join(' \\\n  ')}\n`
 }

@@ -6,7 +6,7 @@ import { Meter } from '../../protocol/host/meter.ts'
 import type { Job, Result } from '../../protocol/methods.ts'
 import { name } from '../../protocol/schemas.ts'
 import type { GatewayLink } from '../session/link.ts'
-import { withGateway, type CommandContext } from './context.ts'
+import { withGateway, type AgentContext } from './context.ts'
 import { noMachine } from './no-machine.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { whyAway } from './unknown-machine.ts'
@@ -47,7 +47,7 @@ const patience = (signal: AbortSignal): AbortSignal => {
 }
 
 /** Starts the job; `wait` first waits for the machine's running backup and its agent, a timeout only for the agent. */
-const startJob = async (context: CommandContext, machine: string, options: BackupCommand): Promise<string> => {
+const startJob = async (context: AgentContext, machine: string, options: BackupCommand): Promise<string> => {
   const { link, signal, waiting } = context
   const isWaitedFor = ({ code }: VarveError): boolean =>
     (code === 'AGENT_OFFLINE' && (options.wait || options.timeout !== undefined)) ||
@@ -90,7 +90,7 @@ const follow = (
 
 /** The same with progress, and with a message while the machine's agent is away; told of each state. */
 const followShown = async (
-  context: CommandContext,
+  context: AgentContext,
   machine: string,
   job: string,
   onState: (state: Job) => void,
@@ -111,7 +111,7 @@ const followShown = async (
  * CONNECTION_LOST when the gateway stays away, so that an interrupted command always ends.
  */
 const cancel = async (
-  { link, insist }: Pick<CommandContext, 'link' | 'insist'>,
+  { link, insist }: Pick<AgentContext, 'link' | 'insist'>,
   job: string,
   why: string,
 ): Promise<VarveError> => {
@@ -136,7 +136,7 @@ const cancel = async (
 }
 
 /** The error of a command that ends before its job: an interruption cancels the job, anything else leaves it running. */
-const leave = async (context: CommandContext, job: string): Promise<VarveError> => {
+const leave = async (context: AgentContext, job: string): Promise<VarveError> => {
   const reason = asVarveError(context.signal.reason)
   if (reason.code === 'CANCELLED') return cancel(context, job, reason.message)
   return new VarveError(

@@ -3,18 +3,19 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { durationText } from '../../protocol/host/duration.ts'
 import type { Asked, MethodsServedBy, Result } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
+import type { Role } from '../../protocol/claims.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { readHostConfig } from '../discover/host-config.ts'
 import { Identity, type IdentityRecord } from '../identity.ts'
-import { lentSession } from '../local/lent-session.ts'
 import { backoffMs } from '../retry.ts'
 import { GatewayLink } from '../session/link.ts'
-import { PROGRAM } from '../session/program.ts'
 import { interruption } from '../../protocol/host/interruption.ts'
 import { orAbort } from '../../protocol/host/within.ts'
 import { Progress } from '../../protocol/host/progress.ts'
+import { AgentCaller, type Caller } from './caller.ts'
 import { Waiting } from './waiting.ts'
+import { wayOf, type WayOptions } from './way.ts'
 
 /** How long a command that only reads waits for an answer by default, in milliseconds. */
 export const LOOK_TIMEOUT_MS = 10_000
@@ -33,10 +34,10 @@ type Asks = MethodsServedBy<'gateway'>
 const OF_THE_AGENT: ReadonlySet<Asks> = new Set(['machines.status', 'machines.checkpoints', 'machines.forget'])
 
 export interface CommandContext {
-  readonly config: AgentConfig
-  readonly identity: Identity
-  /** This host's identity at the gateway. */
-  readonly record: IdentityRecord
+  readonly config: Caller['config']
+  /** This host's identity at the gateway; null for a person's command, which needs none. */
+  readonly record: IdentityRecord | null
+  readonly role: Role
   readonly link: GatewayLink
   /** Aborts on an interruption (CANCELLED), and when a wait exceeds its limit. */
   readonly signal: AbortSignal
@@ -51,6 +52,13 @@ export interface CommandContext {
   readonly insist: <R>(work: (limitMs: number) => Promise<R>, limits: { lentMs: number; limitMs: number }) => Promise<R>
   /** Calls a method that may be called again; CONNECTION_LOST when no answer comes in time. */
   readonly ask: <N extends Asks>(name: N, params: Asked<N>) => Promise<Result<N>>
+}
+
+/** What the commands of this host's agent work with. */
+export interface AgentContext extends CommandContext {
+  readonly config: AgentConfig
+  readonly identity: Identity
+  readonly record: IdentityRecord
 }
 
 /** How patient a command is, and what it shows. */
@@ -76,14 +84,13 @@ const pause = (ms: number, signal: AbortSignal): Promise<void> =>
     signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true })
   })
 
-const gatewayName = ({ gateway }: AgentConfig): string => `the gateway at ${gateway}`
+const gatewayName = ({ gateway }: Caller['config']): string => `the gateway at ${gateway}`
 
 /** What is waited for; the reasons name the place. */
 const GATEWAY = 'the gateway'
 
 interface Parts {
-  readonly config: AgentConfig
-  readonly identity: Identity
+  readonly caller: Caller
   readonly waiting: Waiting
   readonly signal: AbortSignal
   /** How long the first connection may take, in milliseconds. */
@@ -92,8 +99,8 @@ interface Parts {
 }
 
 /** The first connection: a command that works retries while that may help, one that only reads does not. */
-const begin = async ({ config, waiting, signal, beginMs, works }: Parts, dial: () => Promise<Peer>): Promise<Peer> => {
-  const what = gatewayName(config)
+const begin = async ({ caller, waiting, signal, beginMs, works }: Parts): Promise<Peer> => {
+  const what = gatewayName(caller.config)
   const late = new VarveError('CONNECTION_LOST', `${what} did not answer within ${durationText(beginMs)}`)
   const over = new AbortController()
   const timer = setTimeout(() => over.abort(late), beginMs)
@@ -101,7 +108,7 @@ const begin = async ({ config, waiting, signal, beginMs, works }: Parts, dial: (
   try {
     for (let attempt = 0; ; attempt++) {
       try {
-        const peer = await orAbort(dial(), until)
+        const peer = await orAbort(caller.dial(), until)
         waiting.end(GATEWAY)
         return peer
       } catch (thrown) {
@@ -122,14 +129,15 @@ const begin = async ({ config, waiting, signal, beginMs, works }: Parts, dial: (
   }
 }
 
+type Impatience = Pick<Patience, 'timeout' | 'works' | 'progress'>
+
 /** Runs a command's work with a connection to the gateway; breaks are repaired and reported. */
-export const withGateway = async <R>(
-  configFile: string,
-  work: (context: CommandContext) => Promise<R>,
-  { timeout, works = false, progress: wanted = false, machines = false, lent = false }: Patience = {},
+const withCaller = async <R>(
+  caller: Caller,
+  work: (context: Omit<CommandContext, 'record'>) => Promise<R>,
+  { timeout, works = false, progress: wanted = false }: Impatience,
 ): Promise<R> => {
-  const config = await (machines ? readHostConfig : readConfig)(configFile)
-  const identity = await Identity.load(config.state)
+  const { config } = caller
   const controller = new AbortController()
   interruption(controller)
   const { signal } = controller
@@ -137,30 +145,17 @@ export const withGateway = async <R>(
   const lookMs = timeout ?? LOOK_TIMEOUT_MS
   const awayMs = works ? (timeout ?? null) : lookMs
   using waiting = new Waiting({ progress, limitMs: awayMs, giveUp: (error) => controller.abort(error) })
-  let concerns: readonly string[] = []
-  let borrows = lent
-  const dial = async (): Promise<Peer> => {
-    const borrowed = borrows ? await lentSession(config, PROGRAM, systemClock) : null
-    if (borrowed !== null) return borrowed.peer
-    // what it takes to connect is not loaded where nothing connects
-    const [{ connect }, { concernsOf }] = await Promise.all([
-      import('../session/once.ts'),
-      import('../session/concerns.ts'),
-    ])
-    const session = await connect(config, identity, { serving: false, handlers: {} })
-    concerns = concernsOf(session, systemClock.now())
-    return session.peer
-  }
   const beginMs = timeout ?? (works ? BEGIN_TIMEOUT_MS : LOOK_TIMEOUT_MS)
-  let first: Peer | null = await begin({ config, identity, waiting, signal, beginMs, works }, dial)
+  let first: Peer | null = await begin({ caller, waiting, signal, beginMs, works })
   const what = gatewayName(config)
   await using link = new GatewayLink({
     connect: async () => {
-      const peer = first ?? (await dial())
+      const peer = first ?? (await caller.dial())
       first = null
       return peer
     },
-    assertion: () => identity.assertion(systemClock.now()),
+    assertion: caller.assertion,
+    isFatal: (error) => caller.isFatal(error),
     onOpen: async () => {},
     onState: (state) => {
       if (state.up) waiting.end(GATEWAY)
@@ -171,13 +166,13 @@ export const withGateway = async <R>(
     random: Math.random,
   })
   const insist: CommandContext['insist'] = async (work, { lentMs, limitMs }) => {
-    if (!borrows) return await work(limitMs)
+    if (!caller.borrows) return await work(limitMs)
     try {
       return await work(lentMs)
     } catch (thrown) {
       const error = asVarveError(thrown)
       if (error.code !== 'DEADLINE_EXCEEDED' && !error.endsConnection) throw error
-      borrows = false
+      caller.borrows = false
       link.reconnect(LOAN_ENDED)
       return await work(limitMs)
     }
@@ -193,20 +188,35 @@ export const withGateway = async <R>(
     }
   }
   try {
-    return await work({
-      config,
-      identity,
-      record: identity.record,
-      link,
-      signal,
-      progress,
-      waiting,
-      concerns,
-      insist,
-      ask,
-    })
+    const { role, concerns } = caller
+    return await work({ config, role, link, signal, progress, waiting, concerns, insist, ask })
   } catch (thrown) {
     // the reason for the cancellation, not the error that it caused
     throw signal.aborted && asVarveError(thrown).cause === signal.reason ? asVarveError(signal.reason) : thrown
   }
+}
+
+/** Runs the work of a command of this host's agent. */
+export const withGateway = async <R>(
+  configFile: string,
+  work: (context: AgentContext) => Promise<R>,
+  { machines = false, lent = false, ...patience }: Patience = {},
+): Promise<R> => {
+  const config = await (machines ? readHostConfig : readConfig)(configFile)
+  const identity = await Identity.load(config.state)
+  const { record } = identity
+  const whole = (context: Omit<CommandContext, 'record'>): Promise<R> => work({ ...context, config, identity, record })
+  return await withCaller(new AgentCaller(config, identity, lent), whole, patience)
+}
+
+/** Runs the work of a command that a person with a token may give as well, on any host. */
+export const withAnyGateway = async <R>(
+  options: WayOptions,
+  work: (context: CommandContext) => Promise<R>,
+  patience: Patience = {},
+): Promise<R> => {
+  const way = wayOf(options)
+  if ('config' in way) return await withGateway(way.config, work, patience)
+  const { PersonCaller } = await import('./person-caller.ts')
+  return await withCaller(new PersonCaller(way), (context) => work({ ...context, record: null }), patience)
 }

@@ -8,7 +8,11 @@ import type { Point } from '../../protocol/schemas.ts'
 import type { FailedRead } from '../export/connection.ts'
 import { openDisks } from '../export/open-disks.ts'
 import { ExportServer, type Listen } from '../export/server.ts'
-import { withGateway, type CommandContext } from './context.ts'
+import { withAnyGateway, type CommandContext } from './context.ts'
+import { checkMayRead } from './may-read.ts'
+import type { Moment } from '../../protocol/host/moment.ts'
+import type { WayOptions } from './way.ts'
+import { checkPoint, findPoint } from './which-point.ts'
 
 /** Failures of reads that are told one by one; further ones are counted. */
 const FAILURES_TOLD_MAX = 100
@@ -16,8 +20,9 @@ const FAILURES_TOLD_MAX = 100
 /** Memory for chunks at least, in bytes: what is fetched ahead of one reader is a part of it. */
 const CACHE_BYTES_MIN = 8 * 1024 * 1024
 
-export interface ExportCommand {
-  readonly config: string
+export interface ExportCommand extends WayOptions {
+  /** The newest point then, of the machine that the argument names. */
+  readonly at?: Moment
   /** Absent for all disks. */
   readonly disk?: string
   /** One of the two is given. */
@@ -105,10 +110,11 @@ class Events {
   }
 }
 
-const serve = async (context: CommandContext, prefix: string, options: ExportCommand): Promise<void> => {
+const serve = async (context: CommandContext, named: string, options: ExportCommand): Promise<void> => {
+  checkMayRead(context)
   const { link, signal, ask } = context
   const { json } = options
-  const { point } = await ask('points.get', { point: prefix })
+  const { point } = await findPoint(context, named, options.at)
   const since =
     options.changedSince === undefined ? null : (await ask('points.get', { point: options.changedSince })).point
   const events = new Events(json)
@@ -118,7 +124,7 @@ const serve = async (context: CommandContext, prefix: string, options: ExportCom
     link,
     signal,
     point,
-    disks: disksOf(prefix, point, options.disk),
+    disks: disksOf(options.at === undefined ? named : point.id, point, options.disk),
     since,
     reconnectMs: options.reconnectFor,
     cacheBytes: options.cacheMemory,
@@ -146,7 +152,8 @@ const serve = async (context: CommandContext, prefix: string, options: ExportCom
   if (ended !== null) throw ended
 }
 
-export const exportPoint = async (prefix: string, options: ExportCommand): Promise<void> => {
+export const exportPoint = async (named: string, options: ExportCommand): Promise<void> => {
+  checkPoint(named, options.at)
   listenOf(options)
-  await withGateway(options.config, (context) => serve(context, prefix, options), { works: true })
+  await withAnyGateway(options, (context) => serve(context, named, options), { works: true })
 }

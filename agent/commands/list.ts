@@ -3,33 +3,31 @@ import * as v from 'valibot'
 import { kindText } from '../../protocol/backup.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { statusLines } from '../../protocol/host/machine-report.ts'
-import type { MachineStatus, Result } from '../../protocol/methods.ts'
+import type { MachineStatus } from '../../protocol/methods.ts'
+import { PAGE_POINTS } from '../../protocol/host/point-at.ts'
 import { everyRow } from '../../protocol/paging.ts'
-import { orElse } from '../../protocol/nearest.ts'
 import { name as nameSchema, type Point } from '../../protocol/schemas.ts'
 import { readConfig } from '../config.ts'
 import { askAgent } from '../status/ask-status.ts'
 import { agentLines } from '../status/status-lines.ts'
 import { isStateLocked } from '../state-lock.ts'
-import { withGateway, type CommandContext } from './context.ts'
+import { withAnyGateway, withGateway, type CommandContext } from './context.ts'
+import type { Moment } from '../../protocol/host/moment.ts'
 import { noMachine } from './no-machine.ts'
 import { print, printJson, printTable } from '../../protocol/host/output.ts'
 import { utcText } from '../../protocol/host/instant.ts'
 import { sizeText } from '../../protocol/host/size.ts'
-import { whyAway, whyUnknown } from './unknown-machine.ts'
-
-/** Restore points asked for at once: a page of machines with many disks must still fit a frame. */
-const PAGE_POINTS = 100
-
-/** All machines that the gateway has of this agent. */
-const allMachines = ({ ask }: CommandContext): Promise<Result<'machines.list'>['machines']> =>
-  everyRow(
-    (after) => ask('machines.list', { after }),
-    (page) => page.machines,
-  )
+import { allMachines, unknownMachine, whyAway, whyUnknown } from './unknown-machine.ts'
+import type { WayOptions } from './way.ts'
+import { pointAt } from './which-point.ts'
 
 interface ListCommand {
   readonly config: string
+  readonly timeout?: number
+  readonly json: boolean
+}
+
+interface AnyListCommand extends WayOptions {
   readonly timeout?: number
   readonly json: boolean
 }
@@ -39,19 +37,23 @@ interface StatusCommand extends ListCommand {
   readonly local: boolean
 }
 
-export const machines = (options: ListCommand): Promise<void> =>
-  withGateway(
-    options.config,
+export const machines = (options: AnyListCommand): Promise<void> =>
+  withAnyGateway(
+    options,
     async (context) => {
+      const { config, record } = context
       const rows = await allMachines(context)
-      for (const { name } of context.config.machines)
-        if (!rows.some((row) => row.name === name))
-          process.stderr.write(`varve-agent: ${name}: ${(await whyUnknown(name, context)).message}\n`)
+      for (const { name } of config.machines)
+        if (record !== null && !rows.some((row) => row.name === name))
+          process.stderr.write(`varve-agent: ${name}: ${(await whyUnknown(name, { config, record })).message}\n`)
       if (options.json) return printJson({ machines: rows })
+      // an agent's machines are of its host
+      const hosts = record === null
       printTable(
-        ['MACHINE', 'AGENT', 'BACKUP', 'LAST POINT', 'CONSISTENCY'],
-        rows.map(({ name, online, job, lastPoint, policy }) => [
+        ['MACHINE', ...(hosts ? ['HOST'] : []), 'AGENT', 'BACKUP', 'LAST POINT', 'CONSISTENCY'],
+        rows.map(({ name, host, online, job, lastPoint, policy }) => [
           name,
+          ...(hosts ? [host] : []),
           online ? 'connected' : 'away',
           job === null ? '-' : `running (${job.slice(0, 8)})`,
           lastPoint === null ? 'never' : `${lastPoint.id.slice(0, 8)} ${utcText(lastPoint.timeMs)}`,
@@ -134,22 +136,13 @@ const allPoints = ({ ask }: CommandContext, machine: string | null): Promise<Poi
     (page) => page.points,
   )
 
-/** Why the gateway has no machine of this name: refused, not announced yet, or a wrong name. */
-const unknown = async (context: CommandContext, machine: string): Promise<VarveError> => {
-  const { config } = context
-  if (config.machines.some(({ name }) => name === machine)) return await whyUnknown(machine, context)
-  const known = await allMachines(context)
-  const names = [...new Set([...config.machines, ...known].map(({ name }) => name))]
-  return new VarveError('NOT_FOUND', `there is no machine "${machine}"; ${orElse(machine, names, 'this agent has')}`)
-}
-
 /** The points of one machine; of one that the gateway does not know, why. */
 const pointsOf = async (context: CommandContext, machine: string): Promise<Point[]> => {
-  if (!v.is(nameSchema, machine)) throw await unknown(context, machine)
+  if (!v.is(nameSchema, machine)) throw await unknownMachine(context, machine)
   try {
     return await allPoints(context, machine)
   } catch (thrown) {
-    throw asVarveError(thrown).code === 'NOT_FOUND' ? await unknown(context, machine) : thrown
+    throw asVarveError(thrown).code === 'NOT_FOUND' ? await unknownMachine(context, machine) : thrown
   }
 }
 
@@ -163,12 +156,29 @@ const attachedText = (attachments: Point['attachments'], missing: number): strin
   return all.join(', ') || '-'
 }
 
-/** All restore points, newest first, page by page. */
-export const points = (machine: string | undefined, options: ListCommand): Promise<void> =>
-  withGateway(
-    options.config,
+interface PointsCommand extends AnyListCommand {
+  readonly at?: Moment
+}
+
+/** The points that are asked for, newest first; one of them where a time is given. */
+const chosenPoints = async (
+  context: CommandContext,
+  machine: string | undefined,
+  at: Moment | undefined,
+): Promise<Point[]> => {
+  if (machine === undefined) return await allPoints(context, null)
+  return at === undefined ? await pointsOf(context, machine) : [await pointAt(context, machine, at)]
+}
+
+/** All restore points, newest first, page by page; or the one that --at means. */
+export const points = async (machine: string | undefined, options: PointsCommand): Promise<void> => {
+  const { at } = options
+  if (at !== undefined && machine === undefined)
+    throw new VarveError('PARAMS_INVALID', '--at goes with the name of a machine')
+  await withAnyGateway(
+    options,
     async (context) => {
-      const rows = machine === undefined ? await allPoints(context, null) : await pointsOf(context, machine)
+      const rows = await chosenPoints(context, machine, at)
       if (options.json) return printJson({ points: rows })
       if (rows.length === 0) return print('No restore points yet.')
       printTable(
@@ -189,3 +199,4 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
     },
     { ...options, machines: true },
   )
+}

@@ -2,6 +2,7 @@
 import { InvalidArgumentError } from 'commander'
 import { durationMs } from '../../protocol/host/duration.ts'
 import { sizeBytes } from '../../protocol/host/size.ts'
+import { momentOf } from '../../protocol/host/moment.ts'
 
 /** Turns a parser's error into one about an argument. */
 const parsed = <V>(parse: (text: string) => V): ((text: string) => V) => {
@@ -19,6 +20,9 @@ export const duration = parsed(durationMs)
 
 /** Bytes of a text such as `64M`. */
 export const size = parsed(sizeBytes)
+
+/** A time such as `2026-11-28 14:00`. */
+export const moment = parsed((text) => momentOf(text))
 
 /** Host and port of a text such as `127.0.0.1:10809` or `[::1]:10809`. */
 export const listenAddress = (text: string): { readonly host: string; readonly port: number } => {

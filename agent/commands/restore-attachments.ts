@@ -89,7 +89,7 @@ export const restoreAttachments = async (
   const done: { readonly name: string; readonly to: string; readonly size: number; readonly lostBytes: number }[] = []
   let damaged: { readonly name: string; readonly to: string; readonly restored: RestoredImage } | null = null
   const startedMs = performance.now()
-  const total = { size: 0, bytesReceived: 0, lostBytes: 0, lostCount: 0 }
+  const total = { size: 0, bytesReceived: 0, keptBytes: 0, lostBytes: 0, lostCount: 0 }
   for (const image of point.attachments) {
     const { name, size } = image
     const to = places.get(name)!
@@ -98,7 +98,7 @@ export const restoreAttachments = async (
     } catch (error) {
       throw targetError(`cannot write ${to}`, error)
     }
-    const target = { to, format: 'raw', force, skipDamaged } as const
+    const target = { to, format: 'raw', force, skipDamaged, resume: false } as const
     const restored = await restoreImage(context, { point: point.id, image, notes }, target)
     if (restored.lostBytes > 0) damaged ??= { name, to, restored }
     done.push({ name, to, size, lostBytes: restored.lostBytes })
@@ -117,8 +117,10 @@ export const restoreAttachments = async (
       ...total,
       durationMs: Math.round(performance.now() - startedMs),
       lost: [],
+      disks: [],
       attachments: done,
       missing,
+      defined: null,
     })
   if (damaged !== null) throw partlyLost(`attachment ${damaged.name}`, damaged.to, damaged.restored)
   if (json) return

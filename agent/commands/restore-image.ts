@@ -4,6 +4,7 @@ import { Meter } from '../../protocol/host/meter.ts'
 import { remark } from '../../protocol/host/output.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import type { TargetFormat } from '../restore/format.ts'
+import { keptOf } from '../restore/kept.ts'
 import { openTarget } from '../restore/open-target.ts'
 import { restoreDisk, type Restored } from '../restore/restore.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
@@ -19,6 +20,8 @@ export interface ImageTarget {
   readonly format: TargetFormat | null
   readonly force: boolean
   readonly skipDamaged: boolean
+  /** Goes on with what an earlier restore left. */
+  readonly resume: boolean
 }
 
 export interface RestoredImage extends Restored {
@@ -38,13 +41,14 @@ export const openNotes = async ({ config }: CommandContext): Promise<RestoreNote
 export const restoreImage = async (
   { config, link, signal, progress }: CommandContext,
   { point, image, notes }: { readonly point: string; readonly image: PointImage; readonly notes: RestoreNotes },
-  { to, format, force, skipDamaged }: ImageTarget,
+  { to, format, force, skipDamaged, resume }: ImageTarget,
 ): Promise<RestoredImage> => {
   const { name, size, root } = image
   const meter = new Meter()
   const startedMs = performance.now()
-  const opened = await openTarget({ path: to, size, format, force, machines: config.machines, notes })
+  const opened = await openTarget({ path: to, size, format, force, machines: config.machines, notes, resume })
   await using target = opened.target
+  const { left } = opened
   if (opened.remark !== null) remark(opened.remark)
   let bytesReceived = 0
   const restored = await restoreDisk({
@@ -56,11 +60,17 @@ export const restoreImage = async (
     target,
     skipDamaged,
     signal,
+    ...(left === null
+      ? {}
+      : { kept: keptOf({ content: left, size, root, reads: { link, point, disk: name, signal } }) }),
     onProgress: (doneBytes, received) => {
       bytesReceived = received
       meter.add(performance.now(), doneBytes)
       progress.show(() => `${name}: ${meter.text(doneBytes, size)}`)
     },
+  }).catch((thrown: unknown) => {
+    if (resume) remark(keptFor(to))
+    throw thrown
   })
   const remarks = await commitTarget(target)
   progress.clear()
@@ -68,8 +78,12 @@ export const restoreImage = async (
   return { ...restored, format: opened.format, bytesReceived, durationMs: Math.round(performance.now() - startedMs) }
 }
 
+/** What is said where a restore with --resume is broken off. */
+export const keptFor = (to: string): string =>
+  `what is written to ${to} is kept (.partial): the same command goes on with it`
+
 /** DATA_DAMAGED for an image that was written without what is lost; `what` names it. */
-export const partlyLost = (what: string, to: string, { lostBytes, lostCount }: RestoredImage): VarveError => {
+export const partlyLost = (what: string, to: string, { lostBytes, lostCount }: Restored): VarveError => {
   const ranges = `${lostCount} ${lostCount === 1 ? 'range' : 'ranges'}`
   return new VarveError(
     'DATA_DAMAGED',

@@ -2,7 +2,7 @@
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import type { Identity } from '../identity.ts'
-import { withGateway, type CommandContext } from './context.ts'
+import { withGateway, type AgentContext } from './context.ts'
 
 export interface RotateKeyCommand {
   readonly config: string
@@ -15,7 +15,7 @@ export interface RotateKeyCommand {
  * of the two keys on disk is
  * the one that the gateway knows, and the next connection finds out which; run again, it goes on with the same key.
  */
-export const rotateKey = async (identity: Identity, ask: CommandContext['ask']): Promise<string> => {
+export const rotateKey = async (identity: Identity, ask: AgentContext['ask']): Promise<string> => {
   const publicKey = await identity.prepareNext()
   await ask('agents.rotateKey', { publicKey })
   await identity.keepNext(publicKey)

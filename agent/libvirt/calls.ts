@@ -61,6 +61,10 @@ export class LibvirtCalls {
     )
   }
 
+  async defineDomain(xml: string): Promise<LibvirtDomain> {
+    return await this.ask('domainDefineXMLFlags', new XdrWriter().string(xml).u32(0), readDomain)
+  }
+
   async domainXml(domain: LibvirtDomain, options: DomainXmlOptions = {}): Promise<string> {
     const { secure, inactive, migratable } = options
     const which = flags([

@@ -30,6 +30,7 @@ export const PROCEDURES = {
   connectDomainEventCallbackRegisterAny: 316,
   domainFSFreeze: 335,
   domainFSThaw: 336,
+  domainDefineXMLFlags: 350,
   domainCheckpointCreateXML: 411,
   domainCheckpointGetXMLDesc: 412,
   domainListAllCheckpoints: 413,

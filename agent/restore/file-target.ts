@@ -8,6 +8,9 @@ export interface FileContent extends AsyncDisposable {
   write(offset: number, bytes: Uint8Array): Promise<void>
   /** Makes durable all that was written; nothing is written after it. */
   seal(): Promise<void>
+  read(offset: number, into: Uint8Array): Promise<void>
+  /** Removes everything from an offset on: it reads as zeroes then. */
+  cut(offset: number): Promise<void>
 }
 
 export class FileTarget implements Target {
@@ -15,22 +18,29 @@ export class FileTarget implements Target {
   readonly #content: FileContent
   readonly #resources: AsyncDisposable
 
+  /** There is content of an earlier restore, to be read and cut before anything is written. */
+  readonly isKept: boolean
+
   private constructor(place: NewFile, content: FileContent, resources: AsyncDisposable) {
+    this.isKept = place.isKept
     this.#place = place
     this.#content = content
     this.#resources = resources
   }
 
-  /** `open` opens the content in the empty file that has the temporary name. TARGET_INVALID, TARGET_IN_USE, and its errors. */
+  /**
+   * `open` opens the content in the file that has the temporary name, which is empty unless it is kept. TARGET_INVALID,
+   * TARGET_IN_USE, and its errors.
+   */
   static async make(
     final: string,
     naming: Naming,
-    open: (temporary: string) => Promise<FileContent>,
+    open: (temporary: string, isKept: boolean) => Promise<FileContent>,
   ): Promise<FileTarget> {
     await using resources = new AsyncDisposableStack()
     const place = resources.use(await NewFile.make(final, naming))
     try {
-      const content = resources.use(await open(place.temporary))
+      const content = resources.use(await open(place.temporary, place.isKept))
       return new FileTarget(place, content, resources.move())
     } catch (error) {
       throw targetError(`cannot write ${final}`, error)
@@ -41,8 +51,16 @@ export class FileTarget implements Target {
     return this.#content.write(offset, bytes)
   }
 
-  /** The file is new, so it reads as zeroes already. */
+  /** What was not written reads as zeroes already. */
   async zero(): Promise<void> {}
+
+  read(offset: number, into: Uint8Array): Promise<void> {
+    return this.#content.read(offset, into)
+  }
+
+  cut(offset: number): Promise<void> {
+    return this.#content.cut(offset)
+  }
 
   seal(): Promise<void> {
     return this.#content.seal()

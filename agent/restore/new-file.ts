@@ -1,6 +1,6 @@
 // A file that is written under a temporary name in the same folder and renamed when it is complete.
 import { randomBytes } from 'node:crypto'
-import { link, open, rename, rm, stat } from 'node:fs/promises'
+import { link, lstat, open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { syncFolder } from '../../protocol/host/durable.ts'
@@ -8,7 +8,7 @@ import { hasCode } from '../../protocol/host/system-error.ts'
 import { keepAttributes, otherNames } from './attributes.ts'
 import type { RestoreNotes } from './restore-notes.ts'
 import { targetError } from './target-error.ts'
-import { guardTarget, type KnownMachine, type TargetGuard } from './target-guard.ts'
+import { checkUnused, guardTarget, type KnownMachine, type TargetGuard } from './target-guard.ts'
 
 /** Errors of link(2) on a file system without hard links, such as FAT. */
 const NO_LINKS: ReadonlySet<string | undefined> = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'])
@@ -21,6 +21,8 @@ export interface Naming {
   readonly machines?: readonly KnownMachine[]
   /** Kept while the file has its temporary name, so that a killed restore's is found. */
   readonly notes?: RestoreNotes
+  /** Goes on with the file that an earlier restore left under a name of its own, and leaves it for a later one. */
+  readonly resume?: boolean
 }
 
 /** Takes an unused name; false where the file system has no hard links. */
@@ -38,6 +40,9 @@ const linkNew = async (temporary: string, final: string): Promise<boolean> => {
 export const temporaryName = (final: string): string =>
   path.join(path.dirname(final), `.varve-restore-${randomBytes(8).toString('hex')}`)
 
+/** The name of a file that a later restore may go on with. */
+export const partialName = (final: string): string => `${final}.partial`
+
 const exists = async (file: string): Promise<boolean> => {
   try {
     await stat(file)
@@ -48,9 +53,24 @@ const exists = async (file: string): Promise<boolean> => {
   }
 }
 
+/** Whether an earlier restore's file is there, and nobody else's. TARGET_INVALID, TARGET_IN_USE. */
+const takePartial = async (partial: string, machines: readonly KnownMachine[]): Promise<boolean> => {
+  if (!(await exists(partial))) return false
+  const found = await lstat(partial)
+  if (!found.isFile() || found.uid !== process.geteuid?.() || found.nlink !== 1)
+    throw new VarveError(
+      'TARGET_INVALID',
+      `${partial} is not the file of a restore that was broken off (it is a link, has other names or another owner): look at it, and remove it`,
+    )
+  await checkUnused(partial, machines, new AbortController().signal)
+  return true
+}
+
 export class NewFile implements AsyncDisposable {
   readonly temporary: string
   readonly final: string
+  /** The file was there already, from an earlier restore. */
+  readonly isKept: boolean
   readonly #naming: Naming
   #guard: TargetGuard | null
   readonly #note: AsyncDisposable | null
@@ -59,30 +79,34 @@ export class NewFile implements AsyncDisposable {
   private constructor(parts: {
     final: string
     temporary: string
+    isKept: boolean
     naming: Naming
     guard: TargetGuard | null
     note: AsyncDisposable | null
   }) {
     this.final = parts.final
     this.temporary = parts.temporary
+    this.isKept = parts.isKept
     this.#naming = parts.naming
     this.#guard = parts.guard
     this.#note = parts.note
   }
 
   /**
-   * Makes the empty file, accessible only to its owner; what it will replace is locked until the end. TARGET_INVALID, and
-   * with `force` TARGET_IN_USE where what is there is in use.
+   * Makes the empty file, accessible only to its owner, or takes the one to go on with; what it will replace is locked until
+   * the end. TARGET_INVALID, and TARGET_IN_USE where what is replaced or gone on with is in use.
    */
   static async make(final: string, naming: Naming): Promise<NewFile> {
     await using resources = new AsyncDisposableStack()
     try {
-      const temporary = temporaryName(final)
+      const { resume = false, machines = [] } = naming
+      const temporary = resume ? partialName(final) : temporaryName(final)
       const replaces = naming.force && (await exists(final))
-      const guard = replaces ? resources.use(await guardTarget(final, naming.machines ?? [])) : null
-      const note = resources.use((await naming.notes?.begin(final, temporary)) ?? null)
-      await (await open(temporary, 'wx', 0o600)).close()
-      const file = new NewFile({ final, temporary, naming, guard, note })
+      const guard = replaces ? resources.use(await guardTarget(final, machines)) : null
+      const isKept = resume && (await takePartial(temporary, machines))
+      const note = resume ? null : resources.use((await naming.notes?.begin(final, temporary)) ?? null)
+      if (!isKept) await (await open(temporary, 'wx', 0o600)).close()
+      const file = new NewFile({ final, temporary, isKept, naming, guard, note })
       resources.move()
       return file
     } catch (error) {
@@ -125,7 +149,7 @@ export class NewFile implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#published) await rm(this.temporary, { force: true })
+    if (!this.#published && this.#naming.resume !== true) await rm(this.temporary, { force: true })
     await this.#note?.[Symbol.asyncDispose]()
     await this.#guard?.[Symbol.asyncDispose]()
   }

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { AllowedPlace } from './allowed.ts'
 import { chooseFormat, type ChosenFormat, type TargetFormat } from './format.ts'
+import type { LeftContent } from './kept.ts'
 import { makeQcow2File } from './qcow2-target.ts'
 import { BlockDeviceTarget, makeRawFile } from './raw-target.ts'
 import type { RestoreNotes } from './restore-notes.ts'
@@ -41,6 +42,8 @@ const checkName = (named: string): void => {
 
 export interface OpenedTarget extends ChosenFormat {
   readonly target: Target
+  /** What an earlier restore left in it; null for nothing. */
+  readonly left: LeftContent | null
 }
 
 /** RESTORE_FORBIDDEN where a path no longer ends in the place that was allowed, as somebody has moved a folder or a link. */
@@ -78,6 +81,8 @@ export const openTarget = async (options: {
   readonly notes?: RestoreNotes
   /** Where the path ended when it was allowed. */
   readonly place?: AllowedPlace
+  /** Of a file: goes on with what an earlier restore left, and leaves it for a later one. */
+  readonly resume?: boolean
 }): Promise<OpenedTarget> => {
   const { size, force, place } = options
   checkName(options.path)
@@ -106,8 +111,12 @@ export const openTarget = async (options: {
   const chosen = await chooseFormat({ path: named, asked: options.format, there })
   if (device) {
     if (chosen.format !== 'raw') throw new VarveError('TARGET_INVALID', 'a block device takes the raw format only')
-    return { ...chosen, target: await BlockDeviceTarget.open(final, size, { ...options, rdev: place?.there?.rdev }) }
+    if (options.resume === true)
+      throw new VarveError('TARGET_INVALID', `${final} is a block device: --resume goes on with files only`)
+    const target = await BlockDeviceTarget.open(final, size, { ...options, rdev: place?.there?.rdev })
+    return { ...chosen, target, left: null }
   }
   const make = chosen.format === 'raw' ? makeRawFile : makeQcow2File
-  return { ...chosen, target: await make(final, size, options) }
+  const target = await make(final, size, options)
+  return { ...chosen, target, left: target.isKept ? target : null }
 }

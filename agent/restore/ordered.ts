@@ -5,6 +5,7 @@ import type { Params, Result } from '../../protocol/methods.ts'
 import type { Peer, ServedCall } from '../../protocol/peer.ts'
 import { allowedPlace, type AllowedPlace, type RestoreRules } from './allowed.ts'
 import { movedAway, openTarget, type OpenedTarget } from './open-target.ts'
+import { nameTargets } from './together.ts'
 import { inOrder, Places } from './places.ts'
 import { restoreDisk } from './restore.ts'
 import type { RestoreNotes } from './restore-notes.ts'
@@ -41,10 +42,7 @@ const checkSame = async (to: string, before: string, rules: RestoreRules): Promi
   if (place.path !== before) throw movedAway(to, before, place.path)
 }
 
-/**
- * Gives all disks their names, after all that can fail or take long has been done for all of them, so that an order ends with
- * all disks or none. Returns each one's remarks. RESTORE_FORBIDDEN, TARGET_EXISTS, TARGET_IN_USE, TARGET_INVALID.
- */
+/** Gives all disks their names, as `nameTargets` does, while their places are those that were allowed. RESTORE_FORBIDDEN too. */
 export const nameAll = async (
   opened: readonly Opened[],
   rules: RestoreRules,
@@ -53,18 +51,10 @@ export const nameAll = async (
   const checkPlaces = async (): Promise<void> => {
     for (const { disk, path } of opened) await checkSame(disk.to, path, rules)
   }
-  await checkPlaces()
-  for (const step of ['seal', 'check'] as const) {
-    for (const { opened: one } of opened) {
-      signal.throwIfAborted()
-      await one.target[step]()
-    }
-  }
-  await checkPlaces()
-  signal.throwIfAborted()
-  const remarks: (readonly string[])[] = []
-  for (const { opened: one } of opened) remarks.push(await one.target.publish())
-  return remarks
+  return await nameTargets(
+    opened.map(({ opened: { target } }) => target),
+    { checkPlaces, signal },
+  )
 }
 
 export class OrderedRestores implements AsyncDisposable {

@@ -1,11 +1,11 @@
 // What is at places where a restore may write: looked at one call after the other, and without taking anything's lock.
-import { statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { FoundPlace } from '../../protocol/restores.ts'
 import { allowedPlace, type RestoreRules } from './allowed.ts'
 import { chooseFormat, type TargetFormat } from './format.ts'
+import { freeBytesOf } from './space.ts'
 import { checkUnused, type KnownMachine } from './target-guard.ts'
 
 /** Calls that wait for their turn: each looks at all processes of the host. */
@@ -31,15 +31,6 @@ export const inOrder = (thrown: unknown): VarveError => {
     details: error.details,
     cause: error,
   })
-}
-
-const freeBytesOf = async (folder: string): Promise<number | null> => {
-  try {
-    const { bavail, bsize } = await statfs(folder)
-    return bavail * bsize
-  } catch {
-    return null
-  }
 }
 
 export class Places {

@@ -4,13 +4,21 @@ import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import * as v from 'valibot'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 import { NbdClient } from '../nbd/client.ts'
+import { ALLOCATION_CONTEXT, WINDOW_BYTES } from '../nbd/extents.ts'
+import { ALLOCATION_ZERO } from '../nbd/wire.ts'
 import { FileTarget, type FileContent } from './file-target.ts'
 import type { Naming } from './new-file.ts'
 
 const START_TIMEOUT_MS = 10_000
 const START_POLL_MS = 20
+
+/** How long a look at an image's header may take, in milliseconds. */
+const INFO_LIMIT_MS = 30_000
+
 const EXPORT = 'disk'
 const SOCKET = 'nbd'
 
@@ -32,6 +40,34 @@ const writeError = (final: string, error: unknown): VarveError => {
   return full
     ? new VarveError('TARGET_INVALID', `cannot write ${final}: no space left`, { cause: error })
     : asVarveError(error)
+}
+
+/** Makes an empty image in a file that exists already, as qemu-img would make it readable by everyone. */
+const makeImage = async (file: string, size: number): Promise<void> => {
+  try {
+    await run('qemu-img', ['create', '-q', '-f', 'qcow2', file, String(size)])
+  } catch (error) {
+    throw toolError('qemu-img', error)
+  }
+}
+
+const imageInfo = v.object({ 'virtual-size': v.number(), format: v.literal('qcow2') })
+
+/** What an image may lead out of its file by. */
+const LEADS_OUT = ['backing-filename', 'full-backing-filename', 'encrypted']
+
+/** Whether a file is an image of this size, as a restore that was broken off leaves it, and all of it lies in this file. */
+const isPlainImage = async (file: string, size: number): Promise<boolean> => {
+  try {
+    const { stdout } = await run('qemu-img', ['info', '-f', 'qcow2', '--output=json', file], { timeout: INFO_LIMIT_MS })
+    const said: unknown = JSON.parse(stdout)
+    if (!v.is(imageInfo, said) || said['virtual-size'] !== size) return false
+    return !LEADS_OUT.some((key) => key in said) && !stdout.includes('"data-file"')
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') || /lock/u.test((error as Error).message)) throw toolError('qemu-img', error)
+    // broken off before there was one
+    return false
+  }
 }
 
 /** A private folder for one socket. */
@@ -64,10 +100,11 @@ class Qcow2File implements FileContent {
   }
 
   /** `final` names it in errors. */
-  static async open(temporary: string, final: string, size: number): Promise<Qcow2File> {
+  static async open(temporary: string, final: string, size: number, isKept: boolean): Promise<Qcow2File> {
     const file = new Qcow2File(temporary, final)
     try {
-      await file.#open(size)
+      if (!isKept || !(await isPlainImage(temporary, size))) await makeImage(temporary, size)
+      await file.#serve()
       return file
     } catch (error) {
       await file[Symbol.asyncDispose]()
@@ -78,6 +115,26 @@ class Qcow2File implements FileContent {
   async write(offset: number, bytes: Uint8Array): Promise<void> {
     try {
       await this.#nbd.write(offset, bytes)
+    } catch (error) {
+      throw writeError(this.#final, error)
+    }
+  }
+
+  async read(offset: number, into: Uint8Array): Promise<void> {
+    await this.#nbd.readInto(offset, into)
+  }
+
+  async cut(offset: number): Promise<void> {
+    const { size } = this.#nbd
+    try {
+      for (let at = offset; at < size;) {
+        const status = await this.#nbd.blockStatus(at, Math.min(WINDOW_BYTES, size - at))
+        for (const { length, flags } of status.get(ALLOCATION_CONTEXT) ?? []) {
+          // zeroing what is not there would make tables of it
+          if ((flags & ALLOCATION_ZERO) === 0) await this.#nbd.writeZeroes(at, length, { mayTrim: true })
+          at += length
+        }
+      }
     } catch (error) {
       throw writeError(this.#final, error)
     }
@@ -100,20 +157,15 @@ class Qcow2File implements FileContent {
     await this.#resources.disposeAsync()
   }
 
-  async #open(size: number): Promise<void> {
+  async #serve(): Promise<void> {
     const temporary = this.#temporary
-    try {
-      // the file exists already, as qemu-img would make it readable by everyone
-      await run('qemu-img', ['create', '-q', '-f', 'qcow2', temporary, String(size)])
-    } catch (error) {
-      throw toolError('qemu-img', error)
-    }
     const folder = await makeSocketFolder()
     this.#resources.defer(() => rm(folder, { recursive: true, force: true }))
     // a socket's path has at most 107 bytes: it is relative to its folder, whose path may be longer
     const handle = this.#resources.use(await open(folder, 'r'))
     const socketPath = `/proc/self/fd/${handle.fd}/${SOCKET}`
     // not --persistent: it exits when a killed agent's connection closes
+    const contexts = [ALLOCATION_CONTEXT]
     const args = ['--format=qcow2', '--discard=unmap', '-x', EXPORT, '-k', `/proc/self/cwd/${SOCKET}`, temporary]
     const server = spawn('qemu-nbd', args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'], detached: true })
     this.#server = server
@@ -127,7 +179,7 @@ class Qcow2File implements FileContent {
       if (failure !== null) throw toolError('qemu-nbd', failure)
       if (server.exitCode !== null) throw toolError('qemu-nbd', new Error(stderr))
       try {
-        this.#nbd = this.#resources.use(await NbdClient.connect({ socketPath, exportName: EXPORT, contexts: [] }))
+        this.#nbd = this.#resources.use(await NbdClient.connect({ socketPath, exportName: EXPORT, contexts }))
         return
       } catch (error) {
         if (performance.now() > deadline) throw error
@@ -146,6 +198,6 @@ class Qcow2File implements FileContent {
   }
 }
 
-/** A new qcow2 file, whose clusters read as zeroes until they are written; TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING. */
+/** A new qcow2 file, whose clusters read as zeroes until they are written, or one to go on with; TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING. */
 export const makeQcow2File = (final: string, size: number, naming: Naming): Promise<FileTarget> =>
-  FileTarget.make(final, naming, (temporary) => Qcow2File.open(temporary, final, size))
+  FileTarget.make(final, naming, (temporary, isKept) => Qcow2File.open(temporary, final, size, isKept))

@@ -1,9 +1,10 @@
 // Raw targets: a sparse file that gets its name at the end, or a block device written in place.
-import { open, truncate, type FileHandle } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, type FileHandle } from 'node:fs/promises'
 import { VarveError } from '../../protocol/errors.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { hasCode } from '../../protocol/host/system-error.ts'
-import { FileTarget } from './file-target.ts'
+import { FileTarget, type FileContent } from './file-target.ts'
 import { FlushedFile } from './flushed-file.ts'
 import type { Naming } from './new-file.ts'
 import type { RestoreNotes } from './restore-notes.ts'
@@ -14,12 +15,45 @@ import { targetError } from './target-error.ts'
 /** Zeroes written at once to a block device, in bytes. */
 const ZERO_BYTES = 1024 * 1024
 
-/** A new sparse file; TARGET_INVALID, TARGET_IN_USE. */
+/** The content of a sparse file of this many bytes. */
+class RawFile extends FlushedFile implements FileContent {
+  readonly #file: FileHandle
+  readonly #size: number
+
+  constructor(file: FileHandle, name: string, size: number) {
+    super(file, name)
+    this.#file = file
+    this.#size = size
+  }
+
+  async read(offset: number, into: Uint8Array): Promise<void> {
+    for (let at = 0; at < into.length;) {
+      const { bytesRead } = await this.#file.read(into, at, into.length - at, offset + at)
+      if (bytesRead === 0) throw new VarveError('TARGET_INVALID', 'a file that is being restored was cut meanwhile')
+      at += bytesRead
+    }
+  }
+
+  /** Gives it its size. */
+  async grow(): Promise<void> {
+    await this.#file.truncate(this.#size)
+  }
+
+  async cut(offset: number): Promise<void> {
+    await this.#file.truncate(offset)
+    await this.grow()
+  }
+}
+
+/** A new sparse file, or one to go on with; TARGET_INVALID, TARGET_IN_USE. */
 export const makeRawFile = (final: string, size: number, naming: Naming): Promise<FileTarget> =>
   FileTarget.make(final, naming, async (temporary) => {
+    const file = new RawFile(await open(temporary, constants.O_RDWR | constants.O_NOFOLLOW), final, size)
     try {
-      await truncate(temporary, size)
+      await file.grow()
+      return file
     } catch (error) {
+      await file[Symbol.asyncDispose]()
       if (!hasCode(error, 'EFBIG')) throw error
       throw new VarveError(
         'TARGET_INVALID',
@@ -27,7 +61,6 @@ export const makeRawFile = (final: string, size: number, naming: Naming): Promis
         { cause: error },
       )
     }
-    return new FlushedFile(await open(temporary, 'r+'), final)
   })
 
 export class BlockDeviceTarget implements Target {

@@ -1,5 +1,5 @@
 // Restores one disk: takes the image's stream, checks every chunk and the root over them, and writes the target in order.
-import { chunkCount, chunkLength, isChunkBytes } from '../../protocol/chunk.ts'
+import { chunkCount, chunkLength, equalBytes, isChunkBytes } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
@@ -32,6 +32,24 @@ export interface RestoreRequest {
   readonly skipDamaged: boolean
   readonly signal: AbortSignal
   readonly onProgress: (doneBytes: number, bytesReceived: number) => void
+  /** What an earlier restore wrote of it, with which this one begins. */
+  readonly kept?: Kept
+  /** Of restores that run together: their threads, and how many share what may be on the way. */
+  readonly shared?: { readonly decoder: Decoder; readonly count: number }
+}
+
+/** The beginning of a disk that is there already. */
+export interface Kept {
+  /** Gives the image's own chunks in order as long as the disk has them. */
+  readonly open: () => Promise<KeptChunks>
+  /** Removes everything from an offset on, so that it reads as zeroes. */
+  readonly cut: (offset: number) => Promise<void>
+}
+
+export interface KeptChunks extends AsyncDisposable {
+  readonly chunkBytes: number
+  readonly idKey: Uint8Array
+  readonly refs: AsyncIterable<readonly Ref[]>
 }
 
 /** A range of the disk that could not be restored and is zero, in bytes. */
@@ -47,6 +65,8 @@ export interface Restored {
   /** Count of all lost ranges, and their bytes. */
   readonly lostCount: number
   readonly lostBytes: number
+  /** Bytes of the disk that were there already, zeroes included. */
+  readonly keptBytes: number
 }
 
 /** Lost ranges that are listed one by one; further ones are counted. */
@@ -66,6 +86,9 @@ class Restore {
   #written = 0
   /** Stored bytes received. */
   #received = 0
+  #keptBytes = 0
+  readonly #decodingMax: number
+  readonly #writingMax: number
   readonly #lost: { offset: number; length: number }[] = []
   #lostCount = 0
   #lostBytes = 0
@@ -75,16 +98,38 @@ class Restore {
   constructor(request: RestoreRequest, decoder: Decoder) {
     this.#request = request
     this.#decoder = decoder
+    const share = (messages: number): number => Math.max(1, Math.floor(messages / (request.shared?.count ?? 1)))
+    this.#decodingMax = share(DECODING_MAX)
+    this.#writingMax = share(WRITING_MAX)
   }
 
   async run(): Promise<Restored> {
-    await this.#request.repeat((peer) => this.#stream(peer))
+    const { kept } = this.#request
+    if (kept !== undefined) await this.#goOn(kept)
+    const tree = this.#geometry?.tree
+    if (tree === undefined || tree.position < tree.chunks) await this.#request.repeat((peer) => this.#stream(peer))
     if (this.#geometry === null) throw new VarveError('STREAM_INVALID', 'the image ended without a start message')
     const root = this.#geometry.tree.finish()
     // a disk with lost ranges has another root; every received chunk was checked
     if (this.#lostBytes === 0 && !sameRef(root, this.#request.root))
       throw new VarveError('DATA_DAMAGED', 'the disk that was received is not the one the restore point names')
-    return { lost: this.#lost, lostCount: this.#lostCount, lostBytes: this.#lostBytes }
+    return { lost: this.#lost, lostCount: this.#lostCount, lostBytes: this.#lostBytes, keptBytes: this.#keptBytes }
+  }
+
+  /** Places the chunks that are there, and removes what is behind them. */
+  async #goOn(kept: Kept): Promise<void> {
+    const { size, signal, onProgress } = this.#request
+    await using chunks = await kept.open()
+    const { chunkBytes, idKey } = chunks
+    const tree = this.#begin(chunkBytes, idKey)
+    for await (const refs of chunks.refs) {
+      signal.throwIfAborted()
+      for (const ref of refs) tree.place(0, ref)
+      this.#written = Math.min(tree.position * chunkBytes, size)
+      onProgress(this.#written, 0)
+    }
+    this.#keptBytes = this.#written
+    await kept.cut(this.#written)
   }
 
   async #stream(peer: Peer): Promise<void> {
@@ -99,7 +144,7 @@ class Restore {
       // a failure is thrown when its turn comes
       written.catch(() => {})
       writing.push(written)
-      if (writing.length >= WRITING_MAX) await writing.shift()
+      if (writing.length >= this.#writingMax) await writing.shift()
     }
     const writeAll = async (): Promise<void> => {
       while (decoding.length > 0) await writeFirst()
@@ -109,7 +154,7 @@ class Restore {
       for await (const message of call.messages) {
         const work = this.#take(message)
         if (work !== null) decoding.push(work)
-        if (decoding.length > DECODING_MAX) await writeFirst()
+        if (decoding.length > this.#decodingMax) await writeFirst()
       }
       await call.result
     } catch (thrown) {
@@ -161,8 +206,9 @@ class Restore {
   #start(start: Extract<Down<'image.download'>, [typeof LOAD.start, unknown]>[1]): void {
     const { size, chunkBytes, idKey, position, root } = start
     if (this.#geometry !== null) {
-      const { tree, chunkBytes: before } = this.#geometry
-      if (position === tree.position && chunkBytes === before) return
+      const { tree, chunkBytes: before, idKey: key } = this.#geometry
+      const same = chunkBytes === before && equalBytes(idKey, key) && size === this.#request.size
+      if (position === tree.position && same) return
       throw new VarveError('STREAM_INVALID', 'the image does not resume where it was interrupted')
     }
     if (
@@ -172,13 +218,18 @@ class Restore {
       !sameRef(root, this.#request.root)
     )
       throw new VarveError('STREAM_INVALID', 'the image is not the requested one')
+    this.#begin(chunkBytes, idKey)
+  }
+
+  #begin(chunkBytes: number, idKey: Uint8Array): TreeBuilder {
     const tree = new TreeBuilder({
-      chunks: chunkCount(size, chunkBytes),
+      chunks: chunkCount(this.#request.size, chunkBytes),
       hash: keyedHash,
       nodeKey: nodeKey(keyedHash, idKey),
       onNode: () => {},
     })
     this.#geometry = { chunkBytes, idKey: Uint8Array.from(idKey), tree }
+    return tree
   }
 
   #lose(offset: number, bytes: number): void {
@@ -210,6 +261,7 @@ class Restore {
 
 /** Writes the disk to the target, or with `skipDamaged` what is left, and checks it; DATA_DAMAGED, CANCELLED, target errors. */
 export const restoreDisk = async (request: RestoreRequest): Promise<Restored> => {
+  if (request.shared !== undefined) return await new Restore(request, request.shared.decoder).run()
   await using decoder = new Decoder()
   return await new Restore(request, decoder).run()
 }

@@ -28,8 +28,10 @@ export const isBreak = (error: VarveError): boolean => error.endsConnection && !
 export interface LinkOptions {
   /** Opens one connection. */
   readonly connect: () => Promise<Peer>
-  /** A fresh assertion for a session's renewal. */
-  readonly assertion: () => Promise<string>
+  /** A fresh assertion for a session's renewal; null for sessions that end with their token. */
+  readonly assertion: (() => Promise<string>) | null
+  /** Further errors after which reconnecting cannot help. */
+  readonly isFatal?: (error: VarveError) => boolean
   /** Runs on each new connection before anything else uses it; a failure ends the connection. */
   readonly onOpen: (peer: Peer) => Promise<void>
   readonly onState: (state: { up: true } | { up: false; error: VarveError; retryMs: number }) => void
@@ -162,7 +164,7 @@ export class GatewayLink implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    const { clock, random, onState } = this.#options
+    const { clock, random, onState, isFatal } = this.#options
     let attempt = 0
     while (this.#stopping === null) {
       let error: VarveError
@@ -176,7 +178,7 @@ export class GatewayLink implements AsyncDisposable {
       }
       this.#peer = null
       if (this.#stopping !== null) break
-      if (FATAL.has(error.code)) {
+      if (FATAL.has(error.code) || isFatal?.(error) === true) {
         this.#stop(error)
         break
       }
@@ -198,7 +200,8 @@ export class GatewayLink implements AsyncDisposable {
       peer.close(this.#stopping)
       throw this.#stopping
     }
-    keepRenewed(peer, this.#options.assertion, this.#options.clock)
+    const { assertion, clock } = this.#options
+    if (assertion !== null) keepRenewed(peer, assertion, clock)
     this.#opening = peer
     try {
       await this.#options.onOpen(peer)

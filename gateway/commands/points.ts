@@ -3,25 +3,23 @@ import { InvalidArgumentError, Option, type Command } from 'commander'
 import { durationMs } from '../../protocol/host/duration.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
+import { instantMs } from '../../protocol/host/instant.ts'
+import type { Moment } from '../../protocol/host/moment.ts'
 import { pointReport } from '../../protocol/host/job-report.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { printList } from './listing.ts'
 import { machineOption, pointId, rowsOption, tenantOption, toGateway, type Common } from './options.ts'
 import { withTenant } from './remote.ts'
+import { atOption, namedPoint, POINT, pointFor } from './which-point.ts'
 import { holdLine, POINT_HEADING, pointCells, timeText } from './report-points.ts'
-
-/** False for 31 February or 24:00, which are taken for a later day. */
-const isInCalendar = (written: string): boolean => new Date(`${written}Z`).toISOString().startsWith(written)
 
 /** Milliseconds since 1970 of a date, a date with time, or a duration from now. */
 export const timeOf = (text: string, nowMs: number): number => {
   if (/^\d+[smhd]$/u.test(text)) return nowMs + durationMs(text)
   // a time without a zone would be the caller's local time
-  const [, day, clock = '00:00'] =
-    /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/u.exec(text) ?? []
-  const timeMs = day === undefined ? Number.NaN : Date.parse(text)
-  if (!Number.isSafeInteger(timeMs) || timeMs < 0 || !isInCalendar(`${day}T${clock}`))
+  const timeMs = instantMs(text, true)
+  if (timeMs === null)
     throw new InvalidArgumentError('It is not a time such as 2027-01-31, 2027-01-31T12:00Z or 90d (from now).')
   return timeMs
 }
@@ -50,10 +48,15 @@ const addShow = (points: Command): void => {
   const command = points
     .command('show')
     .description("show a restore point with its disks, attachments and, with --json, the machine's configuration")
-    .argument('<point>', 'the first characters of its id', pointId)
+    .argument('<point>', POINT)
+    .addOption(atOption())
     .addOption(tenantOption())
-  toGateway(command).action(async (point: string, options: Common) => {
-    const shown = await withTenant(options, ({ peer, signal }) => peer.call('points.get', { point }, { signal }))
+  toGateway(command).action(async (text: string, options: Common & { at?: Moment }) => {
+    const named = namedPoint(text, options.at)
+    const shown = await withTenant(options, async (remote) => {
+      const point = await pointFor(remote, named, options.at)
+      return await remote.peer.call('points.get', { point }, { signal: remote.signal })
+    })
     printJson(shown)
     if (options.json) return
     const { id, timeMs, attachments } = shown.point

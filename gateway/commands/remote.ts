@@ -1,14 +1,10 @@
 // A command's way to a gateway: from anywhere with a person's token, or beside a data folder as its administrator.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Session } from '../../protocol/client.ts'
-import { readAuthority } from '../../protocol/host/authority-file.ts'
-import { systemClock } from '../../protocol/host/clock.ts'
-import { dial } from '../../protocol/host/dial.ts'
-import { addressFault } from '../../protocol/host/gateway-address.ts'
 import { interruption } from '../../protocol/host/interruption.ts'
-import { tokenIn } from '../../protocol/host/token-file.ts'
+import { PersonDial } from '../../protocol/host/person-dial.ts'
+import { awayOf, PERSON_VARIABLES, type Away } from '../../protocol/host/person.ts'
 import { orAbort } from '../../protocol/host/within.ts'
-import type { Words } from '../../protocol/host/unreachable.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import { pathProblem } from '../folder/new-folder.ts'
 import { Beside, type Mending } from './beside.ts'
@@ -17,12 +13,7 @@ import { PROGRAM } from './dial-local.ts'
 export const DATA_DEFAULT = '/var/lib/varve-gateway'
 
 /** Variables of the environment that stand in for options. */
-export const VARIABLES = {
-  data: 'VARVE_DATA',
-  gateway: 'VARVE_GATEWAY',
-  tokenFile: 'VARVE_TOKEN_FILE',
-  ca: 'VARVE_CA',
-} as const
+export const VARIABLES = { data: 'VARVE_DATA', ...PERSON_VARIABLES } as const
 
 /** The gateway that a command's options select. */
 export interface Way {
@@ -54,12 +45,6 @@ export interface Reached {
   session<R>(tenant: string | null, work: (remote: Remote) => Promise<R>): Promise<R>
 }
 
-interface Away {
-  readonly gateway: string
-  readonly tokenFile: string
-  readonly ca: string | undefined
-}
-
 const wrong = (message: string): VarveError => new VarveError('PARAMS_INVALID', message)
 
 /** The data folder, or the address with what it needs; PARAMS_INVALID where the options name two gateways or lack something. */
@@ -77,24 +62,7 @@ export const placeOf = (way: Way, env: NodeJS.ProcessEnv = process.env): { reado
   }
   if (way.gateway === undefined && set('data') !== undefined)
     throw wrong(`${VARIABLES.data} and ${VARIABLES.gateway} are both set: give --data or --gateway`)
-  const fault = addressFault(gateway, false, { plain: '', person: 'the token says who you are' })
-  if (fault !== null) throw wrong(`--gateway: ${fault}`)
-  const file = tokenFile ?? set('tokenFile')
-  if (file === undefined)
-    throw wrong(
-      `a token is needed, as "varve-gateway token issue" prints it: --token-file FILE, or ${VARIABLES.tokenFile} in the environment`,
-    )
-  return { gateway, tokenFile: file, ca: ca ?? set('ca') }
-}
-
-/** What a person who types a command can set. */
-const WORDS: Words = { gateway: '--gateway', ca: '--ca', plain: 'on this host only' }
-
-const dialAway = async ({ gateway, tokenFile, ca }: Away): Promise<Session> => {
-  const authority = await readAuthority('--ca', ca)
-  const token = await tokenIn({ file: tokenFile, printedBy: 'varve-gateway token issue', secret: true })
-  const how = { program: PROGRAM, serving: false, handlers: {}, clock: systemClock, words: WORDS }
-  return await dial({ gateway, ca: authority, token, ...how })
+  return awayOf(gateway, way, env)
 }
 
 /**
@@ -134,7 +102,7 @@ const worked = async <R>(
 
 /** The way with a token: one session, of the token's tenant. */
 const reachAway = async (place: Away, signal: AbortSignal, resources: AsyncDisposableStack): Promise<Reached> => {
-  const session = await orAbort(dialAway(place), signal)
+  const session = await orAbort(new PersonDial(place, PROGRAM).dial(), signal)
   resources.defer(() => session.peer.close(DONE))
   const tenant = tenantOf(session.welcome)
   return {

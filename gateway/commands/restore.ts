@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander'
 import * as v from 'valibot'
 import { asVarveError, isErrorCode, VarveError } from '../../protocol/errors.ts'
 import { Meter } from '../../protocol/host/meter.ts'
+import type { Moment } from '../../protocol/host/moment.ts'
 import { print, printJson, remark } from '../../protocol/host/output.ts'
 import { ProgressLine } from '../../protocol/host/progress.ts'
 import { sizeText } from '../../protocol/host/size.ts'
@@ -10,9 +11,10 @@ import type { Peer } from '../../protocol/peer.ts'
 import { hostPath, RESTORE_STATES, TARGET_FORMATS, type Restore } from '../../protocol/restores.ts'
 import { diskName, uuid } from '../../protocol/schemas.ts'
 import { printList } from './listing.ts'
-import { machineOption, pointId, rowsOption, tenantOption, toGateway, wholeId, type Common } from './options.ts'
+import { machineOption, rowsOption, tenantOption, toGateway, wholeId, type Common } from './options.ts'
 import { withTenant, type Remote } from './remote.ts'
 import { timeText } from './report-points.ts'
+import { atOption, namedPoint, POINT, pointFor } from './which-point.ts'
 
 interface WantedDisk {
   readonly disk: string
@@ -100,6 +102,7 @@ const report = (restore: Restore, json: boolean): void => {
 }
 
 interface RestoreOptions extends Common {
+  readonly at?: Moment
   readonly agent: string
   readonly disk: readonly WantedDisk[]
   readonly format?: (typeof TARGET_FORMATS)[number]
@@ -107,9 +110,10 @@ interface RestoreOptions extends Common {
   readonly watch: boolean
 }
 
-const order = async (remote: Remote, point: string, options: RestoreOptions): Promise<void> => {
+const order = async (remote: Remote, named: string, options: RestoreOptions): Promise<void> => {
   const { disk, format = null, overwrite, watch, json } = options
   const agent = await agentOf(remote, options.agent)
+  const point = await pointFor(remote, named, options.at)
   const disks = disk.map((one) => ({ ...one, format }))
   // the id of one that has begun is needed to cancel it
   const { restore } = await remote.peer.call('restores.start', { point, agent, disks, overwrite }, { deadlineMs: 0 })
@@ -131,7 +135,8 @@ const addRestore = (program: Command): void => {
   const command = program
     .command('restore')
     .description("have an agent write disks of a restore point to places that its configuration's [restore] allows")
-    .argument('<point>', 'the id that "points" shows, or its beginning', pointId)
+    .argument('<point>', POINT)
+    .addOption(atOption())
     .addOption(tenantOption())
     .requiredOption('--agent <host>', 'the host whose agent writes, or the id of the agent')
     .addOption(
@@ -148,9 +153,10 @@ const addRestore = (program: Command): void => {
       'after',
       '\nExample: varve-gateway restore 3f2a91c0 --tenant acme --agent h3 --disk vda=/srv/restore/db1.qcow2 --watch',
     )
-  toGateway(command).action((point: string, options: RestoreOptions) =>
-    withTenant(options, (remote) => order(remote, point, options)),
-  )
+  toGateway(command).action(async (text: string, options: RestoreOptions) => {
+    const named = namedPoint(text, options.at)
+    await withTenant(options, (remote) => order(remote, named, options))
+  })
 }
 
 export const restoreCells = (restore: Restore): string[] => {

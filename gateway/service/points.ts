@@ -55,10 +55,12 @@ const shown = (uses: Uses): Pick<Points, Shown> => {
   return {
     'points.list': {
       turn: 'listing',
-      run: async ({ machine, after, limit }, { actor, tenant, machine: find }) => {
+      run: async ({ machine, untilMs, after, limit }, { actor, tenant, machine: find }) => {
         if (machine !== null) await find(machine)
-        const list = `points.list ${machine ?? ''}`
-        const [timeMs, id] = keyBehind(list, after, POINT_KEY) ?? []
+        const list = `points.list ${machine ?? ''} ${untilMs ?? ''}`
+        // no id is before the empty one
+        const first = untilMs === null ? [] : ([untilMs + 1, ''] as const)
+        const [timeMs, id] = keyBehind(list, after, POINT_KEY) ?? first
         const before = timeMs === undefined || id === undefined ? null : { timeMs, id }
         const asked = { tenant: tenant.id, agent: actor.agent, machine, before, limit }
         const { points: rows, more } = await catalog.points.list(asked)

@@ -32,6 +32,8 @@ export interface DialOptions {
   readonly clock: Clock
   /** CONFIGURED unless given. */
   readonly words?: Words
+  /** False for a token that the gateway made, whose times say nothing of this host's clock. */
+  readonly ownToken?: boolean
 }
 
 /** A session, and what was learnt of the gateway while connecting. */
@@ -85,11 +87,13 @@ export const refusalIn = async (response: IncomingMessage): Promise<VarveError |
 }
 
 /** The same with what a person needs to know besides; of an answer that is no gateway's, CONNECTION_LOST. */
-const refusal = async (gateway: string, response: IncomingMessage, nowMs: number): Promise<VarveError> => {
+const refusal = async (
+  { gateway, clock, ownToken = true }: DialOptions,
+  response: IncomingMessage,
+): Promise<VarveError> => {
   const told = await refusalIn(response)
-  return told === null
-    ? notOurs(gateway, response.statusCode, response.headers.location)
-    : refusedWith(told, response, nowMs)
+  if (told === null) return notOurs(gateway, response.statusCode, response.headers.location)
+  return ownToken ? refusedWith(told, response, clock.now()) : told
 }
 
 /** Lets large messages, such as those of a restore, be gathered in one buffer each as their pieces come. */
@@ -134,7 +138,7 @@ export const dial = async (options: DialOptions): Promise<Dialled> => {
   let failed = false
   const refused = new Promise<never>((_, reject) => {
     const refuse = async (response: IncomingMessage): Promise<void> => {
-      reject(await refusal(gateway, response, clock.now()))
+      reject(await refusal(options, response))
       socket.terminate()
     }
     socket.on('unexpected-response', (_request, response) => void refuse(response))

@@ -4,18 +4,21 @@ import { guardEnvironment } from '../../agent/guard-environment.ts'
 
 afterEach(() => vi.unstubAllEnvs())
 
-test('path, temporary folder and compile cache are kept, secrets and options for Node are not', () => {
+test('path, temporary folder, compile cache and count of heaps are kept, secrets and options for Node are not', () => {
   vi.stubEnv('PATH', '/bin')
   vi.stubEnv('TMPDIR', '/scratch')
   vi.stubEnv('NODE_COMPILE_CACHE', '/cache')
+  vi.stubEnv('MALLOC_ARENA_MAX', '2')
   vi.stubEnv('NODE_OPTIONS', '--inspect')
   vi.stubEnv('VARVE_TOKEN', 'secret')
-  expect(guardEnvironment()).toEqual({ PATH: '/bin', TMPDIR: '/scratch', NODE_COMPILE_CACHE: '/cache' })
+  const kept = { PATH: '/bin', TMPDIR: '/scratch', NODE_COMPILE_CACHE: '/cache', MALLOC_ARENA_MAX: '2' }
+  expect(guardEnvironment()).toEqual(kept)
 })
 
 test('what is not set is left out', () => {
   vi.stubEnv('PATH', '/bin')
   vi.stubEnv('TMPDIR', undefined)
   vi.stubEnv('NODE_COMPILE_CACHE', undefined)
+  vi.stubEnv('MALLOC_ARENA_MAX', undefined)
   expect(guardEnvironment()).toEqual({ PATH: '/bin' })
 })

@@ -17,6 +17,27 @@ const on = (...args: readonly string[]): readonly (readonly string[])[] => HOSTS
 
 const UNKNOWN_ID = '3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214'
 
+const person = (...args: readonly string[]): readonly string[] => [
+  '--gateway',
+  '@url',
+  '--token-file',
+  '@token-file',
+  ...args,
+]
+
+/** What is wrong with a person's way to the gateway, of any command that takes one. */
+const PEOPLE = [
+  ['--gateway', '@url'],
+  ['--gateway', '@url', '--config', '@config'],
+  ['--token-file', '@token-file'],
+  ['--gateway', '@url', '--token-file', '@open-token'],
+  ['--gateway', '@url', '--token-file', '@nowhere'],
+  ['--gateway', '@url', '--token-file', '@words'],
+  ['--gateway', 'http://backup.example', '--token-file', '@token-file'],
+  ['--gateway', 'ws://backup.example:8470', '--token-file', '@token-file'],
+  ['--gateway', '@url', '--token-file', '@token-file', '--ca', '@nowhere'],
+] as const
+
 const enrol = (...args: readonly string[]): readonly string[] => [
   '--gateway',
   '@url',
@@ -43,7 +64,7 @@ export const AGENT_ROWS: Rows = {
     ['--gateway', '@url', '--token', '@token', '--config', '@config-proc'],
     ['--gateway', '@url', '--token', '@token', '--config', '@nowhere'],
     enrol('--token', 'rubbish', '--json'),
-    ['--gateway', '@url', '--token', '@token'],
+    ['--gateway', '@url', '--token', '@token', '--config', '@config'],
   ],
   run: [
     ['--config', '@nowhere'],
@@ -65,7 +86,7 @@ export const AGENT_ROWS: Rows = {
     ['--config', '@config-follow-typo'],
     ['--config', '@config-typo', '--json'],
   ],
-  machines: [['db1'], ...on(), ['--config', '@config-away', '--json']],
+  machines: [['db1'], ...on(), ...PEOPLE, ['--config', '@config-away', '--json']],
   status: [['db1'], ['nodb'], ['db1', '--timeout', '0'], ...on(), ['--config', '@config-fresh', '--json']],
   checkpoints: [[], ['nodb'], ['db1', 'db2'], ['db1', '--timeout', '0'], ...on('db1'), ['nodb', '--json']],
   backup: [
@@ -80,10 +101,31 @@ export const AGENT_ROWS: Rows = {
     ['db1', '--timeout', 'soon'],
     ['nodb', '--json'],
   ],
-  points: [['db2'], ['db1', 'db2'], ['--limit', '5'], ['two words'], [''], ...on(), ['db2', '--json']],
+  points: [
+    ['db2'],
+    ['db1', 'db2'],
+    ['--limit', '5'],
+    ['two words'],
+    [''],
+    ...on(),
+    ['--at', 'now'],
+    ['db1', '--at', 'yesterday'],
+    ['db1', '--at', '2026-02-31 10:00'],
+    ['two words', '--at', 'now'],
+    ['db2', '--at', 'now'],
+    person('db2'),
+    person('db2', '--at', 'now', '--json'),
+    ['db2', '--json'],
+  ],
   restore: [
     [],
-    ['@point', '--to', '@target'],
+    ['@point'],
+    ['@point', '--to', '@raw'],
+    ['@point', '--to', '@target', '--new-ids'],
+    ['@point', '--to', '@target', '--define', '--uri', 'qemu:///system'],
+    ['@point', '--to', '@target', '--define', '--disk', 'vda'],
+    ['@point', '--to', '@target', '--disk', 'vda', '--attachment', 'domain.xml'],
+    ['@point', '--to', '@target', '--attachment', 'domain.xml', '--resume'],
     ['@point', '--disk', 'vda'],
     ['3f2', '--disk', 'vda', '--to', '@target'],
     ['ffffffff', '--disk', 'vda', '--to', '@target'],
@@ -98,6 +140,25 @@ export const AGENT_ROWS: Rows = {
     ['@point', '--disk', 'vda', '--to', '@nowhere.vmdk'],
     ['@point', '--disk', 'vda', '--to', '/proc/disk.raw'],
     ['@point', '--disk', 'vda', '--to', '/dev/null', '--force'],
+    ['db1', '--disk', 'vda', '--to', '@target'],
+    ['db2', '--at', '2h', '--disk', 'vda', '--to', '@target'],
+    ['db1', '--at', 'now', '--disk', 'vdz', '--to', '@target'],
+    ['@point', '--at', 'now', '--disk', 'vda', '--to', '@target'],
+    person('ffffffff', '--disk', 'vda', '--to', '@target'),
+    ['--gateway', '@url', '--token-file', '@viewer-token', '@point', '--disk', 'vda', '--to', '@raw', '--force'],
+    [
+      '--gateway',
+      '@away',
+      '--token-file',
+      '@token-file',
+      '@point',
+      '--disk',
+      'vda',
+      '--to',
+      '@target',
+      '--timeout',
+      '1s',
+    ],
     ['ffffffff', '--disk', 'vda', '--to', '@target', '--json'],
   ],
   export: [
@@ -116,6 +177,8 @@ export const AGENT_ROWS: Rows = {
     ['@point', '--socket', '@target', '--changed-since', 'ffffffff'],
     ['ffffffff', '--socket', '@target'],
     ['3f2', '--socket', '@target'],
+    ['db1', '--at', '24:00', '--socket', '@target'],
+    ['--gateway', '@url', '--token-file', '@viewer-token', '@point', '--socket', '@target'],
     ['ffffffff', '--socket', '@target', '--json'],
   ],
   'instant begin': [

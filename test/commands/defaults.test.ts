@@ -49,6 +49,7 @@ test('what the words of an option name as its default is accepted', () => {
     '--timeout': (text) => durationMs(text.replace(/ to begin$/u, '')),
     '--log-level': (text) => expect(['info']).toContain(text),
     '--data': (text) => expect(text).toMatch(/^\//u),
+    '--config': (text) => expect(text).toMatch(/^\//u),
     '--time-zone': (text) => expect(text).toBe('UTC'),
     '--tenant': (text) => expect(text).toBe('all'),
     '--uri': (text) => expect(text).toBe('those of the configuration and of this host'),

@@ -51,7 +51,7 @@ const entry = (command: string, { code, stdout, stderr }: Said): string =>
 
 const argsOf = (program: Program, args: readonly string[]): readonly string[] => {
   const [option, place] = ADDED[program]
-  return args.includes(option) || (option === '--data' && args.includes('--gateway')) ? args : [...args, option, place]
+  return args.includes(option) || args.includes('--gateway') ? args : [...args, option, place]
 }
 
 const tableOf = async (program: Program, rows: Rows): Promise<string> => {

@@ -74,6 +74,7 @@ export const openScene = async (): Promise<Scene> => {
     '@target': temp.join('target.raw'),
     '@token': await gateway.enrolmentToken(),
     '@token-file': await write('person', await gateway.tokenFor('operator')),
+    '@viewer-token': await write('viewer', await gateway.tokenFor('viewer')),
     '@open-token': temp.join('open'),
     '@empty': await write('empty', '\n'),
     '@words': await write('words', 'two words\n'),

@@ -10,6 +10,9 @@ const STOP_TIMEOUT_MS = 15_000
 const POLL_MS = 50
 const LOG_LINES_SHOWN = 15
 
+/** What agent/varve-agent and gateway/varve-gateway add to the environment. */
+const ENVIRONMENT = { MALLOC_ARENA_MAX: '2' } as const
+
 /** Disposing it ends the program. It leads a process group of its own, so a Ctrl-C in the terminal is ours to handle. */
 export class Service implements AsyncDisposable {
   readonly name: string
@@ -29,7 +32,11 @@ export class Service implements AsyncDisposable {
 
   static async start(name: string, logFile: string, command: string, args: readonly string[]): Promise<Service> {
     await using log = await open(logFile, 'a')
-    const child = spawn(command, args, { detached: true, stdio: ['ignore', log.fd, log.fd] })
+    const child = spawn(command, args, {
+      detached: true,
+      stdio: ['ignore', log.fd, log.fd],
+      env: { ...ENVIRONMENT, ...process.env },
+    })
     await once(child, 'spawn')
     return new Service(name, logFile, child)
   }

@@ -317,6 +317,9 @@ test('the commands order it, follow it and list it', async () => {
     code: 5,
     stderr: expect.stringContaining('TARGET_EXISTS'),
   })
+  const at = ['restore', 'db1', '--at', 'now', '--tenant', 'acme', '--agent', target.agentId]
+  const newest = await stand.done(...at, '--disk', `vda=${to}`, '--overwrite', '--watch')
+  expect(newest.stderr).toContain('is the newest of db1')
   const list = await stand.done('restores', 'list', '--tenant', 'acme', '--limit', '1')
   expect(list.stdout).toMatch(/db1.*vda=.*done/u)
   const nobody = await stand.run('restore', point, '--tenant', 'acme', '--agent', 'nobody', '--disk', `vda=${to}`)

@@ -62,7 +62,6 @@ test('a time is a date, a date with time and zone, or a duration from now', () =
     '2027-01-01T10:60Z',
     '1970-01-01T00:00',
     '1969-12-31',
-    '2027-01-01 00:00Z',
     '-1d',
   ])
     expect(() => timeOf(wrong, 5)).toThrow('not a')
@@ -83,6 +82,14 @@ test('points are listed, held, locked, planned and pruned on a stopped gateway, 
   expect([typo.code, JSON.parse(typo.stdout)]).toMatchObject([
     EXIT.failed,
     { error: { code: 'NOT_FOUND', message: 'there is no machine "db11"; did you mean "db1"?' } },
+  ])
+
+  const shown = await run('point', 'show', 'db1', '--at', '1970-01-03T12:00Z', ...of, '--json')
+  expect(JSON.parse(shown.stdout)).toMatchObject({ point: { id: db1[1] } })
+  const none = await run('point', 'show', 'db1', '--at', '1970-01-01T12:00Z', ...of)
+  expect([none.code, none.stderr]).toEqual([
+    EXIT.failed,
+    expect.stringContaining(`its oldest is ${db1[0]!.slice(0, 8)} of 1970-01-02 00:00:00 UTC`),
   ])
 
   const held = await run('hold', db1[0]!.toUpperCase(), ...of)

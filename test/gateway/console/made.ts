@@ -52,12 +52,12 @@ export const makeMachines = async (stand: ConsoleStand, machines: readonly MadeM
   db.exec('PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE')
   const id = db.prepare('SELECT id, tenant, agent FROM machine WHERE name = ?')
   const job =
-    db.prepare(`INSERT INTO job (id, tenant, machine, agent, subject, state, "full", seq, started_ms, ended_ms, released, error)
-    VALUES (?, ?, ?, ?, 'gateway', ?, 0, ?, ?, ?, 1, ?)`)
+    db.prepare(`INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, seq, started_ms, ended_ms,
+    released, error) VALUES (?, ?, ?, ?, 'gateway', ?, 0, 0, ?, ?, ?, 1, ?)`)
   const point =
-    db.prepare(`INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, configuration, bytes_read,
-    bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, verified_ms, seq)
-    VALUES (?, ?, ?, ?, ?, ?, ?, 'frozen', '{}', ?, ?, ?, ?, ?, ?, ?, ?)`)
+    db.prepare(`INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, checkpoint, configuration,
+    left_out, missing, bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, verified_ms, seq)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 'frozen', 1, '{}', '[]', '[]', ?, ?, ?, ?, ?, ?, ?, ?)`)
   const run = db.prepare(`INSERT INTO run (id, tenant, machine, kind, plan, due_ms, state, skipped, ended_ms)
     VALUES (?, ?, ?, 'backup', 'gold', ?, 'skipped', ?, ?)`)
   let seq = (db.prepare('SELECT coalesce(max(seq), 0) AS seq FROM job').get() as { seq: number }).seq

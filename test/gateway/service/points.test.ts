@@ -181,3 +181,21 @@ test('calls that are refused because one runs cannot fill the audit log', async 
   const entries = await test.audited(test.acme)
   expect(entries.filter(({ outcome }) => outcome === 'MAINTENANCE_RUNNING')).toHaveLength(REFUSALS_PER_WINDOW_MAX)
 })
+
+test('points up to a time are listed page by page, and the cursor of one time is not another’s', async () => {
+  await using test = await TestServices.open()
+  const { ids } = await furnish(test)
+  const [first, second] = ids as [string, string, string]
+  const viewer = await test.person('viewer')
+  const list = async (untilMs: number, after: string | null, limit: number): Promise<[string[], string | null]> => {
+    const { points, next } = await viewer.call('points.list', { machine: 'db1', untilMs, after, limit })
+    return [points.map(({ id }) => id), next]
+  }
+  expect(await list(2 * DAY_MS, null, 10)).toEqual([[second, first], null])
+  expect(await list(2 * DAY_MS - 1, null, 10)).toEqual([[first], null])
+  expect(await list(DAY_MS - 1, null, 10)).toEqual([[], null])
+  const [page, next] = await list(2 * DAY_MS, null, 1)
+  expect(page).toEqual([second])
+  expect(await list(2 * DAY_MS, next, 1)).toEqual([[first], null])
+  expect(await codeOf(list(3 * DAY_MS, next, 1))).toBe('PARAMS_INVALID')
+})

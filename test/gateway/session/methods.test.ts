@@ -81,7 +81,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'jobs.list': { machine: null, running: true, ...PAGE },
   'jobs.watch': { job },
   'jobs.cancel': { job },
-  'points.list': { machine: null, ...PAGE },
+  'points.list': { machine: null, untilMs: null, ...PAGE },
   'points.get': { point },
   'image.download': { point, disk: 'vda', position: 0, skipDamaged: false },
   'image.read': { point, disk: 'vda' },

@@ -71,6 +71,17 @@ test("a refused upgrade is the gateway's own error", async () => {
   expect(error).toMatchObject({ code: 'AGENT_REVOKED', message: 'the agent was revoked' })
 })
 
+test('a token that has expired is laid to this host’s clock where this host has dated it, and else not', async () => {
+  const told = { code: 'TOKEN_EXPIRED', message: 'the token has expired' }
+  await using server = await http((_request, response) => {
+    response.setHeader('date', new Date(Date.now() - 3_600_000).toUTCString())
+    response.writeHead(401, { 'content-type': 'application/json' }).end(JSON.stringify(told))
+  })
+  const own = await failureOf(dial({ ...options, gateway: server.url }))
+  expect(own?.message).toContain('set the clocks right')
+  expect(await failureOf(dial({ ...options, gateway: server.url, ownToken: false }))).toMatchObject(told)
+})
+
 test('a refusal that is not known here, and a fault of the gateway, are the gateway’s in its words', async () => {
   for (const code of ['NO_SUCH_CODE', 'INTERNAL']) {
     await using server = await http((_request, response) => {
