@@ -2,10 +2,8 @@
 // The varve-agent program: its commands and their options. What a command needs is loaded with it: to load all of it takes longer
 // than a small increment.
 import { realpathSync } from 'node:fs'
-import { Command, InvalidArgumentError, Option } from 'commander'
-import * as v from 'valibot'
+import { Command, Option } from 'commander'
 import { asVarveError } from '../protocol/errors.ts'
-import { idPrefix } from '../protocol/schemas.ts'
 import type { BackupCommand } from './commands/backup.ts'
 import type { DiscoverCommand } from './commands/discover.ts'
 import type { ExportCommand } from './commands/export.ts'
@@ -18,7 +16,7 @@ import type { Moment } from '../protocol/host/moment.ts'
 import type { RestoreCommand } from './commands/restore.ts'
 import { readToken, TOKEN_VARIABLE, type TokenOptions } from './commands/token.ts'
 import type { UninstallCommand } from './commands/uninstall.ts'
-import { duration, listenAddress, moment, size } from './commands/options.ts'
+import { duration, listenAddress, moment, pointPrefix, size } from './commands/options.ts'
 import { toGateway, type WayOptions } from './commands/way.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { readHostConfig } from './discover/host-config.ts'
@@ -63,13 +61,6 @@ const workTimeoutOption = (what: string): Option =>
   timeoutOption(
     `how long to wait for ${what}, such as 15m; then exits with 3 (default: 30s to begin, then without limit)`,
   )
-const pointPrefix = (text: string): string => {
-  const checked = v.safeParse(idPrefix, text)
-  if (checked.success) return checked.output
-  throw new InvalidArgumentError(
-    `"${text}" is not the id of a restore point or its first 4 or more characters: "points" lists them`,
-  )
-}
 const POINT = 'its id, or the first characters of its id; with --at the name of a machine'
 const atOption = (what: string): Option =>
   new Option(
@@ -307,7 +298,7 @@ toGateway(program.command('export'))
     (await import('./commands/export.ts')).exportPoint(point, options),
   )
 
-addInstant(program, { configOption, jsonOption, workTimeoutOption, pointPrefix })
+addInstant(program, { configOption, jsonOption, workTimeoutOption })
 
 program
   .command('forget')

@@ -1,7 +1,9 @@
 // Parsers of option values that several commands take.
 import { InvalidArgumentError } from 'commander'
+import * as v from 'valibot'
 import { durationMs } from '../../protocol/host/duration.ts'
 import { sizeBytes } from '../../protocol/host/size.ts'
+import { idPrefix } from '../../protocol/schemas.ts'
 import { momentOf } from '../../protocol/host/moment.ts'
 
 /** Turns a parser's error into one about an argument. */
@@ -30,4 +32,13 @@ export const listenAddress = (text: string): { readonly host: string; readonly p
   if (host === '' || Number(port) > 65_535)
     throw new InvalidArgumentError(`"${text}" is not an address with a port, such as 127.0.0.1:10809`)
   return { host: host.replace(/^\[|\]$/gu, ''), port: Number(port) }
+}
+
+/** A point's id, or its first characters. */
+export const pointPrefix = (text: string): string => {
+  const checked = v.safeParse(idPrefix, text)
+  if (checked.success) return checked.output
+  throw new InvalidArgumentError(
+    `"${text}" is not the id of a restore point or its first 4 or more characters: "points" lists them`,
+  )
 }

@@ -1,6 +1,6 @@
 // The instant commands and their options; what a command needs is loaded with it.
 import { Option, type Command } from 'commander'
-import { duration, size } from '../options.ts'
+import { duration, pointPrefix, size } from '../options.ts'
 import type { AbandonCommand } from './abandon.ts'
 import type { BeginCommand } from './begin.ts'
 import type { LookCommand, ResumeCommand } from './look.ts'
@@ -10,13 +10,9 @@ interface Shared {
   readonly configOption: () => Option
   readonly jsonOption: () => Option
   readonly workTimeoutOption: (what: string) => Option
-  readonly pointPrefix: (text: string) => string
 }
 
-export const addInstant = (
-  program: Command,
-  { configOption, jsonOption, workTimeoutOption, pointPrefix }: Shared,
-): void => {
+export const addInstant = (program: Command, { configOption, jsonOption, workTimeoutOption }: Shared): void => {
   const instant = program
     .command('instant')
     .description(
