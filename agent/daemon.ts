@@ -12,6 +12,7 @@ import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
 import { Identity } from './identity.ts'
+import { KeepServed } from './instant/keep-served.ts'
 import { Inventory } from './inventory.ts'
 import { LiveConfig } from './live-config.ts'
 import type { Log } from '../protocol/host/log.ts'
@@ -121,6 +122,7 @@ export const runAgent = async (
   const forget: Drivers['forget'] = (machine, disk) => drivers.forget(machine, disk)
   const restores = resources.use(orderedRestores(config, () => link, log))
   const served = { inventory: announced, backups, relay, restores, forget }
+  resources.use(new KeepServed(config.state, log))
   resources.use(await openStatus({ config, record: linkRecord, backups, journal, traffic, log }))
   const sessions = new WeakMap<Peer, Dialled>()
   const link: GatewayLink = resources.use(gatewayLink(config, identity, served, { record: linkRecord, sessions, log }))

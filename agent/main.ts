@@ -8,6 +8,7 @@ import type { BackupCommand } from './commands/backup.ts'
 import type { DiscoverCommand } from './commands/discover.ts'
 import type { ExportCommand } from './commands/export.ts'
 import type { ForgetCommand } from './commands/forget.ts'
+import { addInstant } from './commands/instant/options.ts'
 import { interruption } from '../protocol/host/interruption.ts'
 import { orAbort } from '../protocol/host/within.ts'
 import { print, printJson, remark, watchOutput } from '../protocol/host/output.ts'
@@ -303,6 +304,8 @@ toGateway(program.command('export'))
   .action(async (point: string, options: ExportCommand) =>
     (await import('./commands/export.ts')).exportPoint(point, options),
   )
+
+addInstant(program, { configOption, jsonOption, workTimeoutOption })
 
 program
   .command('forget')

@@ -3,8 +3,8 @@ import { InvalidArgumentError } from 'commander'
 import * as v from 'valibot'
 import { durationMs } from '../../protocol/host/duration.ts'
 import { sizeBytes } from '../../protocol/host/size.ts'
-import { momentOf } from '../../protocol/host/moment.ts'
 import { idPrefix } from '../../protocol/schemas.ts'
+import { momentOf } from '../../protocol/host/moment.ts'
 
 /** Turns a parser's error into one about an argument. */
 const parsed = <V>(parse: (text: string) => V): ((text: string) => V) => {

@@ -6,6 +6,7 @@ import type { AgentConfig } from '../config.ts'
 import { findHostConfig } from '../discover/host-config.ts'
 import type { Machine } from '../drivers/driver.ts'
 import { wayOut } from '../drivers/journal.ts'
+import { InstantList } from '../instant/record.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
 import { leftSentences } from '../../protocol/host/machine-report.ts'
 import { openDirect, type Direct } from './direct.ts'
@@ -24,7 +25,7 @@ const THAW_WAIT_MS = 60_000
 
 /** What the agent keeps in its state folder. */
 const OWN_FILES =
-  /^(?:identity\.json|agent-[0-9a-f-]{36}\.key|leases|attachments|checkpoints|scratch|freezes|restores|former|refusals\.json|\..*\.tmp)$/u
+  /^(?:identity\.json|agent-[0-9a-f-]{36}\.key|leases|attachments|checkpoints|scratch|freezes|restores|instants|former|refusals\.json|\..*\.tmp)$/u
 
 /** Every machine that has or may have something of Varve's: those configured, and those of the journal. */
 const machinesOf = async (config: AgentConfig, { journal }: Direct): Promise<Machine[]> => {
@@ -73,6 +74,8 @@ export const uninstall = async (options: UninstallCommand): Promise<void> => {
     throw new VarveError('STATE_LOCKED', '"varve-agent run" is running with this state folder: stop it first')
   const { removed, problems } = await orAbort(cleanMachines(config, direct), signal)
   if (problem !== null) problems.push(problem)
+  for (const { folder } of await InstantList.in(config.state).all())
+    problems.push(`the machine in ${folder} runs from the gateway still: "instant finish" or "instant abandon" it`)
   const restores = await RestoreNotes.in(config.state).settle()
   const done = problems.length === 0 || options.force || direct.isFresh
   if (done) {

@@ -16,6 +16,7 @@ import { run as frames } from './frames.ts'
 import { describeHost, requirePrograms, type Host } from './host.ts'
 import { parts as keepParts, run as keep } from './keep.ts'
 import { run as libvirt } from './libvirt.ts'
+import { run as instant } from './instant.ts'
 import { run as link } from './link.ts'
 import { resultsText, writeResults } from './report.ts'
 import { run as onto } from './onto.ts'
@@ -32,6 +33,7 @@ const SCENARIOS: readonly Scenario[] = [
   { name: 'compare', title: 'what the comparison of unchanged chunks costs an increment', run: compare },
   { name: 'export', title: 'exports of restore points beside restores and qemu-nbd', run: ofExport },
   { name: 'onto', title: 'restores of what differs beside whole ones', run: onto },
+  { name: 'instant', title: 'a machine that runs before it is restored, beside a restore', run: instant },
   { name: 'fleet', title: 'many agents on one gateway', run: fleet, parts: fleetParts },
   { name: 'readers', title: 'lists, usage and verification beside uploads', run: readers },
   { name: 'link', title: 'a slow and distant link', run: link },

@@ -155,6 +155,13 @@ test('each command prints one object with the fields that JSON.md lists, instant
   const serving = host.command('export', backup.point.id, '--socket', stand.folder.join('export.sock'), '--json')
   await serving.says(/"exported"/u)
   note('varve-agent export', (await serving.end('SIGTERM')).stdout)
+  const [finished, abandoned] = [stand.folder.join('finished'), stand.folder.join('abandoned')]
+  await agent('instant begin', backup.point.id, '--to', finished)
+  await agent('instant status')
+  await agent('instant resume', finished)
+  await agent('instant finish', finished)
+  await host.done('instant', backup.point.id, '--to', abandoned)
+  await agent('instant abandon', abandoned, '--yes')
   await agent('checkpoints', 'db1')
   await agent('forget', 'db1')
   await agent('discover')
