@@ -1,11 +1,14 @@
 // Machines that run from the gateway while their disks are brought in: kills, breaks and restarts of every party in turn, and all
 // of them by dice.
+import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readdir, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { askServer } from '../../agent/instant/control.ts'
 import { placesIn } from '../../agent/instant/record.ts'
+import { QmpClient } from '../../agent/qmp/client.ts'
 import { Guest } from '../instant/guest.ts'
 import { History } from '../instant/history.ts'
 import { Dice } from '../support/model-dice.ts'
@@ -160,6 +163,32 @@ test('while the gateway is away reads wait and whole clusters are written; what 
   expect(existsSync(path.join(to, 'vda.qcow2'))).toBe(true)
   await host.done('instant', 'abandon', to, '--yes', '--lose-writes')
   expect((await readdir(to).catch(() => [])).filter((name) => !name.startsWith('test.'))).toEqual([])
+})
+
+test('a guest whose read fails is stopped and never given zeroes; it goes on by itself', async () => {
+  const to = await begin('stopped', ...SLOWLY, '--reconnect-for', '10s')
+  const qmp = path.join(to, 'own.qmp')
+  host.link.refuse()
+  host.link.cut()
+  const env = { ...process.env, MACHINE: 'q35,accel=tcg', MEMORY: '64' }
+  // its firmware reads the first sector
+  await promisify(execFile)(path.join(to, 'start.sh'), ['-qmp', `unix:${qmp},server=on,wait=off`], { env })
+  {
+    await using client = await QmpClient.connect({ path: qmp })
+    const statusIs = async (wanted: string): Promise<boolean> =>
+      ((await client.execute('query-status')) as { status: string }).status === wanted
+    await eventually(() => statusIs('io-error'))
+    await host.link.accept()
+    await eventually(() => statusIs('running'))
+    const file = path.join(to, 'sector')
+    await eventually(async () => {
+      await client.execute('pmemsave', { val: 0x7c00, size: 512, filename: file })
+      return (await readFile(file)).equals(CONTENT.subarray(0, 512))
+    })
+  }
+  const pid = Number(await readFile(path.join(to, 'qemu.pid'), 'utf8'))
+  await host.done('instant', 'abandon', to, '--yes', '--lose-writes')
+  await ended(pid)
 })
 
 test('a machine that is off is finished without it, after a restart of the host too, and an interruption leaves it as it was', async () => {
