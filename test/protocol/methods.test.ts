@@ -473,7 +473,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'jobs.list': { params: { machine: null, running: true, ...page }, result: { jobs: [job], next: 'b' } },
   'jobs.watch': { params: ofJob, result: job, down: [job] },
   'jobs.cancel': { params: ofJob, result: {} },
-  'points.list': { params: { machine: 'db1', ...page }, result: { points: [point], next: 'b' } },
+  'points.list': { params: { machine: 'db1', ...page, untilMs: 9 }, result: { points: [point], next: 'b' } },
   'points.get': { params: { point: UUID.slice(0, 8) }, result: { point, configuration: '{}', missing } },
   'image.download': {
     params: { point: UUID, disk: 'vda', position: 0, skipDamaged: true },
