@@ -954,6 +954,7 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   ...['restores.places', 'agent.places'].flatMap((name) => [`${name} places`, `${name} format`]),
   ...['restores.start', 'agent.restore'].map((name) => `${name} format`),
   'plans.next count',
+  'points.list untilMs',
   'points.prune plan',
   'store.growth days',
   'store.proof limit',
