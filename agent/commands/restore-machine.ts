@@ -80,6 +80,15 @@ const imagesOf = ({ disks, attachments }: Point, format: TargetFormat): Image[] 
   ]
 }
 
+/** What is told at the end. */
+interface Done {
+  readonly root: string
+  readonly images: readonly Image[]
+  readonly restored: readonly RestoredTogether[]
+  readonly definition: Definition | null
+  readonly durationMs: number
+}
+
 const placedOf = (root: string, images: readonly Image[]): Placed => ({
   root,
   disks: new Map(images.filter(({ isDisk }) => isDisk).map(({ name, file, format }) => [name, { file, format }])),
@@ -153,8 +162,9 @@ class MachineRestore {
     await definition?.define()
     const durationMs = Math.round(performance.now() - startedMs)
     definition?.remarks.forEach(remark)
-    if (json) this.#printJson(root, images, restored, definition, durationMs)
-    else this.#print(root, images, restored, definition, durationMs)
+    const done = { root, images, restored, definition, durationMs }
+    if (json) this.#printJson(done)
+    else this.#print(done)
     const damaged = restored.findIndex(({ lostBytes }) => lostBytes > 0)
     const image = images[damaged]
     if (image !== undefined)
@@ -232,13 +242,7 @@ class MachineRestore {
     return restored
   }
 
-  #printJson(
-    root: string,
-    images: readonly Image[],
-    restored: readonly RestoredTogether[],
-    definition: Definition | null,
-    durationMs: number,
-  ): void {
+  #printJson({ root, images, restored, definition, durationMs }: Done): void {
     const { point, missing } = this.#told
     const rows = images.map((image, index) => {
       const { lost, lostBytes, lostCount, keptBytes, bytesReceived } = restored[index]!
@@ -276,13 +280,7 @@ class MachineRestore {
     })
   }
 
-  #print(
-    root: string,
-    images: readonly Image[],
-    restored: readonly RestoredTogether[],
-    definition: Definition | null,
-    durationMs: number,
-  ): void {
+  #print({ root, images, restored, definition, durationMs }: Done): void {
     const { point, missing } = this.#told
     for (const [index, { file, size, isDisk }] of images.entries()) {
       const { bytesReceived, keptBytes, lost } = restored[index]!
