@@ -172,7 +172,10 @@ test('a freezer whose note is removed thaws all the same', async () => {
   expect(agent.frozen).toBe(false)
 })
 
-/** A process that freezes the guest and then waits to be killed; `freezer` is its freezer once a freeze is noted. */
+/** The freezer's process, once the note of the freeze names it: the note is there before the process is. */
+const notedFreezer = (folder: TempFolder) => eventually(async () => (await notes(folder))[0]?.freezer)
+
+/** A process that freezes the guest and then waits to be killed; `freezer` is its freezer. */
 const startVictim = async (folder: TempFolder) => {
   const [freezerModule, notesModule, thawerModule] = ['freezer', 'freeze-notes', 'thawer'].map((name) =>
     JSON.stringify(pathToFileURL(resolve(`agent/guest/${name}.ts`)).href),
@@ -190,13 +193,11 @@ const startVictim = async (folder: TempFolder) => {
      await freezeGuest({ ...guest, timeoutMs: 60_000, thawer })`,
   )
   const child = spawn(process.execPath, [program], { stdio: ['ignore', 'ignore', 'inherit'] })
-  const noted = await eventually(async () => (await notes(folder))[0])
+  const freezer = await notedFreezer(folder)
   const kill = async (): Promise<void> => {
     child.kill('SIGKILL')
     await once(child, 'exit')
   }
-  const { freezer } = noted
-  if (freezer === null) throw new Error('the note names no freezer')
   return { kill, freezer }
 }
 
@@ -225,13 +226,10 @@ describe.each<[string, GuestAgentScript]>([
     await using agent = await ScriptedGuestAgent.listen(folder.join('qga'), { ...script, oneClient: true })
     const freezing = freeze(folder, 60_000)
     freezing.catch(() => undefined)
-    const [noted] = await eventually(async () => {
-      const found = await notes(folder)
-      return found.length > 0 && found
-    })
+    const { pid } = await notedFreezer(folder)
     await inFreeze(agent)
     if (script.freezeDelayMs === undefined) await freezing
-    process.kill(noted?.freezer?.pid ?? 0, 'SIGKILL')
+    process.kill(pid, 'SIGKILL')
     await resolved(folder)
     expect(agent.commands).toContain('guest-fsfreeze-thaw')
     expect(agent.frozen).toBe(false)

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
+import { pipeline } from 'node:stream'
 import { expect, test } from 'vitest'
 import { NbdTarget } from '../../../agent/restore/nbd-target.ts'
 import { isNbdUri, parseNbdUri } from '../../../agent/restore/nbd-uri.ts'
@@ -68,10 +69,8 @@ test('over TCP as well, and a server that is away, gone or read-only is an error
   await writeFile(file, Buffer.alloc(MIB, 1))
   await using server = await startQemuNbd(temp, '--format=raw', file)
   const relay = createServer((socket) => {
-    const onward = connect(server.socketPath)
-    socket.pipe(onward).pipe(socket)
-    socket.on('error', () => onward.destroy())
-    onward.on('error', () => socket.destroy())
+    // Ends both where one ends: a piped socket whose other side is gone is read no more, and never closes.
+    pipeline(socket, connect(server.socketPath), socket, () => socket.destroy())
   })
   await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
   const { port } = relay.address() as { port: number }
