@@ -3,8 +3,11 @@ import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { link, readdir, readFile, symlink, truncate, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { expect, test } from 'vitest'
+import { NbdClient } from '../../../agent/nbd/client.ts'
 import type { FileTarget } from '../../../agent/restore/file-target.ts'
+import { IMAGE_EXPORT } from '../../../agent/restore/image-server.ts'
 import { makeQcow2File } from '../../../agent/restore/qcow2-target.ts'
 import { makeRawFile } from '../../../agent/restore/raw-target.ts'
 import { commitTarget } from '../../../agent/restore/target.ts'
@@ -28,8 +31,14 @@ const opener = (temp: TempFolder, format: Format) => {
 }
 
 const readAll = async (target: FileTarget): Promise<Buffer> => {
+  await using served = await target.serve()
+  await using client = await NbdClient.connect({
+    socketPath: served.socketPath,
+    exportName: IMAGE_EXPORT,
+    contexts: [],
+  })
   const bytes = Buffer.alloc(SIZE)
-  await target.read(0, bytes)
+  await client.readInto(0, bytes)
   return bytes
 }
 
@@ -105,4 +114,32 @@ test('a link, a file with another name, and one that somebody uses are not gone 
   await ended
   await using target = await open()
   expect(target.isKept).toBe(true)
+})
+
+test('of two that open one file at the same moment, no two go on with it', async () => {
+  await using temp = await tempFolder()
+  for (const format of ['raw', 'qcow2'] as const) {
+    const { final } = opener(temp, format)
+    const script = `
+      const { openTarget } = await import(process.argv[1])
+      const how = { path: process.argv[2], size: ${SIZE}, format: process.argv[3], force: false, resume: true }
+      try {
+        await using opened = (await openTarget(how)).target
+        process.stdout.write('open\\n')
+        await new Promise((resolve) => process.stdin.once('end', resolve).resume())
+      } catch (error) {
+        process.stdout.write(error.code + '\\n')
+      }`
+    const module = path.resolve(import.meta.dirname, '../../../agent/restore/open-target.ts')
+    const opening = Array.from({ length: 2 }, () =>
+      spawn(process.execPath, ['--input-type=module', '-e', script, module, final, format], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      }),
+    )
+    const said = await Promise.all(opening.map(async ({ stdout }) => String((await once(stdout, 'data'))[0]).trim()))
+    expect(said.filter((word) => word === 'open').length).toBeLessThan(2)
+    const ended = opening.map((child) => once(child, 'close'))
+    for (const { stdin } of opening) stdin.end()
+    await Promise.all(ended)
+  }
 })
