@@ -54,8 +54,8 @@ export async function* heldRefs(image: HashedImage, { tree, chunkBytes }: Held):
         if (kind !== 'zero') read++
         position++
         if (position % FAN_OUT !== 0 && position < tree.chunks) continue
-        const node = await tree.node(0, position - 1)
-        const differs = leaf.findIndex((ref, at) => !sameRef(ref, node?.children[at] ?? null))
+        const wanted = (await tree.node(0, position - 1))?.children
+        const differs = leaf.findIndex((ref, at) => !sameRef(ref, wanted?.[at] ?? null))
         yield differs < 0 ? leaf : leaf.slice(0, differs)
         if (differs >= 0) return
         leaf = []

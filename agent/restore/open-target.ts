@@ -97,7 +97,8 @@ export const openTarget = async (options: {
     )
   if (found !== null && !found.isFile() && !found.isBlockDevice())
     throw new VarveError('TARGET_INVALID', `${final} is neither a file nor a block device`)
-  const isWritten = found?.isFile() === true && !force && (options.resume === true || options.again === true)
+  const mayBe = options.resume === true || (options.again === true && found?.size === size)
+  const isWritten = found?.isFile() === true && !force && mayBe
   if (found !== null && !force && !isWritten)
     throw new VarveError(
       'TARGET_EXISTS',
