@@ -116,30 +116,33 @@ test('a link, a file with another name, and one that somebody uses are not gone 
   expect(target.isKept).toBe(true)
 })
 
-test('of two that open one file at the same moment, no two go on with it', async () => {
-  await using temp = await tempFolder()
-  for (const format of ['raw', 'qcow2'] as const) {
-    const { final } = opener(temp, format)
-    const script = `
-      const { openTarget } = await import(process.argv[1])
-      const how = { path: process.argv[2], size: ${SIZE}, format: process.argv[3], force: false, resume: true }
-      try {
-        await using opened = (await openTarget(how)).target
-        process.stdout.write('open\\n')
-        await new Promise((resolve) => process.stdin.once('end', resolve).resume())
-      } catch (error) {
-        process.stdout.write(error.code + '\\n')
-      }`
-    const module = path.resolve(import.meta.dirname, '../../../agent/restore/open-target.ts')
-    const opening = Array.from({ length: 2 }, () =>
-      spawn(process.execPath, ['--input-type=module', '-e', script, module, final, format], {
-        stdio: ['pipe', 'pipe', 'inherit'],
-      }),
-    )
-    const said = await Promise.all(opening.map(async ({ stdout }) => String((await once(stdout, 'data'))[0]).trim()))
-    expect(said.filter((word) => word === 'open').length).toBeLessThan(2)
-    const ended = opening.map((child) => once(child, 'close'))
-    for (const { stdin } of opening) stdin.end()
-    await Promise.all(ended)
+/** Opens a file to go on with in a process of its own, in which another one opens it right after it was looked at. */
+const LATE = `
+  import { spawn } from 'node:child_process'
+  import { once } from 'node:events'
+  import fs from 'node:fs/promises'
+  import { syncBuiltinESMExports } from 'node:module'
+  const { open } = fs
+  let holder = null
+  fs.open = async (file, flags) => {
+    if (typeof flags === 'number' && file.endsWith('.partial')) {
+      holder = spawn('sh', ['-c', 'exec 3<>"$1"; echo open; read line', 'sh', file], { stdio: ['pipe', 'pipe', 'inherit'] })
+      await once(holder.stdout, 'data')
+    }
+    return await open(file, flags)
   }
+  syncBuiltinESMExports()
+  const { openTarget } = await import(process.argv[1])
+  const how = { path: process.argv[2], size: ${SIZE}, format: 'raw', force: false, resume: true }
+  const code = await openTarget(how).then(() => 'open', (error) => error.code)
+  process.stdout.write(code)
+  process.exit()`
+
+test('one that another restore has opened since it was looked at is not gone on with', async () => {
+  await using temp = await tempFolder()
+  const { final, partial } = opener(temp, 'raw')
+  const module = path.resolve(import.meta.dirname, '../../../agent/restore/open-target.ts')
+  expect(await run(process.execPath, ['--input-type=module', '-e', LATE, module, final])).toBe('TARGET_IN_USE')
+  // and it is not touched
+  expect(await readFile(partial, 'utf8')).toBe('')
 })
