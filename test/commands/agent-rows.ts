@@ -150,6 +150,7 @@ export const AGENT_ROWS: Rows = {
     ['@point', '--disk', 'vda', '--onto', '@nowhere'],
     ['@point', '--disk', 'vda', '--onto', '@raw', '--bitmap', 'b'],
     ['@point', '--disk', 'vda', '--onto', '@raw', '--skip-damaged'],
+    ['@point', '--disk', 'vda', '--onto', '@raw', '--name', 'copy'],
     ['@point', '--disk', 'vda', '--to', '@target', '--dry-run'],
     ['db1', '--disk', 'vda', '--to', '@target'],
     ['db2', '--at', '2h', '--disk', 'vda', '--to', '@target'],
