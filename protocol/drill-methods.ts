@@ -5,7 +5,7 @@ import { audited, none, plain, READERS, STARTERS } from './method.ts'
 import * as s from './schemas.ts'
 
 export const DRILL_METHODS = {
-  /** Keeps what a drill found with its restore point, in place of the oldest of DRILLS_KEPT_MAX; again with the same id nothing. */
+  /** Keeps what a drill found with its point, in place of the oldest of DRILLS_KEPT_MAX; the same id again does nothing. */
   'drills.add': {
     ...audited,
     roles: STARTERS,

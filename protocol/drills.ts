@@ -1,6 +1,7 @@
 // Drills: a copy of a machine was started from a restore point, and what came of it; as they travel.
 import * as v from 'valibot'
 import { DRILL_LOG_CHARS_MAX, DRILL_PICTURE_BYTES_MAX } from './limits.ts'
+import { isPicture } from './picture.ts'
 import * as s from './schemas.ts'
 
 /** What ran the guest: the host's virtualisation, or QEMU's emulation, which is many times slower. */
@@ -42,12 +43,17 @@ export const drillOutcome = v.pipe(
     /** What of the machine was not as it is, such as a network card that was left out; sentences. */
     remarks: v.pipe(v.array(sentence), v.maxLength(DRILL_REMARKS_MAX)),
   }),
-  v.check(({ verdict, evidenceMs }) => (verdict === 'passed') === (evidenceMs !== null), 'a verdict without its evidence'),
+  v.check(
+    ({ verdict, evidenceMs }) => (verdict === 'passed') === (evidenceMs !== null),
+    'a verdict without its evidence',
+  ),
 )
 export type DrillOutcome = v.InferOutput<typeof drillOutcome>
 
-/** A PNG of the screen; whoever takes it looks at it (`pictureProblem`) before it is shown. */
-export const drillPicture = v.nullable(s.bytesUpTo(DRILL_PICTURE_BYTES_MAX))
+/** A PNG of the screen, of the one kind that is taken (`isPicture`). */
+export const drillPicture = v.nullable(
+  v.pipe(s.bytesUpTo(DRILL_PICTURE_BYTES_MAX), v.check(isPicture, 'not a PNG of the kind that is taken')),
+)
 
 /** The end of what came from the serial console: lines without control characters but tabs. */
 export const drillLog = v.pipe(
