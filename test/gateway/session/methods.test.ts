@@ -90,7 +90,12 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'points.prune': { machine, group: null, plan: null, rules: null, points: null, dryRun: true },
   'points.lost': { point, ...PAGE },
   'restores.places': { agent, places: [] },
-  'restores.start': { point, agent, disks: [{ disk: 'vda', to: '/srv/vda', format: null }], overwrite: false },
+  'restores.start': {
+    point,
+    agent,
+    disks: [{ disk: 'vda', to: '/srv/vda', format: null, how: 'new' }],
+    overwrite: false,
+  },
   'restores.list': { machine: null, state: null, ...PAGE },
   'restores.watch': { restore: job },
   'restores.cancel': { restore: job },
