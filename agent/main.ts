@@ -8,6 +8,7 @@ import type { BackupCommand } from './commands/backup.ts'
 import type { DiscoverCommand } from './commands/discover.ts'
 import type { ExportCommand } from './commands/export.ts'
 import type { ForgetCommand } from './commands/forget.ts'
+import { addDrill } from './commands/drill/options.ts'
 import { addInstant } from './commands/instant/options.ts'
 import { interruption } from '../protocol/host/interruption.ts'
 import { orAbort } from '../protocol/host/within.ts'
@@ -44,10 +45,10 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
   libvirt = "qemu:///system"
   include = ["web-*"]                       # "*" is any text, "?" one character
 "varve-agent discover" prints this for the machines of this host.
-With --gateway URL --token-file FILE, machines, points, restore and export need none of it.
+With --gateway URL --token-file FILE, machines, points, restore, export and drill need none of it.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
-4 not allowed, 5 refused (exists, busy, or by a plan), 130 interrupted.`
+4 not allowed, 5 refused (exists, busy, or by a plan), 7 a drill failed, 130 interrupted.`
 
 /** How long work that a failed command has abandoned may take to end, in milliseconds. */
 const LINGER_MS = 500
@@ -76,10 +77,8 @@ interface AnyLook extends WayOptions {
 }
 
 /** A command that only looks. */
-interface Look {
+interface Look extends Omit<AnyLook, keyof WayOptions> {
   readonly config: string
-  readonly json: boolean
-  readonly timeout?: number
 }
 
 interface EnrolCommand extends TokenOptions {
@@ -306,6 +305,7 @@ toGateway(program.command('export'))
   )
 
 addInstant(program, { configOption, jsonOption, workTimeoutOption })
+addDrill(program, { point: POINT, atOption, jsonOption, workTimeoutOption })
 
 program
   .command('forget')

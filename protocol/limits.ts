@@ -156,6 +156,15 @@ export const RESTORE_PLACES_MAX = 64
 /** Restores of a tenant that run at once. */
 export const RESTORES_RUNNING_MAX = 16
 
+/** Newest drills of a restore point that are kept. */
+export const DRILLS_KEPT_MAX = 3
+
+/** Largest picture of a drill's screen, in bytes. */
+export const DRILL_PICTURE_BYTES_MAX = 512 * 1024
+
+/** Longest end of a drill's serial console that is kept, in characters. */
+export const DRILL_LOG_CHARS_MAX = 64 * 1024
+
 /** Most checkpoints of a machine that one answer has. */
 export const CHECKPOINTS_MAX = 256
 

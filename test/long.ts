@@ -15,6 +15,7 @@ export const LONG_TESTS = [
   'test/interop/clocks.test.ts',
   'test/interop/collection.test.ts',
   'test/interop/disaster.test.ts',
+  'test/interop/drill-guest.test.ts',
   'test/interop/freeze.test.ts',
   'test/interop/full-disk.test.ts',
   'test/interop/guest-histories.test.ts',

@@ -8,8 +8,8 @@ import { planDomain, type DomainPlan } from '../define/domain.ts'
 import { checkDefinable, closedFolders, defineDomain } from '../define/libvirt.ts'
 import { planScript, type ScriptPlan } from '../define/start-script.ts'
 import { URI_DEFAULT } from '../libvirt/uri-schema.ts'
-import { restoreDisk } from '../restore/restore.ts'
 import type { TargetFormat } from '../restore/format.ts'
+import { attachmentBytes } from './attachment-bytes.ts'
 import type { CommandContext } from './context.ts'
 
 export const DOMAIN_FILE = 'domain.xml'
@@ -46,26 +46,8 @@ const newMac = (): string =>
   ['52', '54', '00', ...[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
 
 /** The text of an attachment; null where the point has none of this name. What reading an image ends with. */
-const attachmentText = async ({ link, signal }: CommandContext, point: Point, name: string): Promise<string | null> => {
-  const image = point.attachments.find((one) => one.name === name)
-  if (image === undefined) return null
-  const bytes = Buffer.alloc(image.size)
-  await restoreDisk({
-    repeat: (work) => link.repeat(work, signal),
-    point: point.id,
-    disk: name,
-    size: image.size,
-    root: image.root,
-    target: {
-      write: async (offset, part) => bytes.set(part, offset),
-      zero: async () => {},
-    },
-    skipDamaged: false,
-    signal,
-    onProgress: () => {},
-  })
-  return bytes.toString('utf8')
-}
+const attachmentText = async (context: CommandContext, point: Point, name: string): Promise<string | null> =>
+  (await attachmentBytes(context, point, name))?.toString('utf8') ?? null
 
 const uriOf = ({ config }: CommandContext, machine: string, { uri }: DefineOptions): string => {
   const configured = config.machines.find(({ name }) => name === machine)?.keys['uri']

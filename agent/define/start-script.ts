@@ -27,7 +27,7 @@ const COMMENT_CHARS_MAX = 300
 const PROGRAM = /^(?:qemu-system-[a-z0-9_]+|qemu-kvm|kvm)$/u
 
 /** A program of the system by its path, any other one by its name. DATA_DAMAGED for what is no QEMU. */
-const programOf = (said: string, isHere: (path: string) => boolean): string => {
+export const programOf = (said: string, isHere: (path: string) => boolean): string => {
   const name = said.split('/').at(-1) ?? ''
   if (!PROGRAM.test(name))
     throw new VarveError(
@@ -65,7 +65,8 @@ const known = v.object({
   architecture: v.fallback(v.nullable(v.picklist(['x86_64', 'i386', 'aarch64', 'ppc64', 's390x', 'riscv64'])), null),
 })
 
-const knownOf = (configuration: string): v.InferOutput<typeof known> => {
+/** What the agent noted of a machine; null for what it did not, or what is none. */
+export const knownOf = (configuration: string): v.InferOutput<typeof known> => {
   const nothing = { cpuCount: null, memoryBytes: null, architecture: null }
   try {
     const read = v.safeParse(known, { ...nothing, ...(JSON.parse(configuration) as object) })

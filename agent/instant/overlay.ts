@@ -29,8 +29,8 @@ export const backingOf = (disk: string, nbd: string, reconnectMs: number): strin
 
 /** Makes the image, which nothing has to serve yet; TOOL_MISSING. */
 export const makeOverlay = async (
-  { name, size, file }: InstantDisk,
-  { nbd }: Places,
+  { name, size, file }: Pick<InstantDisk, 'name' | 'size' | 'file'>,
+  { nbd }: Pick<Places, 'nbd'>,
   { reconnectMs }: Pick<InstantRecord, 'reconnectMs'>,
   run: RunTool = runTool,
 ): Promise<void> => {

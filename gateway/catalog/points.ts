@@ -1,7 +1,7 @@
 // Restore points: listing, finding, holding, locking, removing and verifying them.
 import type { MissingAttachment } from '../../protocol/attachments.ts'
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
-import type { Took } from '../../protocol/schemas.ts'
+import type { PointDrill, Took } from '../../protocol/schemas.ts'
 import type { ManifestContent } from './manifest.ts'
 import type { Question, Transaction } from './call.ts'
 import type { LeftPoint, Removal } from './retention.ts'
@@ -47,6 +47,8 @@ export interface PointRow {
   readonly lostBytes: number
   /** How many files should have gone with it and could not be had. */
   readonly missingAttachments: number
+  /** The newest drill of it; null where it was never tried. */
+  readonly drill: PointDrill | null
 }
 
 /** A point as lists have it: without the machine's configuration, which may be as large as all else of a page. */

@@ -2,6 +2,7 @@
 import type { PrunedPoint } from '../../protocol/maintenance.ts'
 import type { Result } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
+import { drillText } from '../../protocol/host/drill-report.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { tableLines } from '../../protocol/host/table.ts'
 import { utcText } from '../../protocol/host/instant.ts'
@@ -23,7 +24,7 @@ const keptText = (point: Point, nowMs: number): string => {
   return words.join(', ') || '-'
 }
 
-export const POINT_HEADING = ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'KEPT', 'VERIFIED (UTC)', 'LOST']
+export const POINT_HEADING = ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'KEPT', 'VERIFIED (UTC)', 'DRILL', 'LOST']
 
 export const pointCells = (point: Point, nowMs: number): string[] => [
   point.id,
@@ -32,6 +33,7 @@ export const pointCells = (point: Point, nowMs: number): string[] => [
   point.kind,
   keptText(point, nowMs),
   timeText(point.verifiedMs),
+  drillText(point.drill),
   point.lostBytes === 0 ? '-' : sizeText(point.lostBytes),
 ]
 

@@ -371,6 +371,8 @@ export const GATEWAY_ROWS: Rows = {
   'restores list': [[], NOBODY, [...OF, '--state', 'late'], [...OF, 'db1'], [...NOBODY, '--json']],
   'restores watch': [OF, ['3f2a', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...OF, '--json']],
   'restores cancel': [OF, ['3f2a', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...OF, '--json']],
+  'drills list': [[], NOBODY, [...OF, '--machine', 'nodb'], [...OF, 'db1'], [...NOBODY, '--json']],
+  'drills show': [OF, ['3f2a', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...OF, '--json']],
   'job list': [[], NOBODY, [...OF, '--machine', 'nodb'], [...OF, 'db1'], [...NOBODY, '--json']],
   'job watch': [OF, ['3f2a', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...OF, '--json']],
   'job cancel': [OF, ['3f2a', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...OF, '--json']],

@@ -6,6 +6,7 @@ import { ROLES } from '../../protocol/claims.ts'
 import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
 import { isAct } from '../../protocol/method.ts'
 import { isMethod, METHODS, methodOf, type MethodName } from '../../protocol/methods.ts'
+import { drillOutcome, drillPicture } from '../support/drill.ts'
 import { chunksMessage, rawChunk, zstdChunk } from './wire-chunks.ts'
 
 const names = Object.keys(METHODS) as MethodName[]
@@ -57,7 +58,7 @@ test('an agent and the platform may neither delete nor change what is not theirs
   ).toEqual(['store.growth', 'store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
   const changing = allowed('agent').filter(
     (name) =>
-      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
+      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points|drills)\b/u.test(
         name,
       ),
   )
@@ -151,8 +152,22 @@ const point = {
   lostBytes: 0,
   attachments: [{ name: 'swtpm/state', size: 5, root: null }],
   missingAttachments: 1,
+  drill: { id: UUID, verdict: 'passed', addedMs: 5 },
   leftOut,
   disks: [{ ...readDisk, changedBytes: 1, comparedChunks: 1, root: ID }],
+}
+const OUTCOME = drillOutcome()
+const PICTURE = drillPicture()
+const DRILL = {
+  id: UUID,
+  point: UUID,
+  machine: 'db1',
+  timeMs: 1,
+  by: 'ada',
+  addedMs: 2,
+  ...OUTCOME,
+  pictureBytes: PICTURE.length,
+  logChars: 1,
 }
 const keep = { last: 1, hourly: 0, daily: 7, weekly: 4, monthly: 12, yearly: 1, withinDays: 1.5 }
 const rules = { keep, timeZone: 'Europe/Berlin' }
@@ -729,6 +744,12 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   },
   'restores.watch': { params: { restore: UUID }, result: RESTORE, down: [RESTORE] },
   'restores.cancel': { params: { restore: UUID }, result: {} },
+  'drills.add': {
+    params: { drill: UUID, point: UUID, outcome: OUTCOME, log: 'a\n\tb', picture: PICTURE },
+    result: {},
+  },
+  'drills.list': { params: { machine: 'db1', point: 'abcd', ...page }, result: { drills: [DRILL], next: 'YQ' } },
+  'drills.get': { params: { drill: UUID }, result: { drill: DRILL, log: 'a', picture: PICTURE } },
   'store.checkFolder': { params: {}, result: { problems: ['the catalog is damaged'] } },
   'store.usage': {
     params: { machine: 'db1', points: true },
@@ -961,7 +982,7 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'backup.commit frozenMs',
   'backup.commit scratch',
   'backup.fail steps',
-  ...['list', 'get', 'hold', 'lock'].map((what) => `points.${what} took`),
+  ...['list', 'get', 'hold', 'lock'].flatMap((what) => [`points.${what} took`, `points.${what} drill`]),
   'agent.backup missed',
   'backup.begin missing',
   'machines.list refuseLeftOut',
@@ -1006,6 +1027,7 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   ...['restores.list', 'restores.watch', 'agent.restore', 'agent.restoreOnto'].flatMap((name) =>
     ['how', 'differBytes', 'writtenBytes'].map((field) => `${name} ${field}`),
   ),
+  ...['machine', 'point', 'after', 'limit'].map((field) => `drills.list ${field}`),
   'plans.next count',
   'points.list untilMs',
   'points.prune plan',

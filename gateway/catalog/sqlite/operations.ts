@@ -11,6 +11,7 @@ import { conditionOperations } from './conditions.ts'
 import { coverageOperations } from './coverage.ts'
 import { dayOperations } from './coverage-days.ts'
 import { damageOperations } from './damage.ts'
+import { drillOperations } from './drills.ts'
 import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
 import { groupOperations } from './groups.ts'
@@ -50,6 +51,7 @@ const OPERATIONS = {
   ...coverageOperations,
   ...dayOperations,
   ...damageOperations,
+  ...drillOperations,
   ...eventOperations,
   ...examineOperations,
   ...groupOperations,

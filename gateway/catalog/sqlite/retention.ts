@@ -3,6 +3,7 @@ import { REMOVED_POINTS_MAX, type LeftPoint, type Removal, type RetentionPoint }
 import { VarveError } from '../../../protocol/errors.ts'
 import type { KeepReason } from '../../../protocol/retention.ts'
 import { appendAudit } from './audit.ts'
+import { forgetDrills } from './drills.ts'
 import { machineByName } from './machines.ts'
 import { forgetMissed } from './missed.ts'
 import { aside, write, type Operations } from './operation.ts'
@@ -88,6 +89,7 @@ const removePoints = (sql: Sql, removal: Rowed<Removal>): { removed: number; lef
     sql.run('DELETE FROM lost WHERE point = ?', id)
     sql.run('DELETE FROM image WHERE point = ?', id)
     forgetMissed(sql, tenant, id)
+    forgetDrills(sql, { tenant, point, nowMs })
     sql.run('DELETE FROM point WHERE id = ?', id)
     removed++
     const { machine, timeMs } = point

@@ -1,5 +1,6 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
 import { BACKUP_SCHEMA } from './backup-schema.ts'
+import { DRILL_SCHEMA } from './drill-schema.ts'
 import { EVENT_SCHEMA } from './event-schema.ts'
 import { NOTICE_SCHEMA } from './notice-schema.ts'
 import { PACK_SCHEMA } from './pack-schema.ts'
@@ -19,6 +20,7 @@ const BASELINE = [
   PACK_SCHEMA,
   RUN_SCHEMA,
   RESTORE_SCHEMA,
+  DRILL_SCHEMA,
   EVENT_SCHEMA,
   NOTICE_SCHEMA,
   UPKEEP_SCHEMA,

@@ -117,6 +117,7 @@ test('a point shows neither its agent nor its configuration', () => {
     lostBytes: 0,
     leftOut: [{ name: 'cd', reason: 'read-only' }],
     missingAttachments: 1,
+    drill: null,
   } as const
   const disks = [{ ...disk, name: 'vda', size: 5, root: null, changedBytes: 6, comparedChunks: 8 }]
   const attachments = [{ name: 'nvram', size: 0, root: null }]

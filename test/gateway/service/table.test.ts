@@ -8,6 +8,7 @@ import type { AuditEntry } from '../../../gateway/catalog/audit.ts'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { METHODS, methodOf, type Asked, type MethodName, type Params, type Result } from '../../../protocol/methods.ts'
 import type { Peer } from '../../../protocol/peer.ts'
+import { drillOutcome } from '../../support/drill.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { finishDisk, fullDisk } from '../catalog.ts'
 import { MAIL } from '../notify/stand.ts'
@@ -187,6 +188,10 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   await bad(owner, 'restores.start', { ...order, disks: onto, overwrite: true }, 'METHOD_UNKNOWN')
   await good(owner, 'restores.cancel', { restore })
   await bad(owner, 'restores.cancel', { restore }, 'JOB_ENDED')
+
+  const drill = { drill: randomUUID(), point: job, outcome: drillOutcome(), log: 'login: ', picture: null }
+  await good(owner, 'drills.add', drill)
+  await bad(owner, 'drills.add', { ...drill, drill: randomUUID(), point: randomUUID() }, 'NOT_FOUND')
 
   await good(owner, 'points.hold', { point: job, held: true })
   await bad(owner, 'points.hold', { point: randomUUID(), held: true }, 'NOT_FOUND')

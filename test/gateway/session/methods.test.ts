@@ -15,6 +15,7 @@ import {
 import { ROLES, type Role } from '../../../protocol/claims.ts'
 import type { Peer } from '../../../protocol/peer.ts'
 import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
+import { drillOutcome } from '../../support/drill.ts'
 import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { addPoint, beginJob, fullDisk, startJob } from '../catalog.ts'
@@ -99,6 +100,9 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'restores.list': { machine: null, state: null, ...PAGE },
   'restores.watch': { restore: job },
   'restores.cancel': { restore: job },
+  'drills.add': { drill: job, point, outcome: drillOutcome(), log: '', picture: null },
+  'drills.list': { machine: null, point: null, ...PAGE },
+  'drills.get': { drill: job },
   'points.changes': {
     from: point,
     to: point,
