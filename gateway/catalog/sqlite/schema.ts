@@ -10,6 +10,7 @@ import { STATE_SCHEMA } from './state-schema.ts'
 import { TALLY_SCHEMA } from './tally-schema.ts'
 import { TENANT_SCHEMA } from './tenant-schema.ts'
 import { UPKEEP_SCHEMA } from './upkeep-schema.ts'
+import { USE_SCHEMA } from './use-schema.ts'
 
 // tables before the triggers on them
 const BASELINE = [
@@ -19,6 +20,7 @@ const BASELINE = [
   PACK_SCHEMA,
   RUN_SCHEMA,
   RESTORE_SCHEMA,
+  USE_SCHEMA,
   EVENT_SCHEMA,
   NOTICE_SCHEMA,
   UPKEEP_SCHEMA,

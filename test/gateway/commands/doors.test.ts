@@ -114,6 +114,7 @@ const ELSEWHERE: readonly MethodName[] = [
   'plans.timeline',
   'image.download',
   'image.read',
+  'points.use',
   'restores.places',
   'restores.start',
   'restores.list',
