@@ -112,7 +112,7 @@ class Comparison {
     if (!leaf.includes(undefined) && sameRef(this.#refOf(leaf as Ref[]), wanted)) return
     const node = wanted === null ? null : await tree.node(0, position)
     for (const [index, ref] of leaf.entries()) {
-      if (ref === undefined || sameRef(ref, node?.children[index] ?? null)) continue
+      if (ref === undefined || sameRef(ref, node?.child(index) ?? null)) continue
       this.#chunks.add(position + index)
       this.#count++
     }

@@ -47,7 +47,7 @@ export async function* heldRefs(content: Pick<LeftContent, 'read'>, held: Held):
     const refs: Ref[] = []
     for (let at = 0; at < count; at++) {
       const from = at * chunkBytes
-      const ref = leaf?.children[at] ?? null
+      const ref = leaf?.child(at) ?? null
       if (!isThere(ref, room.subarray(from, from + chunkLength(position + at, size, chunkBytes)))) break
       refs.push(ref)
     }

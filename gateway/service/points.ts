@@ -140,7 +140,9 @@ const shown = (uses: Uses): Pick<Points, Shown> => {
   }
 }
 
-const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | 'points.prune'> => {
+type Protecting = 'points.hold' | 'points.lock' | 'points.use' | 'points.prune'
+
+const protectedBy = (uses: Uses): Pick<Points, Protecting> => {
   const { datastore, events, byHand, clock, log } = uses
   const { catalog } = datastore
   const changed = async (tenant: Tenant, id: string): Promise<{ point: s.Point }> => {
@@ -170,6 +172,20 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
           throw new VarveError('PARAMS_INVALID', `a lock must end within ${DAYS_MAX} days from now`)
         await change((entry) => catalog.points.lock({ tenant: tenant.id, id, untilMs }, entry), { details: { id } })
         return changed(tenant, id)
+      },
+    },
+
+    'points.use': {
+      details: ({ use, ttlMs }) => ({ use, ttlMs }),
+      run: async ({ use, point, ttlMs }, { actor: { subject, agent }, tenant, change }) => {
+        // only a point that the caller may read; what ends may be of one that is gone
+        if (ttlMs > 0) await catalog.points.find({ tenant: tenant.id, agent, prefix: point })
+        const nowMs = clock.now()
+        const untilMs = nowMs + ttlMs
+        const user = agent ?? `person ${subject}`
+        const used = { tenant: tenant.id, use, user, agent, point, untilMs, nowMs }
+        await change((entry) => catalog.points.use(used, entry))
+        return { untilMs }
       },
     },
 

@@ -148,6 +148,7 @@ const point = {
   took: { frozenMs: 1, scratch: { usedBytes: 1, limitBytes: null }, steps: [{ step: 'lease', tookMs: 1 }] },
   held: false,
   lockedUntilMs: 1,
+  usedUntilMs: 1,
   verifiedMs: 1,
   lostBytes: 0,
   attachments: [{ name: 'swtpm/state', size: 5, root: null }],
@@ -527,6 +528,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     ],
   },
   'points.hold': { params: { point: UUID.slice(0, 8), held: true }, result: { point } },
+  'points.use': { params: { use: UUID, point: UUID, ttlMs: 5 }, result: { untilMs: 5 } },
   'points.lock': { params: { point: UUID, untilMs: 5 }, result: { point } },
   'points.prune': {
     params: { machine: 'db1', group: 'web', plan: 'gold', rules, points: [UUID], dryRun: true },
@@ -982,7 +984,9 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'backup.commit frozenMs',
   'backup.commit scratch',
   'backup.fail steps',
-  ...['list', 'get', 'hold', 'lock'].flatMap((what) => [`points.${what} took`, `points.${what} drill`]),
+  ...['list', 'get', 'hold', 'lock'].flatMap((what) =>
+    ['took', 'drill', 'usedUntilMs'].map((field) => `points.${what} ${field}`),
+  ),
   'agent.backup missed',
   'backup.begin missing',
   'machines.list refuseLeftOut',

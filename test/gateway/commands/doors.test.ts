@@ -117,6 +117,7 @@ const ELSEWHERE: readonly MethodName[] = [
   'image.download',
   'image.read',
   'drills.add',
+  'points.use',
   'restores.places',
   'restores.start',
   'restores.list',

@@ -195,6 +195,9 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
 
   await good(owner, 'points.hold', { point: job, held: true })
   await bad(owner, 'points.hold', { point: randomUUID(), held: true }, 'NOT_FOUND')
+  const use = { use: randomUUID(), point: job, ttlMs: DAY_MS }
+  await good(owner, 'points.use', use)
+  await bad(owner, 'points.use', { ...use, point: randomUUID() }, 'NOT_FOUND')
   await good(owner, 'points.lock', { point: job, untilMs: test.clock.now() + DAY_MS })
   await bad(owner, 'points.lock', { point: job, untilMs: test.clock.now() + 1 }, 'POINT_HELD')
   const prune = { machine: null, group: null, rules: null, dryRun: false }

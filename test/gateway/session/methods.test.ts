@@ -87,6 +87,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'image.download': { point, disk: 'vda', position: 0, skipDamaged: false },
   'image.read': { point, disk: 'vda' },
   'points.hold': { point, held: true },
+  'points.use': { use: point, point, ttlMs: 1 },
   'points.lock': { point, untilMs: 1 },
   'points.prune': { machine, group: null, plan: null, rules: null, points: null, dryRun: true },
   'points.lost': { point, ...PAGE },
