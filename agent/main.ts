@@ -45,7 +45,7 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
   libvirt = "qemu:///system"
   include = ["web-*"]                       # "*" is any text, "?" one character
 "varve-agent discover" prints this for the machines of this host.
-With --gateway URL --token-file FILE, machines, points, restore, export and drill need none of it.
+With --gateway URL --token-file FILE, machines, points, restore, export, instant and drill need none of it.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
 4 not allowed, 5 refused (exists, busy, or by a plan), 7 a drill failed, 130 interrupted.`

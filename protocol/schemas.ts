@@ -162,6 +162,8 @@ export const point = v.object({
   held: v.boolean(),
   /** Nobody can remove it before. */
   lockedUntilMs: v.nullable(timeMs),
+  /** Somebody reads it, such as a machine that runs from it, and keeps it until then, or for longer; nil where nobody does. */
+  usedUntilMs: v.optional(v.nullable(timeMs), null),
   /** When it was last verified and found whole or damaged. */
   verifiedMs: v.nullable(timeMs),
   /** Bytes of its disks and attachments that are known to be unreadable. */

@@ -8,7 +8,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import { planDomain, type DomainPlan } from '../define/domain.ts'
 import { checkDefinable, closedFolders, defineDomain } from '../define/libvirt.ts'
-import { planScript, type ScriptPlan } from '../define/start-script.ts'
+import { planScript, type QemuCommand, type ScriptPlan } from '../define/start-script.ts'
 import { URI_DEFAULT } from '../libvirt/uri-schema.ts'
 import type { TargetFormat } from '../restore/format.ts'
 import { attachmentBytes } from './attachment-bytes.ts'
@@ -43,6 +43,8 @@ export interface Definition {
   readonly text: string
   readonly remarks: readonly string[]
   readonly define: () => Promise<void>
+  /** Of the kind `qemu`, as the point has it: the program and its options, with files named from the folder; else null. */
+  readonly command: QemuCommand | null
 }
 
 interface NewIds {
@@ -78,7 +80,6 @@ const newIdsFor = async (point: string, root: string, resume: boolean): Promise<
   })
 }
 
-/** The text of an attachment; null where the point has none of this name. What reading an image ends with. */
 const attachmentText = async (context: CommandContext, point: Point, name: string): Promise<string | null> =>
   (await attachmentBytes(context, point, name))?.toString('utf8') ?? null
 
@@ -117,6 +118,7 @@ const ofLibvirt = async (
     text: plan.xml,
     remarks: [...plan.remarks, ...started, ...entered],
     define: () => defineDomain(uri, plan, file),
+    command: null,
   }
 }
 
@@ -141,7 +143,8 @@ export const planDefinition = async (
     isHere: existsSync,
     ...(await newIdsFor(point.id, placed.root, options.resume ?? false)),
   })
-  const { script: text, uuid, remarks } = plan
+  const { script: text, uuid, remarks, command: moved } = plan
   const file = path.join(placed.root, SCRIPT_FILE)
-  return { kind: 'qemu', uri: null, name: plan.name, uuid, file, text, remarks, define: async () => {} }
+  const define = async (): Promise<void> => {}
+  return { kind: 'qemu', uri: null, name: plan.name, uuid, file, text, remarks, define, command: moved }
 }

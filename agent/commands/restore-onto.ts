@@ -4,8 +4,8 @@ import { Meter } from '../../protocol/host/meter.ts'
 import { print, printJson, remark } from '../../protocol/host/output.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import type { Point } from '../../protocol/schemas.ts'
+import { halfWritten } from '../onto/ordered-onto.ts'
 import { restoreOnto, type Base, type Onto, type OntoRequest } from '../onto/restore-onto.ts'
-import { incompleteName } from '../restore/restore-notes.ts'
 import { withAnyGateway, type CommandContext } from './context.ts'
 import { checkMayRead } from './may-read.ts'
 import { imageOf, type RestoreCommand } from './restore.ts'
@@ -65,12 +65,6 @@ const tell = ({ point, base, done, durationMs, disk }: Told, dryRun: boolean): v
   )
 }
 
-/** What an error after the first write leaves. */
-const halfWritten = ({ found }: { readonly found: Onto['found'] }): string => {
-  const as = found.kind === 'device' ? found.final : `${found.final}, now ${incompleteName(found.final)},`
-  return `${as} is neither what it was nor the restore point: the same command completes it`
-}
-
 const run = async (
   context: CommandContext,
   prefix: string,
@@ -115,7 +109,7 @@ const run = async (
   } catch (thrown) {
     progress.clear()
     const error = asVarveError(thrown)
-    if (begun !== null && error.code !== 'TARGET_EXISTS') remark(halfWritten({ found: begun }))
+    if (begun !== null && error.code !== 'TARGET_EXISTS') remark(halfWritten(begun, 'command'))
     throw thrown
   }
   progress.clear()

@@ -11,8 +11,15 @@ export interface ScriptWishes extends CommandWishes {
   readonly title: string
 }
 
+export interface QemuCommand {
+  readonly program: string
+  readonly words: readonly string[]
+}
+
 export interface ScriptPlan {
   readonly script: string
+  /** What the script starts; null where it is a guess. */
+  readonly command: QemuCommand | null
   readonly name: string | null
   readonly uuid: string | null
   /** What is not as it was, and what a person has to do, each a sentence. */
@@ -108,7 +115,7 @@ const minimal = (configuration: string, wishes: ScriptWishes): ScriptPlan => {
     ...(memoryBytes === null ? ['its memory is not known'] : []),
   ]
   const script = scriptOf(wishes.title, `qemu-system-${architecture ?? 'x86_64'}`, words, remarks)
-  return { script, name: wishes.name, uuid, remarks }
+  return { script, command: null, name: wishes.name, uuid, remarks }
 }
 
 /** From the attachment `command-line`, or without one from the configuration. DATA_DAMAGED for what is no command of QEMU. */
@@ -117,5 +124,5 @@ export const planScript = (command: string | null, configuration: string, wishes
   const [said = '', ...args] = shellWords(command)
   const program = programOf(said, wishes.isHere)
   const { words, name, uuid, remarks } = movedCommand(args, wishes)
-  return { script: scriptOf(wishes.title, program, words, remarks), name, uuid, remarks }
+  return { script: scriptOf(wishes.title, program, words, remarks), command: { program, words }, name, uuid, remarks }
 }

@@ -14,12 +14,13 @@ export const timeText = (ms: number | null): string => (ms === null ? '-' : utcT
 const timeOf = ({ timeMs, future }: Pick<Point, 'timeMs' | 'future'>): string =>
   `${timeText(timeMs)}${future ? ' (in the future)' : ''}`
 
-const isLocked = ({ lockedUntilMs }: Point, nowMs: number): boolean => (lockedUntilMs ?? 0) > nowMs
+const isLater = (ms: number | null, nowMs: number): boolean => (ms ?? 0) > nowMs
 
 const keptText = (point: Point, nowMs: number): string => {
   const words = [
     ...(point.held ? ['held'] : []),
-    ...(isLocked(point, nowMs) ? [`locked until ${timeText(point.lockedUntilMs)}`] : []),
+    ...(isLater(point.lockedUntilMs, nowMs) ? [`locked until ${timeText(point.lockedUntilMs)}`] : []),
+    ...(isLater(point.usedUntilMs, nowMs) ? [`in use until ${timeText(point.usedUntilMs)}`] : []),
   ]
   return words.join(', ') || '-'
 }

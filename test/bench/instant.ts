@@ -6,7 +6,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { GuestChannel } from '../../agent/guest/channel.ts'
 import { buildGuest, type GuestImage } from '../rig/build-guest.ts'
-import { bootGuest, kernelArguments } from '../rig/guest.ts'
+import { bootGuest, kernelArguments, MEMORY_MIB } from '../rig/guest.ts'
 import { run as runProgram } from '../rig/run.ts'
 import type { Host } from '../support/stand-host.ts'
 import { Stand } from '../support/stand.ts'
@@ -92,8 +92,8 @@ class InstantRounds {
       `file:${path.join(this.#sockets, 'console')}`,
     ]
     const boot = ['-kernel', this.#guest.kernel, '-initrd', this.#guest.initrd, '-append', kernelArguments({})]
-    const env = { ...process.env, MACHINE: 'q35,accel=tcg', MEMORY: '192' }
-    await promisify(execFile)(path.join(folder, 'start.sh'), [...GUEST, ...chardev, ...port, ...boot], { env })
+    const memory = ['-m', String(MEMORY_MIB)]
+    await promisify(execFile)(path.join(folder, 'start.sh'), [...GUEST, ...memory, ...chardev, ...port, ...boot])
     const pid = Number(await readFile(path.join(folder, 'qemu.pid'), 'utf8'))
     try {
       await answers(agent)

@@ -361,6 +361,8 @@ export const GATEWAY_ROWS: Rows = {
     ['3f2a91c0', ...OF, '--agent', 'h1', '--disk', 'vda'],
     ['3f2a91c0', ...OF, '--agent', 'h1', '--disk', 'vda=relative'],
     ['3f2a91c0', ...OF, '--agent', 'h1', '--disk', 'vda=/srv/vda', '--format', 'vmdk'],
+    ['3f2a91c0', ...OF, '--agent', 'h1', '--disk', 'vda=/srv/vda', '--dry-run'],
+    ['3f2a91c0', ...OF, '--agent', 'nohost', '--disk', 'vda=/srv/vda', '--onto', '--dry-run'],
     ['3f2a91c0', ...OF, '--agent', 'nohost', '--disk', 'vda=/srv/vda'],
     ['db1', ...OF, '--agent', 'nohost', '--disk', 'vda=/srv/vda'],
     ['db1', ...OF, '--at', 'noon', '--agent', 'nohost', '--disk', 'vda=/srv/vda'],

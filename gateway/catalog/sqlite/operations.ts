@@ -38,6 +38,7 @@ import { rowed, type Named } from './tenant-row.ts'
 import { settingOf, tenantOperations } from './tenants.ts'
 import { upkeepOperations } from './upkeep.ts'
 import { usageOperations } from './usage.ts'
+import { useOperations } from './uses.ts'
 import { verificationOperations } from './verification.ts'
 import { watchingOperations } from './watching.ts'
 
@@ -74,6 +75,7 @@ const OPERATIONS = {
   ...tenantOperations,
   ...upkeepOperations,
   ...usageOperations,
+  ...useOperations,
   ...verificationOperations,
   ...watchingOperations,
 } satisfies Operations

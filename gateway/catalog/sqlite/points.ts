@@ -11,6 +11,7 @@ import { NEWEST_DRILL } from './drills.ts'
 import { aside, read, type Operations } from './operation.ts'
 import type { Sql, SqlValue } from './sql.ts'
 import type { Rowed } from './tenant-row.ts'
+import { USED_UNTIL } from './uses.ts'
 
 /** Order of points by their creation, the last one first. */
 export const LAST_CREATED = 'point.seq DESC'
@@ -19,7 +20,7 @@ const POINT_COLUMNS = `point.id, machine.name AS machine, machine.agent AS agent
   bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, took, held, left_out AS leftOut,
   locked_ms AS lockedUntilMs, verified_ms AS verifiedMs,
   (SELECT coalesce(sum(lost.length), 0) FROM lost WHERE lost.point = point.id) AS lostBytes,
-  json_array_length(point.missing) AS missingAttachments, ${NEWEST_DRILL} AS drill`
+  json_array_length(point.missing) AS missingAttachments, ${NEWEST_DRILL} AS drill, ${USED_UNTIL}`
 
 type Raw<P extends PointRow> = Omit<P, 'held' | 'leftOut' | 'took' | 'drill' | 'disks' | 'attachments' | 'missing'> & {
   readonly held: number

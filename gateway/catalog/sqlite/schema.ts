@@ -11,6 +11,7 @@ import { STATE_SCHEMA } from './state-schema.ts'
 import { TALLY_SCHEMA } from './tally-schema.ts'
 import { TENANT_SCHEMA } from './tenant-schema.ts'
 import { UPKEEP_SCHEMA } from './upkeep-schema.ts'
+import { USE_SCHEMA } from './use-schema.ts'
 
 // tables before the triggers on them
 const BASELINE = [
@@ -21,6 +22,7 @@ const BASELINE = [
   RUN_SCHEMA,
   RESTORE_SCHEMA,
   DRILL_SCHEMA,
+  USE_SCHEMA,
   EVENT_SCHEMA,
   NOTICE_SCHEMA,
   UPKEEP_SCHEMA,

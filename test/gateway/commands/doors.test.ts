@@ -116,6 +116,8 @@ const ELSEWHERE: readonly MethodName[] = [
   'plans.timeline',
   'image.download',
   'image.read',
+  'drills.add',
+  'points.use',
   'restores.places',
   'restores.start',
   'restores.list',

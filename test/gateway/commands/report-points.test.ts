@@ -28,6 +28,7 @@ const point: Point = {
   leftOut: [],
   held: false,
   lockedUntilMs: null,
+  usedUntilMs: null,
   verifiedMs: null,
   lostBytes: 0,
 }
@@ -52,6 +53,7 @@ test('points: what keeps each, when it was verified, how much of it is lost', ()
     '4.0 KiB',
   ])
   expect(cells({ future: true })[2]).toBe('1970-01-02 00:00:00 (in the future)')
+  expect(cells({ usedUntilMs: 3 * DAY_MS })[4]).toBe('in use until 1970-01-04 00:00:00')
   // a lock whose time is over is none
   expect(cells({ lockedUntilMs: 2 * DAY_MS })).toEqual([...start, '-', '-', '-', '-'])
   expect(timeText(null)).toBe('-')

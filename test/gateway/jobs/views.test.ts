@@ -113,6 +113,7 @@ test('a point shows neither its agent nor its configuration', () => {
     bytesStored: 3,
     durationMs: 4,
     lockedUntilMs: null,
+    usedUntilMs: null,
     verifiedMs: 5,
     lostBytes: 0,
     leftOut: [{ name: 'cd', reason: 'read-only' }],

@@ -64,7 +64,7 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
     'agent.forget': async () => ({ removed: [], left: [] }),
     // all places are open, and nothing more comes until it is cancelled
     'agent.restore': async ({ disks }, call) => {
-      await call.send({ disk: disks[0]!.disk, doneBytes: 0, bytesReceived: 0 })
+      await call.send({ disk: disks[0]!.disk, doneBytes: 0, bytesReceived: 0, differBytes: null, writtenBytes: 0 })
       await once(call.signal, 'abort')
       throw new VarveError('CANCELLED', 'cancelled')
     },
@@ -183,6 +183,9 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   const order = { point: job, agent: agent.id, disks, overwrite: false }
   const { restore } = await good(owner, 'restores.start', order)
   await bad(owner, 'restores.start', { ...order, agent: randomUUID() }, 'NOT_FOUND')
+  // an agent that does not know how refuses, instead of replacing what is there
+  const onto = disks.map((disk) => ({ ...disk, how: 'onto' as const }))
+  await bad(owner, 'restores.start', { ...order, disks: onto, overwrite: true }, 'METHOD_UNKNOWN')
   await good(owner, 'restores.cancel', { restore })
   await bad(owner, 'restores.cancel', { restore }, 'JOB_ENDED')
 
@@ -192,6 +195,9 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
 
   await good(owner, 'points.hold', { point: job, held: true })
   await bad(owner, 'points.hold', { point: randomUUID(), held: true }, 'NOT_FOUND')
+  const use = { use: randomUUID(), point: job, ttlMs: DAY_MS }
+  await good(owner, 'points.use', use)
+  await bad(owner, 'points.use', { ...use, point: randomUUID() }, 'NOT_FOUND')
   await good(owner, 'points.lock', { point: job, untilMs: test.clock.now() + DAY_MS })
   await bad(owner, 'points.lock', { point: job, untilMs: test.clock.now() + 1 }, 'POINT_HELD')
   const prune = { machine: null, group: null, rules: null, dryRun: false }

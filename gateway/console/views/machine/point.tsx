@@ -13,6 +13,7 @@ import { holdPoint, lockPoint, type Keeps } from '../../stores/points.ts'
 import { machine as texts } from '../../texts/machine.ts'
 import { points as words } from '../../texts/points.ts'
 import { isLocked } from './badges.tsx'
+import { Drills } from './drills.tsx'
 import { Fact } from './facts.tsx'
 import { LOCK_DAYS, LOCK_DAYS_MAX, lockOf } from './lock.ts'
 import { frozenText, scratchText, stepsText } from './took.ts'
@@ -225,6 +226,7 @@ export const PointPanel = ({ point, machine, keeps, usages, onChanged }: PanelPr
         <Actions key={point.id} point={point} machine={machine} onChanged={onChanged} />
         <PointFacts point={point} keeps={keeps} usages={usages} />
         <Disks point={point} />
+        {link.may('drills.list') ? <Drills key={point.id} point={point.id} /> : null}
       </>
     )}
   </section>
