@@ -305,7 +305,7 @@ toGateway(program.command('export'))
     (await import('./commands/export.ts')).exportPoint(point, options),
   )
 
-addInstant(program, { configOption, jsonOption, workTimeoutOption })
+addInstant(program, { configOption, jsonOption, atOption, workTimeoutOption })
 
 program
   .command('forget')
