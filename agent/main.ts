@@ -256,7 +256,7 @@ toGateway(program.command('export'))
     (await import('./commands/export.ts')).exportPoint(point, options),
   )
 
-addInstant(program, { configOption, jsonOption, workTimeoutOption })
+addInstant(program, { configOption, jsonOption, atOption, workTimeoutOption })
 addDrill(program, { point: POINT, atOption, jsonOption, workTimeoutOption })
 
 program

@@ -208,7 +208,7 @@ export const AGENT_ROWS: Rows = {
     ['@point', '--to', '@new', '--timeout', '1s', '--config', '@config-away'],
     ['@point', '--to', '@new', '--new-ids'],
     ['@point', '--to', '@new', '--define', '--uri', 'qemu:///system'],
-    ['@point', '--to', '@new', '--define', '--uri', 'qemu:///system', '--', '-m', '512'],
+    ['db1', '--at', '24:00', '--to', '@new'],
     ['--gateway', '@url', '--token-file', '@viewer-token', '@point', '--to', '@new'],
     ['--gateway', '@url', '--token-file', '-', '@point', '--to', '@new'],
     ['--gateway', '@url', '--config', '@config', '@point', '--to', '@new'],
