@@ -19,16 +19,16 @@ export interface Wanted {
   readonly gateway: string | null
 }
 
-/** The ways that there are at a host; those that need an agent are not there without one. */
+/** The ways that there are at a host. */
 export interface Commands {
   readonly whole: string
   readonly disks: string
   readonly onto: string
-  readonly instant: string | null
+  readonly instant: string
   readonly export: string
   /** Uses of what the export serves, each in another shell. */
   readonly exported: string
-  readonly drill: string | null
+  readonly drill: string
 }
 
 /** The address of a disk that an export serves, as QEMU and libnbd take it. */
@@ -44,12 +44,12 @@ export const commandsOf = ({ point, machine, disks, folder, gateway }: Wanted): 
     whole: agent('restore', point, '--to', folder, '--define'),
     disks: lines(disks.map(({ disk, to }) => agent('restore', point, '--disk', disk, '--to', to))),
     onto: lines(disks.map(({ disk, to }) => agent('restore', point, '--disk', disk, '--onto', to))),
-    instant: gateway === null ? agent('instant', point, '--to', folder) : null,
+    instant: agent('instant', point, '--to', folder),
     export: agent('export', point, '--socket', SOCKET),
     exported: lines([
       shellCommand('nbdinfo', nbdUri(first)),
       shellCommand('qemu-img', 'convert', '-O', 'qcow2', nbdUri(first), `/var/tmp/${machine}.qcow2`),
     ]),
-    drill: gateway === null ? agent('drill', point) : null,
+    drill: agent('drill', point),
   }
 }
