@@ -31,6 +31,8 @@ export interface Commands {
   readonly drill: string
 }
 
+const lines = (texts: readonly string[]): string => texts.join('\n')
+
 /** The address of a disk that an export serves, as QEMU and libnbd take it. */
 export const nbdUri = (disk: string): string =>
   `nbd+unix:///${encodeURIComponent(disk.toWellFormed())}?socket=${SOCKET}`
@@ -39,7 +41,6 @@ export const commandsOf = ({ point, machine, disks, folder, gateway }: Wanted): 
   const token = gateway === null ? '' : ` ${shellCommand('--gateway', gateway)} --token-file ${TOKEN_FILE}`
   const agent = (...words: readonly string[]): string => `${shellCommand('varve-agent', ...words)}${token}`
   const first = disks[0]?.disk ?? ''
-  const lines = (texts: readonly string[]): string => texts.join('\n')
   return {
     whole: agent('restore', point, '--to', folder, '--define'),
     disks: lines(disks.map(({ disk, to }) => agent('restore', point, '--disk', disk, '--to', to))),

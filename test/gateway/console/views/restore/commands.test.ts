@@ -32,7 +32,7 @@ const wordsOf = async (shell: string, command: string): Promise<string[][]> => {
   const programs = ['varve-agent', 'qemu-img', 'nbdinfo']
   const told = programs.map((name) => `${name.replace('-', '_')}() { printf '%s\\0' ${name} "$@"; printf '\\n\\0'; }`)
   const called = command.replaceAll(/^(varve-agent|qemu-img|nbdinfo) /gmu, (name) => name.replace('-', '_'))
-  const { stdout } = await run(shell, ['-c', `${told.join('\n')}\n${called}`], { env: { HOME: '/home/anna' } })
+  const { stdout } = await run(shell, ['-c', `${told.join('\n')}\n${called}`], { env: { HOME: '/srv/anna' } })
   return stdout
     .split('\n\0')
     .slice(0, -1)
@@ -88,6 +88,6 @@ test('with a token each says the gateway', async () => {
       '--gateway',
       'wss://[::1]:8470',
       '--token-file',
-      '/home/anna/.varve-token',
+      '/srv/anna/.varve-token',
     ])
 })
