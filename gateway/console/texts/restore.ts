@@ -100,7 +100,7 @@ export const restore = {
     ],
     instant: [
       'At once',
-      'The machine runs while its disks are brought in; what its guest writes stays on the host. Start it with start.sh in the folder; “varve-agent instant status” says how far it is.',
+      'The machine runs while its disks are brought in; what its guest writes stays on the host. Start it with start.sh in the folder, or give --define for a domain of libvirt; “varve-agent instant status” says how far it is.',
     ],
     export: ['To look inside', 'Serves the disks read-only, until Ctrl-C, to every program that knows NBD:'],
     exported: ['Read what is exported', 'In another shell, while the export runs.'],

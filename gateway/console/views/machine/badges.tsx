@@ -16,6 +16,9 @@ export interface Badge {
 export const isLocked = ({ lockedUntilMs }: Pick<Point, 'lockedUntilMs'>, now: number): boolean =>
   (lockedUntilMs ?? 0) > now
 
+/** Whether somebody reads it for longer than a call, as a machine does that runs from it. */
+export const isUsed = ({ usedUntilMs }: Pick<Point, 'usedUntilMs'>, now: number): boolean => (usedUntilMs ?? 0) > now
+
 /** The badges of a point, the worst first; `keptBy` is null where nobody said. */
 export const badgesOf = (point: Point, keptBy: readonly KeepReason[] | null, now: number): Badge[] => {
   const { badges } = texts
@@ -29,6 +32,7 @@ export const badgesOf = (point: Point, keptBy: readonly KeepReason[] | null, now
     point.lostBytes === 0 && point.verifiedMs !== null ? { tone: 'good', text: badges.verified } : null,
     drill?.verdict === 'passed' ? { tone: 'good', text: drills.badges.passed } : null,
     point.held ? { tone: 'good', text: badges.held } : null,
+    isUsed(point, now) ? { tone: 'busy', text: badges.used } : null,
     isLocked(point, now) ? { tone: 'good', text: badges.locked } : null,
     keptBy !== null && keptBy.length === 0 ? { tone: 'quiet', text: badges.goes } : null,
   ]

@@ -27,11 +27,7 @@ const Seen = ({ id, machine }: { id: string; machine: string }) => {
   const resource = useWatched(useMade(() => drillOf(link, id), id))
   const { seen, error } = { seen: resource.value.value, error: resource.error.value }
   if (seen === null)
-    return error === null ? (
-      <Loading rows={3} />
-    ) : (
-      <ErrorNote error={error} onRetry={() => void resource.refresh()} />
-    )
+    return error === null ? <Loading rows={3} /> : <ErrorNote error={error} onRetry={() => void resource.refresh()} />
   const { picture, log } = seen
   return (
     <>

@@ -51,12 +51,11 @@ export const AtHost = ({ point, wish }: { point: Point; wish: Wish }) => {
       </label>
       {ORDER.map((kind) => {
         const [title, says] = texts.commands[kind]
-        const command = commands[kind]
-        return command === null ? null : (
+        return (
           <section key={kind} aria-label={title}>
             <h3>{title}</h3>
             <p>{says}</p>
-            <Copy text={command} label={title} />
+            <Copy text={commands[kind]} label={title} />
           </section>
         )
       })}

@@ -19,17 +19,19 @@ export interface Wanted {
   readonly gateway: string | null
 }
 
-/** The ways that there are at a host; those that need an agent are not there without one. */
+/** The ways that there are at a host. */
 export interface Commands {
   readonly whole: string
   readonly disks: string
   readonly onto: string
-  readonly instant: string | null
+  readonly instant: string
   readonly export: string
   /** Uses of what the export serves, each in another shell. */
   readonly exported: string
-  readonly drill: string | null
+  readonly drill: string
 }
+
+const lines = (texts: readonly string[]): string => texts.join('\n')
 
 /** The address of a disk that an export serves, as QEMU and libnbd take it. */
 export const nbdUri = (disk: string): string =>
@@ -39,17 +41,16 @@ export const commandsOf = ({ point, machine, disks, folder, gateway }: Wanted): 
   const token = gateway === null ? '' : ` ${shellCommand('--gateway', gateway)} --token-file ${TOKEN_FILE}`
   const agent = (...words: readonly string[]): string => `${shellCommand('varve-agent', ...words)}${token}`
   const first = disks[0]?.disk ?? ''
-  const lines = (texts: readonly string[]): string => texts.join('\n')
   return {
     whole: agent('restore', point, '--to', folder, '--define'),
     disks: lines(disks.map(({ disk, to }) => agent('restore', point, '--disk', disk, '--to', to))),
     onto: lines(disks.map(({ disk, to }) => agent('restore', point, '--disk', disk, '--onto', to))),
-    instant: gateway === null ? agent('instant', point, '--to', folder) : null,
+    instant: agent('instant', point, '--to', folder),
     export: agent('export', point, '--socket', SOCKET),
     exported: lines([
       shellCommand('nbdinfo', nbdUri(first)),
       shellCommand('qemu-img', 'convert', '-O', 'qcow2', nbdUri(first), `/var/tmp/${machine}.qcow2`),
     ]),
-    drill: gateway === null ? agent('drill', point) : null,
+    drill: agent('drill', point),
   }
 }

@@ -1,4 +1,4 @@
-// Drills of a point in a real browser: the verdict, and on demand the picture and the log; what a guest wrote is only text.
+// Drills and uses of a point in a real browser: the verdict, and on demand the picture and the log; what a guest wrote is text.
 import { randomUUID } from 'node:crypto'
 import { crc32, deflateSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
@@ -110,4 +110,26 @@ test('one that was never tried says how to', async () => {
   const { page } = await stand.open('operator', `#/machine/db1?point=${untried}`)
   await page.locator('.drills pre', { hasText: `varve-agent drill ${untried}` }).waitFor()
   expect(await page.locator(`[data-point="${untried}"]`).getByText('boots').count()).toBe(0)
+})
+
+test('a point that a machine runs from says so, and until when, and no more once that has ended', async () => {
+  const { gateway } = stand
+  const operator = await gateway.connectAs(await gateway.tokenFor('operator'))
+  const use = { use: randomUUID(), point: untried }
+  await operator.call('points.use', { ...use, ttlMs: 3 * 60 * 60_000 })
+  const place = `#/machine/db1?point=${untried}`
+  const { page, complaints } = await stand.open('viewer', place, { size: NARROW })
+  await page.locator(`[data-point="${untried}"]`).getByText('a machine runs from it').waitFor()
+  await page
+    .locator('.point dl')
+    .getByText(/Unless that is renewed it ends in (?:2 h|3 h)/u)
+    .waitFor()
+  expect(await axeFindings(page)).toEqual([])
+  expect(await isTooWide(page)).toBe(false)
+  if (SHOTS !== undefined) await page.screenshot({ path: `${SHOTS}/used-narrow-light.png`, fullPage: true })
+  await operator.call('points.use', { ...use, ttlMs: 0 })
+  await page.reload()
+  await page.locator('.point').waitFor()
+  expect(await page.getByText('a machine runs from it').count()).toBe(0)
+  expect(complaints).toEqual([])
 })
