@@ -16,7 +16,7 @@ import { KIB, MIB } from '../support/model-machine.ts'
 import { run } from '../support/run.ts'
 import { testSeeds } from '../support/seed.ts'
 import type { Host } from '../support/stand-host.ts'
-import { isAlive, type Outcome } from '../support/stand-program.ts'
+import { isAlive, type Said } from '../support/stand-program.ts'
 import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 
@@ -51,7 +51,7 @@ afterAll(async () => {
   await stand[Symbol.asyncDispose]()
 })
 
-const answer = ({ stdout }: Outcome): Record<string, unknown> =>
+const answer = ({ stdout }: Said): Record<string, unknown> =>
   JSON.parse(stdout.trim().split('\n').at(-1)!) as Record<string, unknown>
 
 const contentOf = async (file: string): Promise<Buffer> => {
