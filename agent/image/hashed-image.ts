@@ -26,22 +26,22 @@ export async function* hashedSegments(
   { extents, hash, ahead: aheadMax }: HashedImage,
   chunkBytes: number,
 ): AsyncGenerator<HashedSegment> {
-  const ahead: { readonly segment: Segment; readonly hashed: ReturnType<HashedImage['hash']> | null }[] = []
-  const first = async (): Promise<HashedSegment> => {
-    const { segment, hashed } = ahead.shift()!
-    return { segment, hashed: hashed === null ? null : await hashed }
-  }
+  const ahead: Promise<HashedSegment>[] = []
+  const begin = async (segment: Segment): Promise<HashedSegment> => ({
+    segment,
+    hashed: segment.reads === 0 ? null : await hash(segment.runs),
+  })
   try {
     for await (const segment of segments(chunkRuns(extents, chunkBytes), { from: 0, chunkBytes })) {
-      const hashed = segment.reads === 0 ? null : hash(segment.runs)
+      const hashed = begin(segment)
       // a failure is thrown when its turn comes
-      hashed?.catch(() => {})
-      ahead.push({ segment, hashed })
-      if (ahead.length >= aheadMax) yield await first()
+      hashed.catch(() => {})
+      ahead.push(hashed)
+      if (ahead.length >= aheadMax) yield await ahead.shift()!
     }
-    while (ahead.length > 0) yield await first()
+    while (ahead.length > 0) yield await ahead.shift()!
   } finally {
-    await Promise.allSettled(ahead.map(({ hashed }) => hashed))
+    await Promise.allSettled(ahead)
   }
 }
 

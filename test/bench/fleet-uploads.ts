@@ -31,7 +31,7 @@ const GROWTH_MAX = 1.1
 
 const BACKUP_TIMEOUT_MS = 10 * 60_000
 
-/** With so many processes on the gateway's own machine an unlucky command waits for a core longer than commands wait by themselves. */
+/** With so many processes on the gateway's machine an unlucky command waits for a core longer than commands do by themselves. */
 const PATIENCE = ['--timeout', '10m']
 
 interface Upload {
