@@ -145,6 +145,6 @@ export const planDefinition = async (
   })
   const { script: text, uuid, remarks, command: moved } = plan
   const file = path.join(placed.root, SCRIPT_FILE)
-  const define = async (): Promise<void> => {}
-  return { kind: 'qemu', uri: null, name: plan.name, uuid, file, text, remarks, define, command: moved }
+  const { name: named } = plan
+  return { kind: 'qemu', uri: null, name: named, uuid, file, text, remarks, define: async () => {}, command: moved }
 }

@@ -1,9 +1,9 @@
 // Brings the disks of a domain of libvirt in, with libvirt's own block jobs, and counts a disk as alone only by its image.
 //
-// libvirt has QEMU take the backing file out of the image's header as soon as all is copied, while the tables of what was copied may
-// be in QEMU's memory alone. So such a disk is still served and not alone until the tables are seen in the file; the guest's own
-// flushes bring them there, or a stop of its processors for a moment. A QEMU that is killed before leaves an image without some of
-// the copies, which a start mends (`overlay.ts`), and nobody but Varve can start it, as the domain is gone with its QEMU.
+// libvirt has QEMU take the backing file out of the image's header as soon as all is copied, while the tables of what was copied
+// may be in QEMU's memory alone. So such a disk is still served and not alone until the tables are seen in the file; the guest's
+// own flushes bring them there, or a stop of its processors for a moment. A QEMU that is killed before leaves an image without
+// some of the copies, which a start mends (`overlay.ts`), and nobody but Varve can start it, as the domain is gone with its QEMU.
 import { existsSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
 import { asVarveError } from '../../protocol/errors.ts'

@@ -14,8 +14,8 @@ const chainTo = (nbd: string, disk: string): Tree =>
   )
 
 /**
- * `xml` is the definition as it is for good. The chain is written out, so that what a header names does not matter. CONFIG_INVALID
- * where it is no domain any more.
+ * `xml` is the definition as it is for good. The chain is written out, so that what a header names does not matter.
+ * CONFIG_INVALID where it is no domain any more.
  */
 export const runningXml = (xml: string, disks: readonly InstantDisk[], nbd: string): string => {
   const domain = readTree(xml, { root: 'domain', code: 'CONFIG_INVALID' })

@@ -55,9 +55,9 @@ export const makeOverlay = async (
 }
 
 /**
- * Names the export again where the header of an image that is not complete names nothing: a QEMU that libvirt had bring the disk in
- * was killed after it had taken the name out, and before all that it had copied was named by the tables in the file. What the image
- * lacks then nobody has written, so it is the point's. TARGET_IN_USE while a QEMU has the image open.
+ * Names the export again where the header of an image that is not complete names nothing: a QEMU that libvirt had bring the
+ * disk in was killed after it had taken the name out, and before all that it had copied was named by the tables in the file.
+ * What the image lacks then nobody has written, so it is the point's. SNAPSHOT_FAILED while a QEMU has it open.
  */
 export const mendOverlay = async (
   { name, file, alone }: InstantDisk,

@@ -1,5 +1,5 @@
-// One history of a domain of libvirt that runs from the gateway: its guest writes, while every party is killed, ended and cut off by
-// turns. What was written and flushed has to be there at the end, and everything else is the point's content.
+// One history of a domain of libvirt that runs from the gateway: its guest writes, while every party is killed, ended and cut off
+// by turns. What was written and flushed has to be there at the end, and everything else is the point's content.
 import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { askServer } from '../../agent/instant/control.ts'
@@ -73,7 +73,7 @@ export class DomainHistory {
     })
   }
 
-  /** Of the domain that libvirt keeps already, as any other; else by who has its disks served. */
+  /** The domain that libvirt keeps already like every other one; else by who has its disks served. */
   async #start(): Promise<void> {
     const { at } = this.#options
     if (await this.#isUnfinished) {

@@ -96,28 +96,30 @@ test('the point’s own command line: its disks by their full names, and a guest
     writtenBytes: 0,
   }))
   const words = [
-    ...['-name', 'guest=$(id)', '-drive', 'file=vda.qcow2,format=qcow2,if=virtio,rerror=ignore'],
-    ...['-blockdev', 'driver=qcow2,node-name=n1,file.driver=file,file.filename=vdb.qcow2'],
-    ...['-device', 'virtio-blk-pci,drive=n1,id=vdb', '-drive', 'file=sda.qcow2,format=qcow2,if=pflash,unit=1'],
-    ...['-drive', 'if=pflash,format=raw,readonly=on,file=attachments/pflash0', '-device', 'virtio-net-pci,netdev=n1'],
-    ...['-chardev', 'socket,id=ga,path=ga.sock,server=on', '-qmp', 'unix:qmp.sock,server=on'],
-  ]
+    ['-name', 'guest=$(id)', '-drive', 'file=vda.qcow2,format=qcow2,if=virtio,rerror=ignore'],
+    ['-blockdev', 'driver=qcow2,node-name=n1,file.driver=file,file.filename=vdb.qcow2'],
+    ['-device', 'virtio-blk-pci,drive=n1,id=vdb', '-drive', 'file=sda.qcow2,format=qcow2,if=pflash,unit=1'],
+    ['-drive', 'if=pflash,format=raw,readonly=on,file=attachments/pflash0', '-device', 'virtio-net-pci,netdev=n1'],
+    ['-chardev', 'socket,id=ga,path=ga.sock,server=on', '-qmp', 'unix:qmp.sock,server=on'],
+  ].flat()
   const command = { program: '/usr/bin/$(id)/qemu-kvm', words }
   const of = { places: own, record: { ...record, disks }, command, agent: temp.join('agent'), extra: ['-x'] }
   await writeFile(own.script, startScript(of), { mode: 0o700 })
   const env = { ...process.env, QEMU: temp.join('qemu') }
   const { stdout } = await promisify(execFile)(own.script, ['-S'], { env })
   const at = option(folder)
-  expect(stdout.split('\n').slice(1)).toEqual([
-    ...['-name', 'guest=$(id)', '-drive'],
-    `file=${at}/vda.qcow2,format=qcow2,if=virtio,rerror=stop,werror=stop`,
-    ...['-blockdev', `driver=qcow2,node-name=n1,file.driver=file,file.filename=${at}/vdb.qcow2`],
-    ...['-device', 'virtio-blk-pci,drive=n1,id=vdb,rerror=stop,werror=stop'],
-    ...['-drive', `file=${at}/sda.qcow2,format=qcow2,if=pflash,unit=1`],
-    ...['-drive', 'if=pflash,format=raw,readonly=on,file=attachments/pflash0'],
-    ...['-device', 'virtio-net-pci,netdev=n1', '-chardev', `socket,id=ga,path=${at}/ga.sock,server=on`],
-    ...['-qmp', `unix:${at}/qmp.sock,server=on`, '-daemonize', '-pidfile', own.pid, '-x', '-S', ''],
-  ])
+  expect(stdout.split('\n').slice(1)).toEqual(
+    [
+      ['-name', 'guest=$(id)', '-drive'],
+      [`file=${at}/vda.qcow2,format=qcow2,if=virtio,rerror=stop,werror=stop`],
+      ['-blockdev', `driver=qcow2,node-name=n1,file.driver=file,file.filename=${at}/vdb.qcow2`],
+      ['-device', 'virtio-blk-pci,drive=n1,id=vdb,rerror=stop,werror=stop'],
+      ['-drive', `file=${at}/sda.qcow2,format=qcow2,if=pflash,unit=1`],
+      ['-drive', 'if=pflash,format=raw,readonly=on,file=attachments/pflash0'],
+      ['-device', 'virtio-net-pci,netdev=n1', '-chardev', `socket,id=ga,path=${at}/ga.sock,server=on`],
+      ['-qmp', `unix:${at}/qmp.sock,server=on`, '-daemonize', '-pidfile', own.pid, '-x', '-S', ''],
+    ].flat(),
+  )
   await expect(promisify(execFile)(own.script, [])).rejects.toThrow('/usr/bin/$(id)/qemu-kvm')
 })
 
