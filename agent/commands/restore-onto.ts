@@ -19,7 +19,8 @@ const wrong = (why: string): VarveError => new VarveError('PARAMS_INVALID', why)
 
 /** PARAMS_INVALID unless the options fit an image that is there. */
 const checkOptions = (options: RestoreCommand): { readonly disk: string; readonly onto: string } => {
-  const { disk, onto, to, attachment, attachments, base, bitmap, skipDamaged, resume, define } = options
+  const { disk, onto, to, attachment, attachments, base, bitmap, skipDamaged, resume, define, name, newIds, uri } =
+    options
   if (onto === undefined) throw wrong('--base, --bitmap and --dry-run are for --onto')
   if (to !== undefined) throw wrong('give one of --to and --onto')
   if (disk === undefined || attachment !== undefined || attachments !== undefined)
@@ -28,7 +29,8 @@ const checkOptions = (options: RestoreCommand): { readonly disk: string; readonl
     throw wrong('--bitmap says what was written since a restore point: name that with --base')
   if (skipDamaged) throw wrong('--skip-damaged is not for --onto: restore what can be read to a new file with --to')
   if (resume) throw wrong('--onto goes on by itself with what an interrupted one has left: leave --resume out')
-  if (define) throw wrong('--define is for the whole machine, and --onto for a disk')
+  if (define || name !== undefined || newIds || uri !== undefined)
+    throw wrong('--define, --name, --new-ids and --uri are for the whole machine, and --onto for a disk')
   return { disk, onto }
 }
 

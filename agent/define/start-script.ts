@@ -2,6 +2,7 @@
 // from what is known of the machine. Pure.
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
+import { PROGRAM } from './qemu-devices.ts'
 import { movedCommand, type CommandWishes } from './moved-command.ts'
 import { shellQuoted, shellWords } from './shell-words.ts'
 
@@ -31,8 +32,6 @@ const MEMORY_DEFAULT_BYTES = 1024 ** 3
 /** Longest line of the script's comments, in characters. */
 const COMMENT_CHARS_MAX = 300
 
-const PROGRAM = /^(?:qemu-system-[a-z0-9_]+|qemu-kvm|kvm)$/u
-
 /** A program of the system by its path, any other one by its name. DATA_DAMAGED for what is no QEMU. */
 export const programOf = (said: string, isHere: (path: string) => boolean): string => {
   const name = said.split('/').at(-1) ?? ''
@@ -41,7 +40,7 @@ export const programOf = (said: string, isHere: (path: string) => boolean): stri
       'DATA_DAMAGED',
       `command-line of the restore point starts ${JSON.stringify(said.slice(0, 80))}, which is no QEMU: restore without --define, and look at it`,
     )
-  return said.startsWith('/usr/') && !said.includes('/../') && isHere(said) ? said : name
+  return said.startsWith('/usr/') && !said.split('/').includes('..') && isHere(said) ? said : name
 }
 
 const comment = (text: string): string => `# ${text.replaceAll(/\p{Cc}/gu, ' ').slice(0, COMMENT_CHARS_MAX)}\n`

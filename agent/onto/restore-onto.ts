@@ -4,8 +4,8 @@ import { systemClock } from '../../protocol/host/clock.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import type { ReadsOptions } from '../export/image-reads.ts'
 import { openImage, type OpenedImage } from '../export/open-disks.ts'
+import { ChunkHashes } from '../image/hashed-image.ts'
 import { ImageThreads } from '../image/image-threads.ts'
-import { ImageWorkers } from '../image/workers.ts'
 import { ALLOCATION_CONTEXT, diskExtents, type DiskExtent } from '../nbd/extents.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { Decoder } from '../restore/decoder.ts'
@@ -156,8 +156,7 @@ export class OntoRestore {
     const { socketPath } = this.#existing
     const size = this.#sizeThere()
     const setup = { socketPath, exportName: IMAGE_EXPORT, size, chunkBytes, idKey }
-    await using workers = new ImageWorkers(setup, { multiConn: true, threads })
-    let number = 0
+    await using hashes = new ChunkHashes(setup, threads)
     let bytesRead = 0
     const differences = await findDifferences({
       tree,
@@ -165,15 +164,8 @@ export class OntoRestore {
       chunkBytes,
       signal: reads.signal,
       extents: this.#extents(unlike),
-      ahead: 2 * workers.count + 2,
-      hash: async (runs) => {
-        const segment = number++
-        try {
-          return await workers.read(segment, runs, false)
-        } finally {
-          workers.drop(segment)
-        }
-      },
+      ahead: hashes.ahead,
+      hash: hashes.hash,
       onLooked: (chunks, bytes) => {
         bytesRead += bytes
         onProgress('looked at', Math.min(chunks * chunkBytes, disk.size), disk.size)
@@ -231,7 +223,7 @@ export class OntoRestore {
     const existing = this.#existing
     let [bytesReceived, bytesWritten, bytesZeroed] = [0, 0, 0]
     // what an interrupted restore has left is completed even where nothing differs any more
-    if (count > 0 || existing.found.place !== existing.found.final) {
+    if (count > 0 || existing.isTooLong || existing.found.place !== existing.found.final) {
       await existing.begin(notes)
       onBegin(existing.found)
       await using decoder = new Decoder()
@@ -263,12 +255,17 @@ export class OntoRestore {
 
 /** Opens and locks what is there; `resources` hold it. TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING, DATA_DAMAGED. */
 export const openOnto = async (request: OntoRequest, resources: AsyncDisposableStack): Promise<OntoRestore> => {
-  const { reads, point, disk, onto, format, force, dryRun, base, machines } = request
+  const { reads, point, disk, onto, format, force, dryRun, base, machines, notes } = request
   const found = await findImage(onto, format)
   if (base !== null && found.place !== found.final)
     throw new VarveError(
       'TARGET_INVALID',
       `${found.place} was left by an interrupted restore, and is no restore point: restore without --base`,
+    )
+  if (base !== null && found.kind === 'device' && (await notes.isCutOff(found.final)))
+    throw new VarveError(
+      'TARGET_INVALID',
+      `a restore onto ${found.final} was cut off, so it is no restore point: restore without --base`,
     )
   if (base !== null && base.bitmap !== null && found.format !== 'qcow2')
     throw new VarveError('TARGET_INVALID', `${found.final} is no qcow2 image, which alone keeps bitmaps`)
@@ -284,7 +281,7 @@ export const openOnto = async (request: OntoRequest, resources: AsyncDisposableS
 
 /**
  * Compares all of what is there, or what the base leaves open, before it writes anything: an error until `onBegin` leaves it as
- * it was, but for a size that `force` has changed. TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING, DATA_DAMAGED, the signal's
+ * it was, but for a file that `force` has made longer. TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING, DATA_DAMAGED, the signal's
  * reason.
  */
 export const restoreOnto = async (request: OntoRequest): Promise<Onto> => {

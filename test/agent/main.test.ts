@@ -9,19 +9,19 @@ import { eventually, tempFolder } from '../support/temp.ts'
 import { command, startCommand, startStand } from './commands/stand.ts'
 
 test('explains itself, and each of its commands', async () => {
-  const help = await command('--help')
+  const help = await startCommand('--help').ended
   expect(help).toMatchObject({ code: 0, stderr: '' })
   expect(help.stdout).toContain('Exit codes:')
   expect(help.stdout).toContain('[[machine]]')
   const commands = [...help.stdout.matchAll(/^ {2}([a-z]+) .*/gmu)].map((match) => match[1]!)
   const own = ['enrol', 'run', 'machines', 'status', 'backup', 'points', 'restore']
   expect(commands).toEqual(expect.arrayContaining(own))
-  const helps = await Promise.all(own.map((name) => command(name, '--help')))
-  for (const [index, one] of helps.entries()) {
+  for (const name of own) {
+    const one = await command(name, '--help')
     expect(one).toMatchObject({ code: 0, stderr: '' })
-    expect(one.stdout).toContain(`varve-agent ${own[index]}`)
+    expect(one.stdout).toContain(`varve-agent ${name}`)
     expect(one.stdout).toContain('--config <file>')
-    if (own[index] !== 'run') expect(one.stdout).toContain('--json')
+    if (name !== 'run') expect(one.stdout).toContain('--json')
   }
   expect((await command('--version')).stdout).toMatch(/^\d+\.\d+\.\d+\n$/u)
 })
@@ -38,8 +38,8 @@ test('wrong usage is 2, and prints nothing to standard output', async () => {
     ['restore', 'abcd', '--disk', 'vda'],
     ['restore', 'abcd', '--disk', 'vda', '--to', 'x', '--format', 'vmdk'],
   ]
-  const ended = await Promise.all(wrong.map((args) => command(...args)))
-  for (const { code, stdout, stderr } of ended) {
+  for (const args of wrong) {
+    const { code, stdout, stderr } = await command(...args)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
     expect(stderr).not.toBe('')
   }
@@ -115,7 +115,7 @@ test('enrols, runs, and ends on a signal; a token works once', async () => {
   const token = await gateway.enrolmentToken()
   const enrol = (...more: string[]): ReturnType<typeof command> =>
     command('enrol', '--gateway', gateway.url, '--token', token, '--json', ...more, ...config)
-  const first = await enrol()
+  const first = await startCommand('enrol', '--gateway', gateway.url, '--token', token, '--json', ...config).ended
   expect(first).toMatchObject({ code: 0, stderr: '' })
   expect(JSON.parse(first.stdout)).toEqual({
     agent: expect.any(String),

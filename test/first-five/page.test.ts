@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { run } from '../support/run.ts'
+import { runCommand } from '../support/runner.ts'
 import { tempFolder } from '../support/temp.ts'
 import { freePort, onPort } from './port.ts'
 import { blocksOf, programCalls, scriptOf, type Block } from './page.ts'
@@ -57,12 +57,13 @@ describe('the page', () => {
       const command = commandOf(call)
       asked.set(command, (asked.get(command) ?? new Set()).union(new Set(options)))
     }
-    const wrong = [...asked].map(async ([command, options]) => {
+    const wrong: string[] = []
+    for (const [command, options] of asked) {
       const [program = '', ...words] = command.split(' ')
-      const help = await run(process.execPath, [path.join(root, program.slice(6), 'main.ts'), ...words, '--help'])
-      return [...options].filter((option) => !help.includes(option)).map((option) => `${command} ${option}`)
-    })
-    expect((await Promise.all(wrong)).flat()).toEqual([])
+      const { stdout } = await runCommand(program === 'varve-agent' ? 'agent' : 'gateway', [...words, '--help'])
+      wrong.push(...[...options].filter((option) => !stdout.includes(option)).map((option) => `${command} ${option}`))
+    }
+    expect(wrong).toEqual([])
   })
 })
 

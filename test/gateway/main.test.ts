@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { EXIT } from '../../protocol/host/exit.ts'
 import { tempFolder } from '../support/temp.ts'
 import { decodePart } from './auth/test-authority.ts'
-import { runGateway, ServingGateway } from './program.ts'
+import { runGateway, runGatewayProgram, ServingGateway } from './program.ts'
 
 test('every command explains itself', async () => {
   const commands = [
@@ -32,13 +32,14 @@ test('every command explains itself', async () => {
     ['backup'],
   ]
   const keep = [['points'], ['hold'], ['prune'], ['gc'], ['verify'], ['usage'], ['repair']]
-  const ended = await Promise.all([...commands, ...more, ...keep].map((command) => runGateway([...command, '--help'])))
-  for (const { code, stdout, stderr } of ended) {
+  for (const command of [...commands, ...more, ...keep]) {
+    const { code, stdout, stderr } = await runGateway([...command, '--help'])
     expect([code, stderr]).toEqual([EXIT.ok, ''])
     expect(stdout).toMatch(/^Usage: varve-gateway/u)
   }
-  expect(ended[0]!.stdout).toContain('serve')
-  expect((await runGateway(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/u)
+  const help = await runGatewayProgram(['--help'])
+  expect(help).toMatchObject({ code: EXIT.ok, stdout: expect.stringContaining('serve') as string, stderr: '' })
+  expect((await runGatewayProgram(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/u)
 })
 
 test('what is not an option, a role, a duration or a name ends with 2 and a word about it', async () => {
@@ -54,11 +55,12 @@ test('what is not an option, a role, a duration or a name ends with 2 and a word
     ['token', 'issue', '--tenant', 'a', '--role', 'agent'],
     ['plan', 'set', 'p', '--tenant', 'a', '--refuse-full', 'nonsense'],
   ]
-  for (const { code, stdout, stderr } of await Promise.all(wrong.map((args) => runGateway(args)))) {
+  for (const args of wrong) {
+    const { code, stdout, stderr } = await runGateway(args)
     expect([code, stdout]).toEqual([EXIT.usage, ''])
     expect(stderr).toContain('error:')
   }
-  const untold = await runGateway(['enrol'])
+  const untold = await runGatewayProgram(['enrol'])
   expect([untold.code, untold.stderr]).toEqual([
     EXIT.usage,
     'varve-gateway: name the tenant: --tenant NAME (PARAMS_INVALID)\n',
@@ -104,17 +106,14 @@ test('in a folder without a catalog only serve and "tenant add" make one; the ot
     ['repair', '--check', '--json'],
     ['repair', '--rebuild', '--json'],
   ]
-  for (let from = 0; from < commands.length; from += 3)
-    await Promise.all(
-      commands.slice(from, from + 3).map(async (args) => {
-        const { code, stdout, stderr } = await runGateway([...args, '--data', temp.path])
-        expect([args, code]).toEqual([args, EXIT.usage])
-        if (!args.includes('--json')) expect(stdout).toBe('')
-        else expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'CONFIG_INVALID' } })
-        expect(stderr).toMatch(/^varve-gateway: .*--data DIR \(CONFIG_INVALID\)\n$/u)
-        expect(stderr).toContain(temp.path)
-      }),
-    )
+  for (const args of commands) {
+    const { code, stdout, stderr } = await runGateway([...args, '--data', temp.path])
+    expect([args, code]).toEqual([args, EXIT.usage])
+    if (!args.includes('--json')) expect(stdout).toBe('')
+    else expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'CONFIG_INVALID' } })
+    expect(stderr).toMatch(/^varve-gateway: .*--data DIR \(CONFIG_INVALID\)\n$/u)
+    expect(stderr).toContain(temp.path)
+  }
   expect(await readdir(temp.path)).toEqual([])
   await runGateway(['tenant', 'add', 'acme', '--data', temp.path])
   expect((await runGateway(['tenant', 'list', '--data', temp.path])).stdout).toContain('acme')
@@ -143,7 +142,7 @@ test('tenants are added once and listed, beside a running gateway and a stopped 
   const at = ['--data', data]
   {
     await using gateway = await ServingGateway.start(at)
-    const added = await runGateway(['tenant', 'add', 'acme', '--json', ...at])
+    const added = await runGatewayProgram(['tenant', 'add', 'acme', '--json', ...at])
     expect(JSON.parse(added.stdout)).toMatchObject({ tenant: { name: 'acme', chunkBytes: 65_536 } })
     const again = await runGateway(['tenant', 'add', 'acme', ...at])
     expect([again.code, again.stdout]).toEqual([EXIT.refused, ''])
@@ -153,7 +152,7 @@ test('tenants are added once and listed, beside a running gateway and a stopped 
     expect(locked.stderr).toContain('STORE_LOCKED')
     expect(await gateway.stop('SIGTERM')).toMatchObject({ code: EXIT.ok })
   }
-  expect((await runGateway(['tenant', 'add', 'zeta', '--chunk-size', '4', ...at])).stdout).toContain('zeta')
+  expect((await runGatewayProgram(['tenant', 'add', 'zeta', '--chunk-size', '4', ...at])).stdout).toContain('zeta')
   const json = await runGateway(['tenant', 'list', '--json', ...at])
   const created = expect.stringMatching(/^\d{4}-\d{2}-\d{2}T[\d:.]{12}Z$/u) as string
   expect(JSON.parse(json.stdout)).toMatchObject({
@@ -226,7 +225,7 @@ test('what the program writes is for its own user alone, also in a folder that i
   const data = temp.join('data')
   await mkdir(data, { mode: 0o755 })
   await using _gateway = await ServingGateway.start(['--data', data])
-  await runGateway(['tenant', 'add', 'acme', '--data', data])
+  await runGatewayProgram(['tenant', 'add', 'acme', '--data', data])
   for (const name of ['catalog.db', 'catalog.db-wal', 'keys', 'gateway.sock'])
     expect([name, (await stat(temp.join('data', name))).mode & 0o077]).toEqual([name, 0])
 })

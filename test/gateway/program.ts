@@ -1,6 +1,7 @@
 // The gateway's program as a person runs it: short commands to their end, and a serving one until it is told to stop.
 import { spawn, type ChildProcess } from 'node:child_process'
 import path from 'node:path'
+import { haveRunners, runCommand } from '../support/runner.ts'
 
 const MAIN = path.join(import.meta.dirname, '../../gateway/main.ts')
 
@@ -16,11 +17,13 @@ interface User {
   readonly gid?: number
 }
 
+/** A gateway of the person who runs the tests is none of theirs. */
+const WITHOUT = { VARVE_DATA: undefined, VARVE_GATEWAY: undefined, VARVE_TOKEN_FILE: undefined } as const
+
 const start = (args: readonly string[], env: Record<string, string>, user: User = {}): ChildProcess =>
   spawn(process.execPath, [MAIN, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    // a gateway of the person who runs the tests is none of theirs
-    env: { ...process.env, VARVE_DATA: undefined, VARVE_GATEWAY: undefined, VARVE_TOKEN_FILE: undefined, ...env },
+    env: { ...process.env, ...WITHOUT, ...env },
     ...user,
   })
 
@@ -31,8 +34,8 @@ const output = (child: ChildProcess): { stdout: string; stderr: string } => {
   return text
 }
 
-/** Runs one command to its end. */
-export const runGateway = (
+/** Runs one command to its end, in a process of its own, and as somebody else where that is said. */
+export const runGatewayProgram = (
   args: readonly string[],
   env: Record<string, string> = {},
   user: User = {},
@@ -43,6 +46,12 @@ export const runGateway = (
     child.on('error', reject)
     child.on('close', (code) => resolve({ code, ...text }))
   })
+
+/** Runs one command to its end; one that serves in a process of its own. */
+export const runGateway = (args: readonly string[], env: Record<string, string> = {}): Promise<Ended> =>
+  haveRunners() && args[0] !== 'serve'
+    ? runCommand('gateway', args, { ...WITHOUT, ...env })
+    : runGatewayProgram(args, env)
 
 /** A serving gateway; `await using` stops it. */
 export class ServingGateway implements AsyncDisposable {

@@ -9,7 +9,7 @@ import { DomainStand } from '../instant/domain-stand.ts'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB } from '../support/model-machine.ts'
 import { testSeeds } from '../support/seed.ts'
-import type { Outcome } from '../support/stand-program.ts'
+import type { Said } from '../support/stand-program.ts'
 import { eventually } from '../support/temp.ts'
 
 const dice = new Dice(16)
@@ -30,7 +30,7 @@ afterAll(async () => {
   await at[Symbol.asyncDispose]()
 })
 
-const answer = ({ stdout }: Outcome): Record<string, unknown> =>
+const answer = ({ stdout }: Said): Record<string, unknown> =>
   JSON.parse(stdout.trim().split('\n').at(-1)!) as Record<string, unknown>
 
 test('a domain runs at once, and libvirt keeps it once its disks stand alone', async () => {

@@ -16,7 +16,7 @@ import { KIB, MIB } from '../support/model-machine.ts'
 import { run } from '../support/run.ts'
 import { testSeeds } from '../support/seed.ts'
 import type { Host } from '../support/stand-host.ts'
-import { isAlive, Program, type Outcome } from '../support/stand-program.ts'
+import { isAlive, Program, type Said } from '../support/stand-program.ts'
 import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 
@@ -55,7 +55,7 @@ afterEach(() => {
   vi.unstubAllEnvs()
 })
 
-const answer = ({ stdout }: Outcome): Record<string, unknown> =>
+const answer = ({ stdout }: Said): Record<string, unknown> =>
   JSON.parse(stdout.trim().split('\n').at(-1)!) as Record<string, unknown>
 
 const contentOf = async (file: string): Promise<Buffer> => {
@@ -111,7 +111,7 @@ test('a machine runs at once, and its disks stand alone at the end', async () =>
 
 test('its point is not pruned while a machine runs from it, after a restart of the gateway too, and may be when it does not', async () => {
   const { point: used } = await host.backup('db1', '--wait')
-  const pruned = (): Promise<Outcome> => stand.run('prune', '--tenant', 'acme', '--point', used)
+  const pruned = (): Promise<Said> => stand.run('prune', '--tenant', 'acme', '--point', used)
   const to = stand.folder.join('used')
   await host.done('instant', used, '--to', to, ...SLOWLY)
   await stand.endGateway('SIGKILL')

@@ -4,8 +4,9 @@ import { mkdir } from 'node:fs/promises'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import path from 'node:path'
-import { expect } from 'vitest'
+import { afterAll, expect } from 'vitest'
 import { KEEPER_SOCKET, RUN_FOLDER_VARIABLE } from './run-folder.ts'
+import { endRunners, useRunners } from './runner.ts'
 import { wantedSeed } from './seed.ts'
 
 const run = process.env[RUN_FOLDER_VARIABLE]!
@@ -20,3 +21,12 @@ keeper.unref()
 // property tests name their seed when they fail
 const seed = wantedSeed()
 if (seed !== null) (await import('fast-check')).configureGlobal({ seed })
+// Vitest would make a name for each index of long bytes
+expect.addEqualityTesters([
+  (one: unknown, other: unknown) =>
+    one instanceof Uint8Array && other instanceof Uint8Array && one.constructor === other.constructor
+      ? Buffer.compare(one, other) === 0
+      : undefined,
+])
+useRunners()
+afterAll(endRunners)

@@ -84,12 +84,12 @@ const endProcesses = async (folder: string): Promise<Leftover[]> => {
   return [...ended.values()]
 }
 
-/** Mounts in the folder, the innermost first. */
+/** Mounts in the folder and on it, the innermost first. */
 const mountsIn = async (folder: string): Promise<string[]> =>
   (await textOf(process.pid, 'mountinfo'))
     .split('\n')
     .map((line) => line.split(' ')[4] ?? '')
-    .filter((place) => place !== folder && isBelow(folder, place))
+    .filter((place) => isBelow(folder, place))
     .reverse()
 
 /** Block devices over files of the folder. */
@@ -104,8 +104,9 @@ const loopsOver = async (folder: string): Promise<string[]> => {
 /** Ends and removes everything of a temporary folder, and the folder; gives the processes that had to be ended. */
 export const clearFolder = async (folder: string): Promise<Leftover[]> => {
   const ended = await endProcesses(folder)
-  for (const place of await mountsIn(folder)) await run('umount', ['--lazy', place]).catch(() => {})
+  // those in use go with their last mount
   for (const device of await loopsOver(folder)) await run('losetup', ['--detach', device]).catch(() => {})
+  for (const place of await mountsIn(folder)) await run('umount', ['--lazy', place]).catch(() => {})
   await rm(folder, { recursive: true, force: true, maxRetries: REMOVALS_MAX })
   return ended
 }

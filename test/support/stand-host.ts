@@ -10,7 +10,7 @@ import { tinyFileSystem, type Made } from '../agent/restore/devices.ts'
 import type { Image } from './image-chain.ts'
 import { ModelMachine, type ModelDisk } from './model-machine.ts'
 import type { TestMachineOptions } from './qemu.ts'
-import { Program, type Outcome } from './stand-program.ts'
+import { Program, runProgram, type Outcome, type Said } from './stand-program.ts'
 import { LinkProxy } from './stand-proxy.ts'
 import { eventually } from './temp.ts'
 
@@ -244,12 +244,12 @@ export class Host implements AsyncDisposable {
   }
 
   /** One of the agent's commands, run to its end. */
-  run(...args: readonly string[]): Promise<Outcome> {
-    return this.command(...args).ended
+  run(...args: readonly string[]): Promise<Said> {
+    return runProgram('agent', [...args, '--config', this.configFile])
   }
 
   /** Runs a command that has to succeed. */
-  async done(...args: readonly string[]): Promise<Outcome> {
+  async done(...args: readonly string[]): Promise<Said> {
     const outcome = await this.run(...args)
     if (outcome.code !== 0)
       throw new Error(`varve-agent ${args.join(' ')} ended with ${outcome.code}: ${outcome.stderr}`)

@@ -3,7 +3,10 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { haveRunners, runCommand, type ProgramName, type Said } from './runner.ts'
 import { eventually } from './temp.ts'
+
+export type { Said } from './runner.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
 const GATEWAY_PROGRAM = path.join(root, 'gateway/main.ts')
@@ -11,11 +14,8 @@ const AGENT_PROGRAM = path.join(root, 'agent/main.ts')
 const SET_CLOCK = path.join(root, 'test/support/set-clock.ts')
 
 /** How a program ended. */
-export interface Outcome {
-  readonly code: number | null
+export interface Outcome extends Said {
   readonly signal: NodeJS.Signals | null
-  readonly stdout: string
-  readonly stderr: string
 }
 
 export class Program implements AsyncDisposable {
@@ -82,6 +82,18 @@ export class Program implements AsyncDisposable {
     await this.end('SIGKILL')
   }
 }
+
+/**
+ * Commands that hold nothing beyond their end; the others, whose guards and notes look at the process that made them, are in
+ * one of their own.
+ */
+const SHARED: ReadonlySet<string> = new Set(['backup', 'checkpoints', 'machines', 'points', 'restore', 'status'])
+
+/** Runs a command of a program to its end. */
+export const runProgram = (program: ProgramName, args: readonly string[]): Promise<Said> =>
+  haveRunners() && (program === 'gateway' || SHARED.has(args[0] ?? ''))
+    ? runCommand(program, args)
+    : new Program(program, args).ended
 
 /** Whether a process is there (one that only waits for its parent is not). */
 export const isAlive = async (pid: number): Promise<boolean> => {

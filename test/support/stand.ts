@@ -21,7 +21,7 @@ import type { Point } from '../../protocol/schemas.ts'
 import type { Snapshot } from './model-machine.ts'
 import { tinyFileSystem, type Made } from '../agent/restore/devices.ts'
 import { Host, type HostOptions } from './stand-host.ts'
-import { Program, type Outcome } from './stand-program.ts'
+import { Program, runProgram, type Outcome, type Said } from './stand-program.ts'
 import { eventually, tempFolder, type TempFolder } from './temp.ts'
 
 /** The tenant that is meant when none is named. */
@@ -152,11 +152,11 @@ export class Stand implements AsyncDisposable {
   }
 
   /** One of the gateway's commands on its data folder. */
-  run(...args: readonly string[]): Promise<Outcome> {
-    return new Program('gateway', [...args, '--data', this.dataFolder]).ended
+  run(...args: readonly string[]): Promise<Said> {
+    return runProgram('gateway', [...args, '--data', this.dataFolder])
   }
 
-  async done(...args: readonly string[]): Promise<Outcome> {
+  async done(...args: readonly string[]): Promise<Said> {
     const outcome = await this.run(...args)
     if (outcome.code !== 0)
       throw new Error(`varve-gateway ${args.join(' ')} ended with ${outcome.code}: ${outcome.stderr}`)

@@ -27,26 +27,29 @@ export const addDrill = (program: Command, { point, atOption, jsonOption, workTi
     .addOption(atOption('the newest point of the machine'))
     .option(
       '--check <evidence>',
-      'what proves it: "guest-agent" answers, "serial:REGEX" on the console, or "command:COMMAND" of this host ends with 0 (default: guest-agent, where the machine has its channel)',
+      'what proves it: "guest-agent" answers, "serial:REGEX" on the console, or "command:COMMAND" of this host ends with 0 (without it the guest agent, where the machine has its channel)',
     )
     .addOption(
-      new Option('--boot-limit <duration>', 'how long the evidence may take (default: 3m; 15m without KVM)').argParser(
-        duration,
-      ),
+      new Option(
+        '--boot-limit <duration>',
+        'how long the evidence may take (without it 3m, or 15m where there is no KVM)',
+      ).argParser(duration),
     )
     .addOption(
       new Option(
         '--memory-max <size>',
-        'memory of the copy at most (default: half of what the host has free)',
+        'memory of the copy at most (without it half of what the host has free)',
       ).argParser(size),
     )
     .addOption(
-      new Option('--cpus-max <number>', "processors of the copy at most (default: half of the host's)").argParser(cpus),
+      new Option('--cpus-max <number>', "processors of the copy at most (without it half of the host's)").argParser(
+        cpus,
+      ),
     )
     .addOption(
       new Option('--write-max <size>', 'what the copy may write at most').argParser(size).default(4 * 1024 ** 3, '4G'),
     )
-    .option('--scratch <folder>', 'where it writes while it lasts (default: TMPDIR or /var/tmp)')
+    .option('--scratch <folder>', 'where it writes while it lasts (without it TMPDIR, or /var/tmp)')
     .addOption(workTimeoutOption('the gateway'))
     .addOption(jsonOption())
     .action(async (named: string, options: DrillCommand & { readonly at?: Moment }) =>

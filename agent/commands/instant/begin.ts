@@ -5,6 +5,7 @@ import path from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
 import { durationText } from '../../../protocol/host/duration.ts'
 import { fileError } from '../../../protocol/host/file-error.ts'
+import type { Moment } from '../../../protocol/host/moment.ts'
 import { print, printJson, remark } from '../../../protocol/host/output.ts'
 import { STDIN } from '../../../protocol/host/token-file.ts'
 import { sizeText } from '../../../protocol/host/size.ts'
@@ -28,12 +29,14 @@ import { makeFolder, removeFolders } from '../../make-folder.ts'
 import { withAnyGateway, type CommandContext } from '../context.ts'
 import { checkMayRead } from '../may-read.ts'
 import { personState, wayOf, type WayOptions } from '../way.ts'
-import { checkPoint } from '../which-point.ts'
+import { checkPoint, findPoint } from '../which-point.ts'
 import { becomesDomain, planMachine, type MachineOptions, type MachinePlan } from './machine.ts'
 import { startMachine } from './start.ts'
 import { keepText } from './told.ts'
 
 export interface BeginCommand extends WayOptions, MachineOptions {
+  /** The newest point then, of the machine that the argument names. */
+  readonly at?: Moment
   readonly to?: string
   readonly start: boolean
   readonly reconnectFor: number
@@ -201,7 +204,7 @@ const tellOf = ({ places: { folder, script }, record: { domain } }: Begun, start
 }
 
 export const begin = async (prefix: string, extra: readonly string[], options: BeginCommand): Promise<void> => {
-  checkPoint(prefix, undefined)
+  checkPoint(prefix, options.at)
   const to = checkOptions(options)
   const way = lastingWay(options)
   const startedMs = performance.now()
@@ -210,8 +213,9 @@ export const begin = async (prefix: string, extra: readonly string[], options: B
     options,
     async (context) => {
       checkMayRead(context)
-      const told = await context.link.call('points.get', { point: prefix }, context.signal)
-      if (told.point.disks.length === 0) throw new VarveError('NOT_FOUND', `restore point ${prefix} has no disks`)
+      const told = await findPoint(context, prefix, options.at)
+      if (told.point.disks.length === 0)
+        throw new VarveError('NOT_FOUND', `restore point ${told.point.id} has no disks`)
       return await make(context, { told, to, way, extra, options })
     },
     { ...patience, works: true },

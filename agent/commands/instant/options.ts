@@ -10,10 +10,14 @@ import type { LookCommand, ResumeCommand } from './look.ts'
 interface Shared {
   readonly configOption: () => Option
   readonly jsonOption: () => Option
+  readonly atOption: (what: string) => Option
   readonly workTimeoutOption: (what: string) => Option
 }
 
-export const addInstant = (program: Command, { configOption, jsonOption, workTimeoutOption }: Shared): void => {
+export const addInstant = (
+  program: Command,
+  { configOption, jsonOption, atOption, workTimeoutOption }: Shared,
+): void => {
   const instant = program
     .command('instant')
     .description(
@@ -21,8 +25,12 @@ export const addInstant = (program: Command, { configOption, jsonOption, workTim
     )
   toGateway(instant.command('begin', { isDefault: true }))
     .description('make the machine in a folder, with a script that starts it; the same as "instant POINT"')
-    .argument('<point>', 'the restore point: its id, or the first characters of its id')
+    .argument(
+      '<point>',
+      'the restore point: its id, or the first characters of its id; with --at the name of a machine',
+    )
     .argument('[options...]', 'after "--": more arguments of QEMU, for the script')
+    .addOption(atOption('the newest point of the machine'))
     .option('--to <folder>', 'where the disks and the script go: a new folder, or one without files of these names')
     .option('--start', 'start the machine', false)
     .option('--define', 'of a domain of libvirt: one again, which is defined once its disks stand alone', false)

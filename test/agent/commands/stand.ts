@@ -12,6 +12,7 @@ import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import type { Params } from '../../../protocol/methods.ts'
 import type { Handlers, Peer } from '../../../protocol/peer.ts'
 import { startGateway, type TestGateway } from '../../support/gateway.ts'
+import { haveRunners, runCommand } from '../../support/runner.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
 import { startQemuNbd } from '../nbd/qemu-nbd.ts'
 
@@ -38,8 +39,9 @@ export const startCommand = (...args: readonly string[]): Running => {
   return { child, ended }
 }
 
-/** Runs varve-agent to its end. */
-export const command = (...args: readonly string[]): Promise<Ended> => startCommand(...args).ended
+/** Runs varve-agent to its end; `run` in a process of its own. */
+export const command = (...args: readonly string[]): Promise<Ended> =>
+  haveRunners() && args[0] !== 'run' ? runCommand('agent', args) : startCommand(...args).ended
 
 /** The agent's side of a backup of one raw disk, as the order says, until its commit. */
 export const commitBackup = async (

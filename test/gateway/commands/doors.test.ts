@@ -123,6 +123,7 @@ const ELSEWHERE: readonly MethodName[] = [
   'restores.list',
   'restores.watch',
   'restores.cancel',
+  'drills.add',
   'store.growth',
   'store.proof',
   'store.damage',

@@ -6,7 +6,7 @@ import { accessError, checkOwner } from '../../../gateway/folder/owner.ts'
 import { EXIT } from '../../../protocol/host/exit.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
 import { tempFolder } from '../../support/temp.ts'
-import { runGateway } from '../program.ts'
+import { runGateway, runGatewayProgram } from '../program.ts'
 
 const NOBODY = 65_534
 
@@ -93,14 +93,14 @@ test('a gateway that may not use what is in its folder names it', async () => {
   for (const name of ['packs', pack, 'keys', 'lock.db']) {
     const give = await takeAway(path.join(data, name))
     const args = ['verify', '--tenant', TENANT, '--data', data]
-    const { code, stdout, stderr } = await runGateway(args, {}, user)
+    const { code, stdout, stderr } = await runGatewayProgram(args, {}, user)
     expect([name, code, stdout, stderr]).toEqual([name, EXIT.usage, '', expect.stringContaining(`no permission for`)])
     expect(stderr).toContain(path.join(data, name))
     await give()
   }
-  expect(await runGateway(['verify', '--data', data], {}, user)).toMatchObject({ code: EXIT.ok, stderr: '' })
+  expect(await runGatewayProgram(['verify', '--data', data], {}, user)).toMatchObject({ code: EXIT.ok, stderr: '' })
   if (!isRoot) return
   await chmod(temp.path, 0o700)
-  const { code, stderr } = await runGateway(['verify', '--data', data], {}, user)
+  const { code, stderr } = await runGatewayProgram(['verify', '--data', data], {}, user)
   expect([code, stderr]).toEqual([EXIT.usage, expect.stringContaining(`no permission for ${data}`)])
 })
