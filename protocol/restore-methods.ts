@@ -22,7 +22,7 @@ export const RESTORE_METHODS = {
       point: s.idPrefix,
       agent: s.uuid,
       disks: wantedDisks,
-      /** Replaces the files and overwrites the devices that are there; of `onto` gives a file the disk's size. Never what is in use. */
+      /** Replaces files and overwrites devices; of `onto` gives a file the disk's size. Never what is in use. */
       overwrite: v.boolean(),
     }),
     result: restoreParams,

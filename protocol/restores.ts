@@ -14,8 +14,8 @@ export const TARGET_FORMATS = ['raw', 'qcow2'] as const
 export const targetFormat = v.picklist(TARGET_FORMATS)
 
 /**
- * How a disk comes to its place: `new` writes it whole, `onto` compares what is there and writes only what differs, `compare` tells
- * how much that is and writes nothing.
+ * How a disk comes to its place: `new` writes it whole, `onto` compares what is there and writes only what differs, `compare`
+ * tells how much that is and writes nothing.
  */
 export const RESTORE_HOWS = ['new', 'onto', 'compare'] as const
 export type RestoreHow = (typeof RESTORE_HOWS)[number]
