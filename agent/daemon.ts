@@ -207,6 +207,7 @@ const handlersOf = ({ machines }: AgentConfig, { backups, relay, restores, forge
   },
   'agent.places': (params, call) => restores.places(params, call.signal),
   'agent.restore': (params, call) => restores.run(params, call),
+  'agent.restoreOnto': (params, call) => restores.runOnto(params, call),
   'agent.qmp': (params) => relay.execute(params),
   'agent.events': (params, call) => relay.events(params, call),
 })

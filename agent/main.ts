@@ -8,12 +8,13 @@ import type { BackupCommand } from './commands/backup.ts'
 import type { DiscoverCommand } from './commands/discover.ts'
 import type { ExportCommand } from './commands/export.ts'
 import type { ForgetCommand } from './commands/forget.ts'
+import { addDrill } from './commands/drill/options.ts'
 import { addInstant } from './commands/instant/options.ts'
 import { interruption } from '../protocol/host/interruption.ts'
 import { orAbort } from '../protocol/host/within.ts'
 import { print, printJson, remark, watchOutput } from '../protocol/host/output.ts'
 import type { Moment } from '../protocol/host/moment.ts'
-import type { RestoreCommand } from './commands/restore.ts'
+import { addRestore } from './commands/restore-options.ts'
 import { readToken, TOKEN_VARIABLE, type TokenOptions } from './commands/token.ts'
 import type { UninstallCommand } from './commands/uninstall.ts'
 import { duration, listenAddress, moment, pointPrefix, size } from './commands/options.ts'
@@ -44,10 +45,10 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
   libvirt = "qemu:///system"
   include = ["web-*"]                       # "*" is any text, "?" one character
 "varve-agent discover" prints this for the machines of this host.
-With --gateway URL --token-file FILE, machines, points, restore and export need none of it.
+With --gateway URL --token-file FILE, machines, points, restore, export, instant and drill need none of it.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
-4 not allowed, 5 refused (exists, busy, or by a plan), 130 interrupted.`
+4 not allowed, 5 refused (exists, busy, or by a plan), 7 a drill failed, 130 interrupted.`
 
 /** How long work that a failed command has abandoned may take to end, in milliseconds. */
 const LINGER_MS = 500
@@ -76,10 +77,8 @@ interface AnyLook extends WayOptions {
 }
 
 /** A command that only looks. */
-interface Look {
+interface Look extends Omit<AnyLook, keyof WayOptions> {
   readonly config: string
-  readonly json: boolean
-  readonly timeout?: number
 }
 
 interface EnrolCommand extends TokenOptions {
@@ -222,55 +221,7 @@ toGateway(program.command('points'))
     (await import('./commands/list.ts')).points(machine, options),
   )
 
-toGateway(program.command('restore'))
-  .description(
-    'write a whole machine of a restore point to a folder, a disk or an attachment to a file or block device, or all attachments to a folder',
-  )
-  .argument('<point>', POINT)
-  .addOption(atOption('the newest point of the machine'))
-  .option('--disk <name>', 'only this disk')
-  .option('--attachment <name>', 'only this attachment, such as command-line')
-  .option('--attachments <folder>', 'only the attachments, all into this folder')
-  .option(
-    '--to <path>',
-    'the folder of a whole machine; of a disk or attachment a new file, or with --force an existing file or block device',
-  )
-  .option(
-    '--onto <path>',
-    'in place of --to: an image of the disk that is there, on which only what differs is written',
-  )
-  .addOption(new Option('--base <point>', 'with --onto: the point that the image was').argParser(pointPrefix))
-  .option('--bitmap <name>', 'with --base: the dirty bitmap of the image that has recorded all writes since')
-  .option('--dry-run', 'with --onto: say what would be written', false)
-  .addOption(
-    new Option(
-      '--format <format>',
-      "of a disk's file, if its name does not say; the disks of a whole machine are qcow2 without it",
-    ).choices(['raw', 'qcow2']),
-  )
-  .option(
-    '--define',
-    'of a whole machine: define its domain, or write the script that starts it; it is not started',
-    false,
-  )
-  .option('--name <name>', 'with --define: the name that it gets')
-  .option('--new-ids', 'with --define: a uuid and MACs of its own, to be beside the machine that it was', false)
-  .option(
-    '--uri <uri>',
-    'with --define: the libvirt, if not that of the machine in the configuration or qemu:///system',
-  )
-  .option('--resume', 'keep what is written if it is broken off, and go on with what was kept', false)
-  .option('--force', 'replace what is there, unless it is in use', false)
-  .option(
-    '--skip-damaged',
-    'write what can be read when part of it is lost; fails with an error that lists the lost ranges',
-    false,
-  )
-  .addOption(workTimeoutOption('the gateway'))
-  .addOption(jsonOption())
-  .action(async (point: string, options: RestoreCommand) =>
-    (await import('./commands/restore.ts')).restore(point, options),
-  )
+addRestore(program, { point: POINT, atOption, workTimeoutOption, jsonOption })
 
 toGateway(program.command('export'))
   .description(
@@ -305,7 +256,8 @@ toGateway(program.command('export'))
     (await import('./commands/export.ts')).exportPoint(point, options),
   )
 
-addInstant(program, { configOption, jsonOption, workTimeoutOption })
+addInstant(program, { configOption, jsonOption, atOption, workTimeoutOption })
+addDrill(program, { point: POINT, atOption, jsonOption, workTimeoutOption })
 
 program
   .command('forget')

@@ -24,6 +24,7 @@ import { addPointCommands } from './commands/points.ts'
 import { addPruneCommand } from './commands/prune.ts'
 import { DATA_DEFAULT } from './commands/remote.ts'
 import { addRepairCommand } from './commands/repair.ts'
+import { addDrillCommands } from './commands/drill.ts'
 import { addRestoreCommands } from './commands/restore.ts'
 import { LISTEN_DEFAULT, LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
 import { addRunsCommand } from './commands/runs.ts'
@@ -96,7 +97,7 @@ const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> 
   'Who may do what:': [addTenantCommands, addLoginCommand, addTokenCommands, addAgentCommands, addAuditCommands],
   'Machines and backups:': [addMachineCommands, addPlanCommands, addBackupCommands, addRunsCommand],
   'Hearing of it:': [addCoverageCommand, addEventsCommand, addNotifyCommands],
-  'Restore points:': [addPointCommands, addRestoreCommands, addDiffCommand, addPruneCommand],
+  'Restore points:': [addPointCommands, addRestoreCommands, addDrillCommands, addDiffCommand, addPruneCommand],
   'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],
 }
 

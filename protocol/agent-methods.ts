@@ -8,6 +8,14 @@ import { checkpointList, forget, machineStatus, qmp, qmpEvent } from './views.ts
 
 const plain = { up: null, down: null, audited: false, servedBy: 'agent', roles: [] } as const
 
+const order = v.object({
+  restore: s.uuid,
+  point: s.uuid,
+  disks: s.disks(orderedDisk),
+  overwrite: v.boolean(),
+})
+const ordered = v.object({ disks: s.disks(restoredDisk) })
+
 const jobParams = v.object({ job: s.uuid })
 const machineParams = v.object({ machine: s.name })
 
@@ -52,17 +60,12 @@ export const AGENT_METHODS = {
   /** Where the configuration lets restores write, and what is at the places asked about. */
   'agent.places': { ...plain, params: v.object({ places: askedPlaces }), result: allowedPlaces },
   /** Writes disks of a restore point; the first message says that all places are open, the end that all disks are durable. */
-  'agent.restore': {
-    ...plain,
-    params: v.object({
-      restore: s.uuid,
-      point: s.uuid,
-      disks: s.disks(orderedDisk),
-      overwrite: v.boolean(),
-    }),
-    result: v.object({ disks: s.disks(restoredDisk) }),
-    down: streamOf(restoreProgress),
-  },
+  'agent.restore': { ...plain, params: order, result: ordered, down: streamOf(restoreProgress) },
+  /**
+   * The same with images that are there: all are compared, and then only what differs is written, or nothing. A method of its
+   * own, as an agent that knows only the other would replace them.
+   */
+  'agent.restoreOnto': { ...plain, params: order, result: ordered, down: streamOf(restoreProgress) },
   'agent.qmp': { ...plain, ...qmp },
   'agent.events': {
     ...plain,

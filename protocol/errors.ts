@@ -117,6 +117,7 @@ export const ERRORS = {
   TARGET_INVALID: row(400),
   RESTORE_FORBIDDEN: row(403),
   TOOL_MISSING: row(500),
+  DRILL_FAILED: row(409),
 } as const satisfies Record<string, ErrorRow>
 
 export type ErrorCode = keyof typeof ERRORS

@@ -19,10 +19,44 @@ export const NODE_BYTES_MAX = NODE_HEADER_BYTES + FAN_OUT * ID_BYTES
 /** A child: the id of a chunk (level 0) or of a node (higher levels), or `null` for an all-zero subtree. */
 export type Ref = Uint8Array | null
 
-export interface TreeNode {
+const isPresent = (bytes: Uint8Array, index: number): boolean => ((bytes[1 + (index >> 3)]! >> (index & 7)) & 1) === 1
+
+/** Where the id of the child at `index` begins among a node's bytes, or would if it were present. */
+const idOffset = (bytes: Uint8Array, index: number): number => {
+  let offset = NODE_HEADER_BYTES
+  for (let before = 0; before < index; before++) if (isPresent(bytes, before)) offset += ID_BYTES
+  return offset
+}
+
+/** A node as it is stored: its refs are views of its bytes, made when they are asked for, so that one that is kept is small. */
+export class TreeNode {
   readonly level: number
+  readonly bytes: Uint8Array
+
+  /** Of exactly these bytes, which decodeNode has looked at. */
+  constructor(bytes: Uint8Array) {
+    this.level = bytes[0]!
+    this.bytes = bytes
+  }
+
+  /** The child at `index`, below FAN_OUT. */
+  child(index: number): Ref {
+    const offset = idOffset(this.bytes, index)
+    return isPresent(this.bytes, index) ? this.bytes.subarray(offset, offset + ID_BYTES) : null
+  }
+
   /** FAN_OUT entries. */
-  readonly children: readonly Ref[]
+  get children(): readonly Ref[] {
+    return this.slice(0, FAN_OUT)
+  }
+
+  /** The children from `from` on, at most `count`. */
+  slice(from: number, count: number): readonly Ref[] {
+    let offset = idOffset(this.bytes, from)
+    return Array.from({ length: Math.min(count, FAN_OUT - from) }, (_, index) =>
+      isPresent(this.bytes, from + index) ? this.bytes.subarray(offset, (offset += ID_BYTES)) : null,
+    )
+  }
 }
 
 /** Chunks below one child of a node of this level. */
@@ -55,15 +89,9 @@ export const decodeNode = (bytes: Uint8Array): TreeNode => {
   const level = bytes[0]
   if (level === undefined || level > LEVEL_MAX || bytes.length < NODE_HEADER_BYTES + ID_BYTES)
     throw new VarveError('DATA_DAMAGED', 'a tree node is malformed')
-  const children: Ref[] = []
-  let at = NODE_HEADER_BYTES
-  for (let index = 0; index < FAN_OUT; index++) {
-    const present = (bytes[1 + (index >> 3)]! & (1 << (index & 7))) !== 0
-    children.push(present ? bytes.subarray(at, at + ID_BYTES) : null)
-    if (present) at += ID_BYTES
-  }
-  if (at !== bytes.length) throw new VarveError('DATA_DAMAGED', 'a tree node has the wrong length')
-  return { level, children }
+  if (idOffset(bytes, FAN_OUT) !== bytes.length)
+    throw new VarveError('DATA_DAMAGED', 'a tree node has the wrong length')
+  return new TreeNode(bytes)
 }
 
 /** What a node id is keyed with: the tenant's id key in a domain of its own, so that no chunk can pass for a node. */

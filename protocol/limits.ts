@@ -156,6 +156,24 @@ export const RESTORE_PLACES_MAX = 64
 /** Restores of a tenant that run at once. */
 export const RESTORES_RUNNING_MAX = 16
 
+/** Newest drills of a restore point that are kept. */
+export const DRILLS_KEPT_MAX = 3
+
+/** Largest picture of a drill's screen, in bytes. */
+export const DRILL_PICTURE_BYTES_MAX = 512 * 1024
+
+/** Longest end of a drill's serial console that is kept, in characters. */
+export const DRILL_LOG_CHARS_MAX = 64 * 1024
+
+/** How long a restore point stays in use by one call of points.use, in milliseconds: 7 days. */
+export const POINT_USE_MS_MAX = 7 * 24 * 60 * 60_000
+
+/** Restore points that one agent, or one person, uses at once. */
+export const POINT_USES_OF_ONE_MAX = 64
+
+/** Restore points of a tenant that are used at once, each user's counted. */
+export const POINT_USES_MAX = 1024
+
 /** Most checkpoints of a machine that one answer has. */
 export const CHECKPOINTS_MAX = 256
 

@@ -3,6 +3,7 @@ import type * as v from 'valibot'
 import { AGENT_METHODS } from './agent-methods.ts'
 import { BACKUP_METHODS } from './backup-methods.ts'
 import { COVERAGE_METHODS } from './coverage-methods.ts'
+import { DRILL_METHODS } from './drill-methods.ts'
 import { EVENT_METHODS } from './event-methods.ts'
 import { IDENTITY_METHODS } from './identity-methods.ts'
 import { MACHINE_METHODS } from './machine-methods.ts'
@@ -26,6 +27,7 @@ export const METHODS = {
   ...BACKUP_METHODS,
   ...POINT_METHODS,
   ...RESTORE_METHODS,
+  ...DRILL_METHODS,
   ...UPKEEP_METHODS,
   ...COVERAGE_METHODS,
   ...EVENT_METHODS,

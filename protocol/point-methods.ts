@@ -2,7 +2,7 @@
 import * as v from 'valibot'
 import { missingAttachments } from './attachments.ts'
 import { changedRange, CHANGES_MAX, granularity } from './changes.ts'
-import { CHUNK_WINDOW_BYTES, PAGE_ROWS_MAX } from './limits.ts'
+import { CHUNK_WINDOW_BYTES, PAGE_ROWS_MAX, POINT_USE_MS_MAX } from './limits.ts'
 import { lostRange, PRUNE_POINTS_MAX, prunedPoint } from './maintenance.ts'
 import { audited, dryable, none, OPERATORS, OWNER, PEOPLE, plain, READERS, STARTERS, streamOf } from './method.ts'
 import { planName, pruneRules } from './plans.ts'
@@ -55,6 +55,19 @@ export const POINT_METHODS = {
     roles: OPERATORS,
     params: v.object({ point: s.idPrefix, held: v.boolean() }),
     result: v.object({ point: s.point }),
+  },
+  'points.use': {
+    ...audited,
+    roles: STARTERS,
+    params: v.object({
+      /** Of the caller's choice: what it renews and ends the use by. */
+      use: s.uuid,
+      point: s.uuid,
+      /** From now; 0 ends it. */
+      ttlMs: v.pipe(s.count, v.maxValue(POINT_USE_MS_MAX)),
+    }),
+    /** When it is over, by the gateway's clock. */
+    result: v.object({ untilMs: s.timeMs }),
   },
   'points.lock': {
     ...audited,

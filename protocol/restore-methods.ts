@@ -14,7 +14,7 @@ export const RESTORE_METHODS = {
     params: v.object({ agent: s.uuid, places: askedPlaces }),
     result: v.object({ host: v.string(), ...allowedPlaces.entries }),
   },
-  /** Has an agent write disks of a restore point; ends once the agent has looked at all places, before it has written. */
+  /** Has an agent write or compare disks of a point; ends once the agent has looked at all places, before it has written. */
   'restores.start': {
     ...audited,
     roles: OPERATORS,
@@ -22,7 +22,7 @@ export const RESTORE_METHODS = {
       point: s.idPrefix,
       agent: s.uuid,
       disks: wantedDisks,
-      /** Replaces the files and overwrites the devices that are there; never what is in use. */
+      /** Replaces the files and overwrites the devices that are there; of `onto` gives a file the disk's size. Never what is in use. */
       overwrite: v.boolean(),
     }),
     result: restoreParams,

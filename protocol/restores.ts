@@ -13,6 +13,14 @@ export const RESTORE_PATHS_CHARS_MAX = 256 * 1024
 export const TARGET_FORMATS = ['raw', 'qcow2'] as const
 export const targetFormat = v.picklist(TARGET_FORMATS)
 
+/**
+ * How a disk comes to its place: `new` writes it whole, `onto` compares what is there and writes only what differs, `compare` tells
+ * how much that is and writes nothing.
+ */
+export const RESTORE_HOWS = ['new', 'onto', 'compare'] as const
+export type RestoreHow = (typeof RESTORE_HOWS)[number]
+const restoreHow = v.optional(v.picklist(RESTORE_HOWS), 'new')
+
 /** States of a restore: `running`, and then one of the others for good. */
 export const RESTORE_STATES = ['running', 'done', 'failed'] as const
 
@@ -31,14 +39,16 @@ export const wantedDisk = v.object({
   disk: s.diskName,
   to: hostPath,
   format: v.optional(v.nullable(targetFormat), null),
+  how: restoreHow,
 })
 
-/** At least one, each once, no two to one place, and the paths within RESTORE_PATHS_CHARS_MAX. */
+/** At least one, each once, no two to one place, all of them in one way, and the paths within RESTORE_PATHS_CHARS_MAX. */
 export const wantedDisks = v.pipe(
   s.disks(wantedDisk),
   v.minLength(1),
   v.check((disks) => new Set(disks.map(({ disk }) => disk)).size === disks.length, 'a disk is named twice'),
   v.check((disks) => new Set(disks.map(({ to }) => to)).size === disks.length, 'two disks go to one place'),
+  v.check((disks) => new Set(disks.map(({ how }) => how)).size === 1, 'disks of one restore go in one way: order two'),
   v.check(
     (disks) => disks.reduce((sum, { to }) => sum + to.length, 0) <= RESTORE_PATHS_CHARS_MAX,
     'the paths are longer than 256 KiB together',
@@ -53,6 +63,7 @@ export const askedPlace = v.object({
   to: hostPath,
   size: s.diskBytes,
   format: v.optional(v.nullable(targetFormat), null),
+  how: restoreHow,
 })
 export const askedPlaces = v.optional(v.pipe(v.array(askedPlace), v.maxLength(DISKS_MAX)), [])
 
@@ -86,11 +97,24 @@ export const allowedPlaces = v.object({
 })
 export type AllowedPlaces = v.InferOutput<typeof allowedPlaces>
 
-/** How far one disk is, as the agent says it. */
-export const restoreProgress = v.object({ disk: s.diskName, doneBytes: s.diskBytes, bytesReceived: s.count })
+/** What a comparison found, and what was written of that; nothing of it for a disk that is written whole. */
+const written = {
+  /** Bytes of the disk that differ from what is there; nil until all of it was compared. */
+  differBytes: v.optional(v.nullable(s.diskBytes), null),
+  /** Bytes of these that are written, zeroes included. */
+  writtenBytes: v.optional(s.diskBytes, 0),
+}
+
+/** How far one disk is, as the agent says it; what is done of a comparison is compared. */
+export const restoreProgress = v.object({
+  disk: s.diskName,
+  doneBytes: s.diskBytes,
+  bytesReceived: s.count,
+  ...written,
+})
 export type RestoreProgress = v.InferOutput<typeof restoreProgress>
 
-/** A disk that is complete, under its name, and durable. */
+/** A disk that is complete, under its name, and durable; or one that was compared. */
 export const restoredDisk = v.object({
   disk: s.diskName,
   /** Where its symbolic links ended. */
@@ -98,6 +122,7 @@ export const restoredDisk = v.object({
   format: targetFormat,
   /** Stored bytes that came over the network. */
   bytesReceived: s.count,
+  ...written,
   /** What is not as it was before, such as an owner that could not be kept; sentences. */
   remarks: v.pipe(v.array(v.pipe(v.string(), v.maxLength(1024))), v.maxLength(8)),
 })
@@ -129,9 +154,11 @@ export const restore = v.object({
       to: shownPath,
       /** Nil until it is known. */
       format: v.nullable(targetFormat),
-      /** Bytes of the disk that are written, zeroes included; of an ended restore those of the last report. */
+      how: restoreHow,
+      /** Bytes of the disk that are written, zeroes included, or compared; of an ended restore those of the last report. */
       doneBytes: s.diskBytes,
       bytesReceived: s.count,
+      ...written,
       remarks: v.array(v.string()),
     }),
   ),

@@ -125,6 +125,20 @@ export const took = v.object({
 })
 export type Took = v.InferOutput<typeof took>
 
+/** What came of starting a copy of a machine; `passed`: the evidence came within the limit of time. */
+export const DRILL_VERDICTS = ['passed', 'failed'] as const
+export type DrillVerdict = (typeof DRILL_VERDICTS)[number]
+export const drillVerdict = v.picklist(DRILL_VERDICTS)
+
+/** The newest drill of a point, as the point shows it. */
+export const pointDrill = v.object({
+  id: uuid,
+  verdict: drillVerdict,
+  /** When the gateway took it. */
+  addedMs: timeMs,
+})
+export type PointDrill = v.InferOutput<typeof pointDrill>
+
 /** A restore point. */
 export const point = v.object({
   id: uuid,
@@ -148,6 +162,8 @@ export const point = v.object({
   held: v.boolean(),
   /** Nobody can remove it before. */
   lockedUntilMs: v.nullable(timeMs),
+  /** Somebody reads it, such as a machine that runs from it, and keeps it until then, or for longer; nil where nobody does. */
+  usedUntilMs: v.optional(v.nullable(timeMs), null),
   /** When it was last verified and found whole or damaged. */
   verifiedMs: v.nullable(timeMs),
   /** Bytes of its disks and attachments that are known to be unreadable. */
@@ -166,6 +182,8 @@ export const point = v.object({
   attachments: attachments(v.object({ name: attachmentName, size: attachmentBytes, root })),
   /** How many more should have gone with it and could not be had. */
   missingAttachments: count,
+  /** The newest drill of it; nil where it was never tried. Older gateways do not say it. */
+  drill: v.optional(v.nullable(pointDrill), null),
 })
 export type Point = v.InferOutput<typeof point>
 

@@ -17,6 +17,7 @@ export const LONG_TESTS = [
   'test/interop/clocks.test.ts',
   'test/interop/collection.test.ts',
   'test/interop/disaster.test.ts',
+  'test/interop/drill-guest.test.ts',
   'test/interop/exact-ranges.test.ts',
   'test/interop/freeze.test.ts',
   'test/interop/full-disk.test.ts',

@@ -4,6 +4,7 @@ import { kindText } from '../../protocol/backup.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { statusLines } from '../../protocol/host/machine-report.ts'
 import type { MachineStatus } from '../../protocol/methods.ts'
+import { drillText } from '../../protocol/host/drill-report.ts'
 import { PAGE_POINTS } from '../../protocol/host/point-at.ts'
 import { everyRow } from '../../protocol/paging.ts'
 import { name as nameSchema, type Point } from '../../protocol/schemas.ts'
@@ -182,19 +183,18 @@ export const points = async (machine: string | undefined, options: PointsCommand
       if (options.json) return printJson({ points: rows })
       if (rows.length === 0) return print('No restore points yet.')
       printTable(
-        ['POINT', 'MACHINE', 'TIME (UTC)', 'READ', 'CONSISTENCY', 'STORED', 'DISKS', 'ATTACHMENTS'],
-        rows.map(
-          ({ id, machine: name, timeMs, future, consistency, bytesStored, disks, attachments, missingAttachments }) => [
-            id.slice(0, 8),
-            name,
-            `${utcText(timeMs)}${future ? ' (in the future)' : ''}`,
-            kindText(disks),
-            consistency,
-            sizeText(bytesStored),
-            disks.map((disk) => `${disk.name} ${sizeText(disk.size)}`).join(', '),
-            attachedText(attachments, missingAttachments),
-          ],
-        ),
+        ['POINT', 'MACHINE', 'TIME (UTC)', 'READ', 'CONSISTENCY', 'STORED', 'DRILL', 'DISKS', 'ATTACHMENTS'],
+        rows.map(({ id, machine: name, timeMs, future, consistency, bytesStored, drill, disks, ...point }) => [
+          id.slice(0, 8),
+          name,
+          `${utcText(timeMs)}${future ? ' (in the future)' : ''}`,
+          kindText(disks),
+          consistency,
+          sizeText(bytesStored),
+          drillText(drill),
+          disks.map((disk) => `${disk.name} ${sizeText(disk.size)}`).join(', '),
+          attachedText(point.attachments, point.missingAttachments),
+        ]),
       )
     },
     { ...options, machines: true },

@@ -1,15 +1,17 @@
 // What `restore --define` makes of a machine: a domain of libvirt or a script for QEMU, planned before anything is written.
-import { randomBytes, randomUUID } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import { planDomain, type DomainPlan } from '../define/domain.ts'
 import { checkDefinable, closedFolders, defineDomain } from '../define/libvirt.ts'
-import { planScript, type ScriptPlan } from '../define/start-script.ts'
+import { planScript, type QemuCommand, type ScriptPlan } from '../define/start-script.ts'
 import { URI_DEFAULT } from '../libvirt/uri-schema.ts'
-import { restoreDisk } from '../restore/restore.ts'
 import type { TargetFormat } from '../restore/format.ts'
+import { attachmentBytes } from './attachment-bytes.ts'
 import type { CommandContext } from './context.ts'
 
 export const DOMAIN_FILE = 'domain.xml'
@@ -19,6 +21,8 @@ export interface DefineOptions {
   readonly name?: string
   readonly newIds: boolean
   readonly uri?: string
+  /** An earlier restore may have written it already. */
+  readonly resume?: boolean
 }
 
 export interface Placed {
@@ -39,33 +43,45 @@ export interface Definition {
   readonly text: string
   readonly remarks: readonly string[]
   readonly define: () => Promise<void>
+  /** Of the kind `qemu`, as the point has it: the program and its options, with files named from the folder; else null. */
+  readonly command: QemuCommand | null
 }
 
-/** A locally administered address of QEMU's. */
-const newMac = (): string =>
-  ['52', '54', '00', ...[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
+interface NewIds {
+  readonly newUuid: () => string
+  /** A locally administered address of QEMU's. */
+  readonly newMac: () => string
+}
 
-/** The text of an attachment; null where the point has none of this name. What reading an image ends with. */
-const attachmentText = async ({ link, signal }: CommandContext, point: Point, name: string): Promise<string | null> => {
-  const image = point.attachments.find((one) => one.name === name)
-  if (image === undefined) return null
-  const bytes = Buffer.alloc(image.size)
-  await restoreDisk({
-    repeat: (work) => link.repeat(work, signal),
-    point: point.id,
-    disk: name,
-    size: image.size,
-    root: image.root,
-    target: {
-      write: async (offset, part) => bytes.set(part, offset),
-      zero: async () => {},
-    },
-    skipDamaged: false,
-    signal,
-    onProgress: () => {},
+/** Ids from 16 bytes each, which `next` gives. */
+const idsFrom = (next: () => Uint8Array): NewIds => ({
+  newUuid: () => {
+    const bytes = Buffer.from(next())
+    // version and variant, as those have them that are drawn at random
+    bytes[6] = (bytes[6]! & 0x0f) | 0x40
+    bytes[8] = (bytes[8]! & 0x3f) | 0x80
+    return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/u, '$1-$2-$3-$4-')
+  },
+  newMac: () =>
+    ['52', '54', '00', ...[...next().subarray(0, 3)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':'),
+})
+
+/**
+ * New ids for the machine of a folder. One that is gone on with gets those that it got before, so that what starts it is the
+ * same: they come from the folder, which no other machine has.
+ */
+const newIdsFor = async (point: string, root: string, resume: boolean): Promise<NewIds> => {
+  if (!resume) return idsFrom(() => randomBytes(16))
+  const { dev, ino, birthtimeNs } = await stat(root, { bigint: true })
+  let count = 0
+  return idsFrom(() => {
+    const of = [hostname(), root, dev, ino, birthtimeNs, point, count++].join('\0')
+    return createHash('sha256').update(of).digest().subarray(0, 16)
   })
-  return bytes.toString('utf8')
 }
+
+const attachmentText = async (context: CommandContext, point: Point, name: string): Promise<string | null> =>
+  (await attachmentBytes(context, point, name))?.toString('utf8') ?? null
 
 const uriOf = ({ config }: CommandContext, machine: string, { uri }: DefineOptions): string => {
   const configured = config.machines.find(({ name }) => name === machine)?.keys['uri']
@@ -81,8 +97,9 @@ const ofLibvirt = async (
   const at = (file: string): string => path.join(root, file)
   const disks = new Map([...placed.disks].map(([name, { file, format }]) => [name, { path: at(file), format }]))
   const files = new Map([...placed.files].map(([name, file]) => [name, at(file)]))
-  const { newIds, name = null } = options
-  const wishes = { name, newIds, disks, files, folder: root, isHere: existsSync, newUuid: randomUUID, newMac }
+  const { newIds, name = null, resume = false } = options
+  const ids = await newIdsFor(point.id, root, resume)
+  const wishes = { name, newIds, disks, files, folder: root, isHere: existsSync, ...ids }
   const plan: DomainPlan = planDomain(xml, wishes)
   await checkDefinable(uri, plan)
   const file = at(DOMAIN_FILE)
@@ -101,6 +118,7 @@ const ofLibvirt = async (
     text: plan.xml,
     remarks: [...plan.remarks, ...started, ...entered],
     define: () => defineDomain(uri, plan, file),
+    command: null,
   }
 }
 
@@ -123,10 +141,10 @@ export const planDefinition = async (
     name,
     newIds: options.newIds,
     isHere: existsSync,
-    newUuid: randomUUID,
-    newMac,
+    ...(await newIdsFor(point.id, placed.root, options.resume ?? false)),
   })
-  const { script: text, uuid, remarks } = plan
+  const { script: text, uuid, remarks, command: moved } = plan
   const file = path.join(placed.root, SCRIPT_FILE)
-  return { kind: 'qemu', uri: null, name: plan.name, uuid, file, text, remarks, define: async () => {} }
+  const define = async (): Promise<void> => {}
+  return { kind: 'qemu', uri: null, name: plan.name, uuid, file, text, remarks, define, command: moved }
 }

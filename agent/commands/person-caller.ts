@@ -17,12 +17,14 @@ export class PersonCaller implements Caller {
   concerns: readonly string[] = []
   /** Before the first session, one that may do little. */
   role: Role = 'viewer'
-  #begun = false
+  #begun: boolean
   readonly #dial: PersonDial
   readonly #away: Away
 
-  constructor(away: Away) {
+  /** With `begun` another token is waited for from the first session on. */
+  constructor(away: Away, { begun = false } = {}) {
     this.#away = away
+    this.#begun = begun
     this.config = { gateway: away.gateway, machines: [], state: personState() }
     this.#dial = new PersonDial(away, PROGRAM)
   }

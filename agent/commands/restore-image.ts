@@ -1,8 +1,10 @@
 // One disk or attachment of a restore point, to a file or device: what every form of the restore command does.
 import { VarveError } from '../../protocol/errors.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { Meter } from '../../protocol/host/meter.ts'
 import { remark } from '../../protocol/host/output.ts'
 import type { Point } from '../../protocol/schemas.ts'
+import { ImageThreads } from '../image/image-threads.ts'
 import type { TargetFormat } from '../restore/format.ts'
 import { keptOf } from '../restore/kept.ts'
 import { openTarget } from '../restore/open-target.ts'
@@ -52,6 +54,7 @@ export const restoreImage = async (
     (await openOtherTarget({ to, size, format, force, machines, notes, signal })) ??
     (await openTarget({ path: to, size, format, force, machines, notes, resume }))
   await using target = opened.target
+  await using threads = new ImageThreads(systemClock)
   const { left } = opened
   if (opened.remark !== null) remark(opened.remark)
   let bytesReceived = 0
@@ -66,7 +69,7 @@ export const restoreImage = async (
     signal,
     ...(left === null
       ? {}
-      : { kept: keptOf({ content: left, size, root, reads: { link, point, disk: name, signal } }) }),
+      : { kept: keptOf({ content: left, size, root, reads: { link, point, disk: name, signal }, threads }) }),
     onProgress: (doneBytes, received) => {
       bytesReceived = received
       meter.add(performance.now(), doneBytes)

@@ -108,8 +108,10 @@ const bytesThere = async (partial: string): Promise<number | null> => {
 const lookForParts = async (root: string, images: readonly Image[], resume: boolean): Promise<number> => {
   let there = 0
   for (const { file, isDisk } of images) {
+    const at = path.join(root, file)
+    if (resume) there += (await bytesThere(at)) ?? 0
     if (!isDisk) continue
-    const partial = partialName(path.join(root, file))
+    const partial = partialName(at)
     const bytes = await bytesThere(partial)
     if (bytes === null) continue
     if (resume) there += bytes
@@ -203,17 +205,18 @@ class MachineRestore {
     const { force, resume, skipDamaged } = this.#options
     await using resources = new AsyncDisposableStack()
     const notes = await openNotes(this.#context)
-    const open = async (file: string, size: number, format: TargetFormat, resumes: boolean): Promise<OpenedTarget> => {
+    // a disk is gone on with; what is small is written again, and may be there already
+    const open = async (file: string, size: number, format: TargetFormat, isDisk: boolean): Promise<OpenedTarget> => {
       signal.throwIfAborted()
       await folderIn(root, path.dirname(file), this.made)
       const at = { path: path.join(root, file), size, format, force, machines: config.machines, notes }
-      const opened = await openTarget({ ...at, resume: resumes })
+      const opened = await openTarget({ ...at, resume: resume && isDisk, again: resume && !isDisk })
       resources.use(opened.target)
       return opened
     }
     const opened = []
     for (const image of images)
-      opened.push({ ...image, opened: await open(image.file, image.size, image.format, resume && image.isDisk) })
+      opened.push({ ...image, opened: await open(image.file, image.size, image.format, image.isDisk) })
     this.writes = true
     const targets = opened.map((one) => one.opened.target)
     if (definition !== null) {

@@ -4,8 +4,8 @@ import { Meter } from '../../protocol/host/meter.ts'
 import { print, printJson, remark } from '../../protocol/host/output.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import type { Point } from '../../protocol/schemas.ts'
+import { halfWritten } from '../onto/ordered-onto.ts'
 import { restoreOnto, type Base, type Onto, type OntoRequest } from '../onto/restore-onto.ts'
-import { incompleteName } from '../restore/restore-notes.ts'
 import { withAnyGateway, type CommandContext } from './context.ts'
 import { checkMayRead } from './may-read.ts'
 import { imageOf, type RestoreCommand } from './restore.ts'
@@ -19,7 +19,8 @@ const wrong = (why: string): VarveError => new VarveError('PARAMS_INVALID', why)
 
 /** PARAMS_INVALID unless the options fit an image that is there. */
 const checkOptions = (options: RestoreCommand): { readonly disk: string; readonly onto: string } => {
-  const { disk, onto, to, attachment, attachments, base, bitmap, skipDamaged, resume, define } = options
+  const { disk, onto, to, attachment, attachments, base, bitmap, skipDamaged, resume, define, name, newIds, uri } =
+    options
   if (onto === undefined) throw wrong('--base, --bitmap and --dry-run are for --onto')
   if (to !== undefined) throw wrong('give one of --to and --onto')
   if (disk === undefined || attachment !== undefined || attachments !== undefined)
@@ -28,7 +29,8 @@ const checkOptions = (options: RestoreCommand): { readonly disk: string; readonl
     throw wrong('--bitmap says what was written since a restore point: name that with --base')
   if (skipDamaged) throw wrong('--skip-damaged is not for --onto: restore what can be read to a new file with --to')
   if (resume) throw wrong('--onto goes on by itself with what an interrupted one has left: leave --resume out')
-  if (define) throw wrong('--define is for the whole machine, and --onto for a disk')
+  if (define || name !== undefined || newIds || uri !== undefined)
+    throw wrong('--define, --name, --new-ids and --uri are for the whole machine, and --onto for a disk')
   return { disk, onto }
 }
 
@@ -61,12 +63,6 @@ const tell = ({ point, base, done, durationMs, disk }: Told, dryRun: boolean): v
   print(
     `${what} is on ${found.final} (${found.format}): ${inRanges} differed; ${sizeText(bytesRead)} read there, ${sizeText(bytesReceived)} received, ${sizeText(bytesWritten)} written and ${sizeText(bytesZeroed)} zeroed in ${(durationMs / 1000).toFixed(1)} s; ${looked}, and every chunk written was checked.`,
   )
-}
-
-/** What an error after the first write leaves. */
-const halfWritten = ({ found }: { readonly found: Onto['found'] }): string => {
-  const as = found.kind === 'device' ? found.final : `${found.final}, now ${incompleteName(found.final)},`
-  return `${as} is neither what it was nor the restore point: the same command completes it`
 }
 
 const run = async (
@@ -113,7 +109,7 @@ const run = async (
   } catch (thrown) {
     progress.clear()
     const error = asVarveError(thrown)
-    if (begun !== null && error.code !== 'TARGET_EXISTS') remark(halfWritten({ found: begun }))
+    if (begun !== null && error.code !== 'TARGET_EXISTS') remark(halfWritten(begun, 'command'))
     throw thrown
   }
   progress.clear()

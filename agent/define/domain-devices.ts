@@ -1,12 +1,13 @@
 // What becomes of a domain's devices on the host where it is restored: what is not known to be harmless goes. Pure.
+import { PROGRAM } from './qemu-devices.ts'
 import {
   element,
   firstWithin,
   keepAttributes,
   keepWithin,
   namesOf,
+  onlyText,
   replaceWithin,
-  textWithin,
   within,
   type Tree,
 } from './xml-tree.ts'
@@ -30,6 +31,10 @@ export interface DeviceFindings {
 }
 
 type Rule = (device: Tree, wishes: DeviceWishes, found: DeviceFindings) => Tree | null
+
+/** Whether a path can only be that of a QEMU which the host's packages brought. */
+const isQemu = (file: string): boolean =>
+  file.startsWith('/usr/') && !file.split('/').includes('..') && PROGRAM.test(file.split('/').at(-1)!)
 
 const attribute = (tree: Tree | null, name: string): string => tree?.attributes.get(name) ?? ''
 
@@ -170,7 +175,7 @@ const entropy: Rule = (device, { isHere, remark }) => {
   const model = attribute(backend, 'model')
   if (backend === null || model === 'builtin') return device
   if (model === 'random') {
-    const source = textWithin(backend)
+    const source = onlyText(backend)
     if (!ENTROPY.has(source) || !isHere(source)) backend.children = ['/dev/urandom']
     return device
   }
@@ -206,6 +211,17 @@ const onlyIf =
     return null
   }
 
+/** What it is connected to would be chosen, and its log written, by the host. */
+const redirected: Rule = (device, { remark }) => {
+  if (attribute(device, 'type') !== 'spicevmc') {
+    remark('a redirected USB device is left out')
+    return null
+  }
+  keepAttributes(device, namesOf('type bus'))
+  keepWithin(device, namesOf('boot address alias'))
+  return device
+}
+
 const RULES: Readonly<Record<string, Rule>> = {
   disk,
   interface: networkCard,
@@ -227,11 +243,11 @@ const RULES: Readonly<Record<string, Rule>> = {
   iommu: kept,
   hub: kept,
   input: onlyIf((device) => firstWithin(device, 'source') === null, "an input device of the host's"),
-  redirdev: onlyIf((device) => attribute(device, 'type') === 'spicevmc', 'a redirected USB device'),
+  redirdev: redirected,
   memory: onlyIf((device) => firstWithin(device, 'source') === null, "memory on the host's files"),
   emulator: (device, { isHere, remark }) => {
-    const program = textWithin(device)
-    if (program.startsWith('/usr/') && !program.includes('/../') && isHere(program)) return device
+    const program = onlyText(device)
+    if (isQemu(program) && isHere(program)) return device
     remark(`${program.slice(0, 200)} is not here: libvirt takes its own QEMU`)
     return null
   },

@@ -8,6 +8,7 @@ import {
   firstWithin,
   keepWithin,
   namesOf,
+  onlyText,
   readTree,
   replaceWithin,
   textWithin,
@@ -62,7 +63,7 @@ const NAME = /^(?!\.{1,2}$)[^\p{Cc}/]{1,200}$/u
 const FIRMWARE_FOLDERS = ['/usr/share/', '/usr/lib/']
 
 const isFirmware = (path: string): boolean =>
-  FIRMWARE_FOLDERS.some((folder) => path.startsWith(folder)) && !path.includes('/../')
+  FIRMWARE_FOLDERS.some((folder) => path.startsWith(folder)) && !path.split('/').includes('..')
 
 const refuse = (why: string): never => {
   throw new VarveError(
@@ -74,9 +75,12 @@ const refuse = (why: string): never => {
 const moveFirmware = (os: Tree, wishes: DomainWishes, remark: (sentence: string) => void): void => {
   const { files, folder, isHere } = wishes
   const loader = firstWithin(os, 'loader')
-  const path = textWithin(loader)
+  const path = loader === null ? '' : onlyText(loader)
   const code = files.get('pflash0')
-  if (loader !== null && path !== '' && !(isFirmware(path) && isHere(path))) {
+  if (loader !== null && isFirmware(path) && isHere(path)) {
+    // it is there for all machines of the host, and none of them writes it
+    if (loader.attributes.get('type') === 'pflash') loader.attributes.set('readonly', 'yes')
+  } else if (loader !== null && path !== '') {
     loader.children = code === undefined ? [] : [code]
     if (code === undefined) {
       remark(

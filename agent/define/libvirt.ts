@@ -8,7 +8,7 @@ import { attributeOf, childrenOf, elementAt, readXml } from '../libvirt/xml.ts'
 import type { DomainPlan } from './domain.ts'
 import { shellQuoted } from './shell-words.ts'
 
-const macsOf = (xml: string): string[] => {
+export const macsOf = (xml: string): string[] => {
   const devices = elementAt(readXml(xml, { root: 'domain' }), 'devices')
   const cards = devices === null ? [] : childrenOf(devices, 'interface')
   return cards.map((card) => (attributeOf(elementAt(card, 'mac'), 'address') ?? '').toLowerCase())
@@ -17,11 +17,18 @@ const macsOf = (xml: string): string[] => {
 const clash = (what: string, name: string, wayOut: string): VarveError =>
   new VarveError('EXISTS', `libvirt has the domain "${name}" with the same ${what}: ${wayOut}`)
 
-/** EXISTS where a domain has the name, the uuid or a MAC of the planned one, which would change or disturb that domain. */
-const checkClashes = async (libvirt: LibvirtConnection, plan: DomainPlan): Promise<void> => {
+/** What makes a domain another one's double. */
+export type DomainIds = Pick<DomainPlan, 'name' | 'uuid' | 'macs'>
+
+/**
+ * EXISTS where a domain has the name, the uuid or a MAC of the planned one, which would change or disturb that domain; where the
+ * planned one `runs`, without being defined, it is not its own double.
+ */
+export const checkClashes = async (libvirt: LibvirtConnection, plan: DomainIds, runs = false): Promise<void> => {
   const macs = new Set(plan.macs)
   for (const domain of await libvirt.listAllDomains()) {
     const { name, uuid } = domain
+    if (runs && uuid === plan.uuid && name === plan.name && !(await libvirt.isPersistent(domain))) continue
     if (name === plan.name)
       throw clash(
         'name',

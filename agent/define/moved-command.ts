@@ -1,8 +1,8 @@
 // A QEMU's command line as it starts the restored machine. What is not known to be harmless on another host is left out, and
 // said: the command line comes with the restore point and is believed in nothing. Pure.
-import { givenOf, type Given } from '../processes/given-options.ts'
+import { givenOf, isFlag, type Given } from '../processes/given-options.ts'
 import { parseOptions, type Options } from '../processes/option-text.ts'
-import { isModel, isOwnProperty, optionText, ownProperties } from './qemu-devices.ts'
+import { globalOf, isModel, isOwnProperty, optionText, ownProperties } from './qemu-devices.ts'
 
 export interface CommandWishes {
   /** Null: as it was. */
@@ -40,6 +40,9 @@ const SILENT = new Set(
   `qmp qmp-pretty mon monitor pidfile daemonize D d trace msg chroot runas run-with sandbox S incoming id display vnc spice
   nographic no-fd-bootchk no-quit set only-migratable async-teardown blockdev`.split(/\s+/u),
 )
+
+/** Options whose value may be JSON. */
+const JSON_TAKEN = new Set('device object netdev blockdev display audiodev compat'.split(' '))
 
 const DRIVE_KEYS = 'if id index bus unit cache aio discard detect-zeroes werror rerror copy-on-read'.split(' ')
 const NODE_KEYS = 'discard detect-zeroes cache.direct cache.no-flush'.split(' ')
@@ -101,12 +104,17 @@ class Moving {
   }
 
   #move(option: string, value: string): Words {
+    if (value.startsWith('{') && !JSON_TAKEN.has(option)) {
+      this.#remark(`-${option.slice(0, 40)} is left out: QEMU takes no JSON there`)
+      return []
+    }
     if (Object.hasOwn(RULES, option)) return RULES[option]!(this, value)
     if (/^hd[a-d]$/u.test(option)) {
       const [bus, unit] = [option > 'hdb' ? 1 : 0, 'ac'.includes(option[2]!) ? 0 : 1]
       return this.#drive(`ide${bus}-hd${unit}`, new Map(Object.entries({ if: 'ide', index: String(bus * 2 + unit) })))
     }
-    if (KEPT.has(option)) return value === '' ? [`-${option}`] : [`-${option}`, value]
+    // one without its value would take the next option for it
+    if (KEPT.has(option)) return isFlag(option) ? [`-${option}`] : [`-${option}`, value]
     if (!SILENT.has(option)) this.#remark(`-${option.slice(0, 40)} is left out`)
     return []
   }
@@ -295,9 +303,8 @@ class Moving {
   }
 
   moveGlobal(value: string): Words {
-    const options = parseOptions(value)
-    const property = options.get('property') ?? [...options.keys()][0]?.split('.').at(-1) ?? ''
-    if (isOwnProperty(property)) return ['-global', value]
+    const global = globalOf(value)
+    if (global !== null && isOwnProperty(global.property)) return ['-global', optionText(global)]
     this.#remark(`-global ${value.slice(0, 80)} is left out`)
     return []
   }

@@ -1,5 +1,8 @@
 // Devices of a QEMU's command line that may stand on another host: models without anything of the host in them. Pure.
-import type { Options } from '../processes/option-text.ts'
+import { parseOptions, type Options } from '../processes/option-text.ts'
+
+/** Names of QEMU's programs. */
+export const PROGRAM = /^(?:qemu-system-[a-z0-9_]+|qemu-kvm|kvm)$/u
 
 const MODELS = [
   /virtio-(?:blk|scsi|net|balloon|rng|serial|gpu|keyboard|mouse|tablet|iommu|vga)(?:-gl)?(?:-(?:pci|device|ccw))?(?:-(?:non-)?transitional)?/u,
@@ -21,6 +24,9 @@ export const isModel = (driver: string): boolean => MODELS.some((model) => model
 /** Whether a property names nothing of the host. */
 export const isOwnProperty = (key: string): boolean => !OF_THE_HOST.test(key)
 
+/** Keys as QEMU's options have them; one of JSON may hold anything, also a comma behind which another option begins. */
+const KEY = /^[\w.-]+$/u
+
 /** The properties that may stay. */
 export const ownProperties = (options: Options): Map<string, string> =>
   new Map([...options].filter(([key]) => isOwnProperty(key)))
@@ -31,13 +37,28 @@ const isOptions = (given: Given): given is Options => given instanceof Map
 
 const escaped = (value: string): string => value.replaceAll(',', ',,')
 
-/** An option as QEMU reads it back; `implied` is the key whose value comes first, without its name. */
+/**
+ * An option as QEMU reads it back, without what is no key; `implied` is the key whose value comes first, without its name where
+ * it is read back so.
+ */
 export const optionText = (given: Given, implied: string | null = null): string => {
-  const options: Options = isOptions(given) ? given : new Map(Object.entries(given))
-  const first = implied === null ? undefined : options.get(implied)
+  const options: Options = new Map(
+    [...(isOptions(given) ? given : new Map(Object.entries(given)))].filter(([key]) => KEY.test(key)),
+  )
+  const value = implied === null ? undefined : options.get(implied)
+  const first = value?.includes('=') === true ? undefined : value
   const rest = [...options].filter(([key]) => first === undefined || key !== implied)
   return [
     ...(first === undefined ? [] : [escaped(first)]),
     ...rest.map(([key, value]) => `${key}=${escaped(value)}`),
   ].join(',')
+}
+
+/** What -global sets; of the two ways to write it QEMU tries `driver.property=value` first, whose value goes on to the end. */
+export const globalOf = (text: string): { driver: string; property: string; value: string } | null => {
+  const [, name, key, rest] = /^([^.=]{1,63})\.([^=]{1,63})=(.*)$/su.exec(text) ?? []
+  if (name !== undefined) return { driver: name, property: key!, value: rest! }
+  const options = parseOptions(text)
+  const [driver, property, value] = ['driver', 'property', 'value'].map((part) => options.get(part))
+  return driver === undefined || property === undefined || value === undefined ? null : { driver, property, value }
 }

@@ -2,6 +2,7 @@
 // from what is known of the machine. Pure.
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
+import { PROGRAM } from './qemu-devices.ts'
 import { movedCommand, type CommandWishes } from './moved-command.ts'
 import { shellQuoted, shellWords } from './shell-words.ts'
 
@@ -10,8 +11,15 @@ export interface ScriptWishes extends CommandWishes {
   readonly title: string
 }
 
+export interface QemuCommand {
+  readonly program: string
+  readonly words: readonly string[]
+}
+
 export interface ScriptPlan {
   readonly script: string
+  /** What the script starts; null where it is a guess. */
+  readonly command: QemuCommand | null
   readonly name: string | null
   readonly uuid: string | null
   /** What is not as it was, and what a person has to do, each a sentence. */
@@ -24,17 +32,15 @@ const MEMORY_DEFAULT_BYTES = 1024 ** 3
 /** Longest line of the script's comments, in characters. */
 const COMMENT_CHARS_MAX = 300
 
-const PROGRAM = /^(?:qemu-system-[a-z0-9_]+|qemu-kvm|kvm)$/u
-
 /** A program of the system by its path, any other one by its name. DATA_DAMAGED for what is no QEMU. */
-const programOf = (said: string, isHere: (path: string) => boolean): string => {
+export const programOf = (said: string, isHere: (path: string) => boolean): string => {
   const name = said.split('/').at(-1) ?? ''
   if (!PROGRAM.test(name))
     throw new VarveError(
       'DATA_DAMAGED',
       `command-line of the restore point starts ${JSON.stringify(said.slice(0, 80))}, which is no QEMU: restore without --define, and look at it`,
     )
-  return said.startsWith('/usr/') && !said.includes('/../') && isHere(said) ? said : name
+  return said.startsWith('/usr/') && !said.split('/').includes('..') && isHere(said) ? said : name
 }
 
 const comment = (text: string): string => `# ${text.replaceAll(/\p{Cc}/gu, ' ').slice(0, COMMENT_CHARS_MAX)}\n`
@@ -65,7 +71,8 @@ const known = v.object({
   architecture: v.fallback(v.nullable(v.picklist(['x86_64', 'i386', 'aarch64', 'ppc64', 's390x', 'riscv64'])), null),
 })
 
-const knownOf = (configuration: string): v.InferOutput<typeof known> => {
+/** What the agent noted of a machine; null for what it did not, or what is none. */
+export const knownOf = (configuration: string): v.InferOutput<typeof known> => {
   const nothing = { cpuCount: null, memoryBytes: null, architecture: null }
   try {
     const read = v.safeParse(known, { ...nothing, ...(JSON.parse(configuration) as object) })
@@ -108,7 +115,7 @@ const minimal = (configuration: string, wishes: ScriptWishes): ScriptPlan => {
     ...(memoryBytes === null ? ['its memory is not known'] : []),
   ]
   const script = scriptOf(wishes.title, `qemu-system-${architecture ?? 'x86_64'}`, words, remarks)
-  return { script, name: wishes.name, uuid, remarks }
+  return { script, command: null, name: wishes.name, uuid, remarks }
 }
 
 /** From the attachment `command-line`, or without one from the configuration. DATA_DAMAGED for what is no command of QEMU. */
@@ -117,5 +124,5 @@ export const planScript = (command: string | null, configuration: string, wishes
   const [said = '', ...args] = shellWords(command)
   const program = programOf(said, wishes.isHere)
   const { words, name, uuid, remarks } = movedCommand(args, wishes)
-  return { script: scriptOf(wishes.title, program, words, remarks), name, uuid, remarks }
+  return { script: scriptOf(wishes.title, program, words, remarks), command: { program, words }, name, uuid, remarks }
 }

@@ -37,6 +37,13 @@ export const textWithin = (tree: Tree | null): string =>
     .join('')
     .trim()
 
+/** The same, and it is all that is within from now on: who reads the document would take the text of elements in it, too. */
+export const onlyText = (tree: Tree): string => {
+  const text = textWithin(tree)
+  tree.children = text === '' ? [] : [text]
+  return text
+}
+
 /** Keeps the elements for which a rule gives something, as it gives them; text between them stays. */
 export const replaceWithin = (tree: Tree, rule: (child: Tree) => Tree | null): void => {
   tree.children = tree.children

@@ -155,7 +155,7 @@ export class ChunkSource {
       if (run.length > 0) void this.#fetch(run.splice(0))
     }
     for (let position = first; position < last; position++) {
-      const id = node.children[position % FAN_OUT] ?? null
+      const id = node.child(position % FAN_OUT)
       if (id === null) {
         chunks.push(null)
         continue

@@ -26,7 +26,7 @@ export const childOf = async (tree: MappedTree | null, level: number, position: 
   if (level === tree.rootLevel + 1) return tree.root
   if (level > tree.rootLevel) return undefined
   const node = await tree.node(level, position)
-  return node === null ? null : node.children[Math.floor(position / childSpan(level)) % FAN_OUT]!
+  return node === null ? null : node.child(Math.floor(position / childSpan(level)) % FAN_OUT)
 }
 
 /** The level of the largest subtree that begins at a chunk. */
@@ -62,7 +62,7 @@ async function* differences(
     const now = await tree.node(0, position)
     const then = other === null || position >= childSpan(other.rootLevel + 1) ? null : await other.node(0, position)
     while (position < leafEnd) {
-      const differs = !sameRef(now?.children[position % FAN_OUT] ?? null, then?.children[position % FAN_OUT] ?? null)
+      const differs = !sameRef(now?.child(position % FAN_OUT) ?? null, then?.child(position % FAN_OUT) ?? null)
       yield { count: 1, differs }
       position++
     }

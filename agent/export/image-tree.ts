@@ -68,7 +68,7 @@ export class ImageTree {
       } else {
         const parent = await this.node(level + 1, position)
         const from = index % FAN_OUT
-        if (parent === null || parent.children[from] === null) return null
+        if (parent === null || parent.child(from) === null) return null
         // it may have come while its parent was fetched
         if (this.#kept.has(key) || this.#coming.has(key)) continue
         await this.#fetch(level, index, this.#run(level, index, parent))
@@ -77,13 +77,13 @@ export class ImageTree {
   }
 
   /** Ids of a node and of those to its right that are worth asking for with it. */
-  #run(level: number, index: number, { children }: TreeNode): readonly Ref[] {
+  #run(level: number, index: number, node: TreeNode): readonly Ref[] {
     const from = index % FAN_OUT
     const run: Ref[] = []
     for (let at = from; at < Math.min(FAN_OUT, from + NODES_AT_ONCE); at++) {
       const key = level * INDEXES + index + run.length
       if (this.#kept.has(key) || this.#coming.has(key)) break
-      run.push(children[at]!)
+      run.push(node.child(at))
     }
     while (run.at(-1) === null) run.pop()
     return run

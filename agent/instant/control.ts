@@ -20,8 +20,10 @@ export const instantStateSchema = v.object({
   away: v.nullable(text),
   machine: v.picklist(['off', 'running', 'stopped', 'io-error']),
   receivedBytes: natural,
-  /** Whether the gateway keeps the point until a person says otherwise; `prunable` may go at any prune. */
+  /** Whether the gateway keeps the point, as it is used, held or locked; `prunable` may go at any prune. */
   kept: v.picklist(['unknown', 'kept', 'prunable', 'removed']),
+  /** Until when it is kept without another word, by the gateway's clock; null where it is not by this. */
+  keptUntilMs: v.nullable(natural),
   /** Why the last look at the machine failed; null where it did not. */
   problem: v.nullable(text),
   disks: v.array(
@@ -37,8 +39,8 @@ export const instantStateSchema = v.object({
 })
 export type InstantState = Readonly<v.InferOutput<typeof instantStateSchema>>
 
-/** `hurry`: without a limit of speed; `end`: serves no more, and leaves everything as it is. */
-export type ControlOrder = 'status' | 'hurry' | 'end'
+/** `hurry`: without a limit of speed; `end`: serves no more, and leaves everything as it is; `give up`: nor will anybody. */
+export type ControlOrder = 'status' | 'hurry' | 'end' | 'give up'
 
 const exchange = (socket: string, order: ControlOrder): Promise<string | null> =>
   new Promise((resolve, reject) => {

@@ -8,8 +8,8 @@ import { realpath } from 'node:fs/promises'
 import * as v from 'valibot'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { QmpClient } from '../qmp/client.ts'
+import type { DiskFiller, FilledDisk, MachineState } from './filling.ts'
 import { hasBacking, mapImage, syncImage } from './image-map.ts'
-import type { InstantDisk } from './record.ts'
 
 /** How long a job or guest that met an error is left before it is let go on, in milliseconds. */
 const RETRY_MS = 2_000
@@ -42,22 +42,9 @@ const statsSchema = v.array(
 )
 const statusSchema = v.object({ status: text })
 
-/** `off`: no machine is on the disks, or none that has the monitor. */
-export type MachineState = 'off' | 'running' | 'stopped' | 'io-error'
-
-/** What is known of a disk now. */
-export interface Filling {
-  readonly alone: boolean
-  /** How far the copy is, in bytes of the disk; what the guest has written before counts as it is passed. */
-  readonly doneBytes: number
-  readonly writtenBytes: number
-  /** Why it does not get on; null where it does. */
-  readonly stuck: string | null
-}
-
 export interface FillerOptions {
   readonly qmp: string
-  readonly disks: readonly InstantDisk[]
+  readonly disks: readonly FilledDisk[]
   /** Bytes per second and disk; 0 for no limit. */
   readonly speed: number
   /** Whether what is read can be served now. */
@@ -73,24 +60,21 @@ const parsed = async <S extends v.GenericSchema>(schema: S, answer: Promise<unkn
 /** The file as the system has it, for comparison; QEMU names images as they were given. */
 const same = async (a: string, b: string): Promise<boolean> => a === b || (await realpath(a).catch(() => a)) === b
 
-interface Disk {
-  readonly job: string
-  readonly of: InstantDisk
-  alone: boolean
-  doneBytes: number
-  /** Written on QEMUs that this process has seen end, and on the present one up to the last look. */
-  writtenBefore: number
-  writtenNow: number
-  stuck: string | null
-  retryMs: number
+type BlockJob = v.InferOutput<typeof blockJobsSchema>[number]
+
+/** A disk, its job's id, and the node of its image. */
+interface Copied {
+  readonly disk: FilledDisk
+  readonly id: string
+  readonly node: string
 }
 
-export class Filler implements Disposable {
+const jobOf = (index: number): string => `varve-instant-${index}`
+
+export class Filler implements DiskFiller {
   state: MachineState = 'off'
-  /** A guest has run on the disks since this began. */
   hasRun = false
   readonly #options: FillerOptions
-  readonly #disks: Disk[]
   #client: QmpClient | null = null
   #speed: number
   #flushedMs = 0
@@ -99,41 +83,16 @@ export class Filler implements Disposable {
   constructor(options: FillerOptions) {
     this.#options = options
     this.#speed = options.speed
-    this.#disks = options.disks.map((of, index) => ({
-      of,
-      job: `varve-instant-${index}`,
-      alone: of.alone,
-      doneBytes: of.alone ? of.size : 0,
-      writtenBefore: 0,
-      writtenNow: 0,
-      stuck: null,
-      retryMs: 0,
-    }))
   }
 
-  get disks(): readonly Filling[] {
-    return this.#disks.map(({ of, alone, doneBytes, writtenBefore, writtenNow, stuck }) => ({
-      alone,
-      doneBytes,
-      // what was noted may be of the same QEMU: rather too little than too much
-      writtenBytes: Math.max(of.writtenBytes, writtenBefore + writtenNow),
-      stuck,
-    }))
-  }
-
-  get isDone(): boolean {
-    return this.#disks.every(({ alone }) => alone)
-  }
-
-  /** From now on as fast as it goes. */
   hurry(): void {
     this.#speed = 0
   }
 
-  /** Looks at the machine once and does what is due; an error is one of this look. */
   async tick(): Promise<void> {
     const client = await this.#connected()
-    if (client === null) return await this.#lookAtImages()
+    const { disks } = this.#options
+    if (client === null) return void (await Promise.all(disks.map((disk) => disk.lookAtImage())))
     try {
       await this.#work(client)
     } catch (thrown) {
@@ -161,7 +120,8 @@ export class Filler implements Disposable {
     }
     const client = this.#client
     client.subscribe(({ event, data }) => {
-      const disk = event === 'BLOCK_JOB_COMPLETED' && this.#disks.find(({ job }) => job === data['device'])
+      const index = this.#options.disks.findIndex((_, at) => jobOf(at) === data['device'])
+      const disk = event === 'BLOCK_JOB_COMPLETED' && this.#options.disks[index]
       if (disk && typeof data['error'] === 'string') disk.stuck = `QEMU gave up: ${data['error']}`
     })
     void client.closed.then(() => this.#client === client && this.#leave())
@@ -172,11 +132,7 @@ export class Filler implements Disposable {
     this.#client?.close()
     this.#client = null
     this.state = 'off'
-    for (const disk of this.#disks) {
-      disk.writtenBefore += disk.writtenNow
-      disk.writtenNow = 0
-      if (!disk.alone) disk.doneBytes = 0
-    }
+    for (const disk of this.#options.disks) disk.left()
   }
 
   async #work(client: QmpClient): Promise<void> {
@@ -184,7 +140,8 @@ export class Filler implements Disposable {
     const jobs = await parsed(jobsSchema, client.execute('query-jobs'))
     const blockJobs = await parsed(blockJobsSchema, client.execute('query-block-jobs'))
     const isFlushDue = performance.now() - this.#flushedMs > FLUSH_MS
-    for (const disk of this.#disks) {
+    for (const [index, disk] of this.#options.disks.entries()) {
+      const id = jobOf(index)
       const named = await Promise.all(
         nodes.map(async (node) => node.drv === 'qcow2' && (await same(node.file, disk.of.file))),
       )
@@ -194,21 +151,16 @@ export class Filler implements Disposable {
         disk.stuck = 'the machine runs without it'
         continue
       }
-      const job = jobs.find(({ id }) => id === disk.job)
-      const copy = blockJobs.find(({ device }) => device === disk.job)
+      const job = jobs.find((one) => one.id === id)
+      const copy = blockJobs.find(({ device }) => device === id)
       if (isFlushDue) await this.#flush(client, node)
       if (copy !== undefined) disk.doneBytes = copy.offset
-      if (job === undefined) await this.#begin(client, disk, node)
-      else if (job.status === 'pending') await this.#settle(client, disk, node)
-      else if (copy !== undefined) await this.#keepGoing(client, disk, copy)
+      if (job === undefined) await this.#begin(client, { disk, id, node })
+      else if (job.status === 'pending') await this.#settle(client, { disk, id, node })
+      else if (copy !== undefined) await this.#keepGoing(client, { disk, id, copy })
     }
     if (isFlushDue) this.#flushedMs = performance.now()
     await this.#lookAtGuest(client)
-  }
-
-  /** A QEMU that has ended may have cut a disk loose before. */
-  async #lookAtImages(): Promise<void> {
-    for (const disk of this.#disks) if (!disk.alone && !(await hasBacking(disk.of.file))) await this.#stand(disk)
   }
 
   /** Writes out what QEMU has of the image in its memory. Its answer tells nothing: the file does. */
@@ -216,13 +168,13 @@ export class Filler implements Disposable {
     await client.execute('human-monitor-command', { 'command-line': `qemu-io ${node} flush` })
   }
 
-  async #begin(client: QmpClient, disk: Disk, node: string): Promise<void> {
+  async #begin(client: QmpClient, { disk, id, node }: Copied): Promise<void> {
     // one whose job ended while nobody looked
-    if (!(await hasBacking(disk.of.file))) return await this.#stand(disk)
+    if (!(await hasBacking(disk.of.file))) return void (await disk.stand())
     if (performance.now() < disk.retryMs) return
     disk.retryMs = performance.now() + RETRY_MS
     await client.execute('block-stream', {
-      'job-id': disk.job,
+      'job-id': id,
       device: node,
       'on-error': 'stop',
       speed: this.#speed,
@@ -231,7 +183,7 @@ export class Filler implements Disposable {
   }
 
   /** Everything is copied: lets the job take the backing file away once the image is seen to need none. */
-  async #settle(client: QmpClient, disk: Disk, node: string): Promise<void> {
+  async #settle(client: QmpClient, { disk, id, node }: Copied): Promise<void> {
     if (performance.now() < disk.retryMs) return
     disk.doneBytes = disk.of.size
     await this.#flush(client, node)
@@ -240,31 +192,19 @@ export class Filler implements Disposable {
       // just what was seen is durable then
       await syncImage(disk.of.file)
       disk.stuck = null
-      await client.execute('job-finalize', { id: disk.job })
+      await client.execute('job-finalize', { id })
       return
     }
     disk.stuck = `${missingBytes} bytes that QEMU has copied are not in the file yet`
     disk.retryMs = performance.now() + RETRY_MS
   }
 
-  async #stand(disk: Disk): Promise<void> {
-    const { isBacked, missingBytes } = await mapImage(disk.of.file)
-    if (isBacked || missingBytes > 0) {
-      disk.stuck = 'its image is not complete'
-      return
-    }
-    await syncImage(disk.of.file)
-    disk.alone = true
-    disk.doneBytes = disk.of.size
-    disk.stuck = null
-  }
-
   async #keepGoing(
     client: QmpClient,
-    disk: Disk,
-    { speed, paused, 'io-status': io }: v.InferOutput<typeof blockJobsSchema>[number],
+    { disk, id, copy }: { readonly disk: FilledDisk; readonly id: string; readonly copy: BlockJob },
   ): Promise<void> {
-    if (speed !== this.#speed) await client.execute('block-job-set-speed', { device: disk.job, speed: this.#speed })
+    const { speed, paused, 'io-status': io } = copy
+    if (speed !== this.#speed) await client.execute('block-job-set-speed', { device: id, speed: this.#speed })
     if (!paused && io === 'ok') {
       disk.stuck = null
       return
@@ -272,7 +212,7 @@ export class Filler implements Disposable {
     disk.stuck = io === 'nospace' ? 'its file system has no space left' : 'what is missing could not be read'
     if (performance.now() < disk.retryMs || !this.#options.canServe()) return
     disk.retryMs = performance.now() + RETRY_MS
-    await client.execute('block-job-resume', { device: disk.job })
+    await client.execute('block-job-resume', { device: id })
   }
 
   /** Counts what the guest writes, and lets one go on that QEMU has stopped since a read failed. */
@@ -281,7 +221,7 @@ export class Filler implements Disposable {
     const stats = await parsed(statsSchema, client.execute('query-blockstats'))
     let isFull = false
     let isFailed = false
-    for (const disk of this.#disks) {
+    for (const disk of this.#options.disks) {
       for (const block of blocks) {
         if (!(await same(block.inserted?.file ?? '', disk.of.file))) continue
         isFull ||= block['io-status'] === 'nospace'

@@ -1,6 +1,7 @@
 // The image of a disk before anything is in it: whatever it does not have is read from the export that its header names.
 import { runTool, type RunTool } from '../drivers/offline/tools.ts'
 import { VarveError } from '../../protocol/errors.ts'
+import { mapImage } from './image-map.ts'
 import type { InstantDisk, InstantRecord, Places } from './record.ts'
 
 /** Bytes of a cluster: what is read for a write to a part of one. Smaller ones would take more memory for tables. */
@@ -29,8 +30,8 @@ export const backingOf = (disk: string, nbd: string, reconnectMs: number): strin
 
 /** Makes the image, which nothing has to serve yet; TOOL_MISSING. */
 export const makeOverlay = async (
-  { name, size, file }: InstantDisk,
-  { nbd }: Places,
+  { name, size, file }: Pick<InstantDisk, 'name' | 'size' | 'file'>,
+  { nbd }: Pick<Places, 'nbd'>,
   { reconnectMs }: Pick<InstantRecord, 'reconnectMs'>,
   run: RunTool = runTool,
 ): Promise<void> => {
@@ -51,4 +52,22 @@ export const makeOverlay = async (
     file,
     `${size}`,
   ])
+}
+
+/**
+ * Names the export again where the header of an image that is not complete names nothing: a QEMU that libvirt had bring the disk in
+ * was killed after it had taken the name out, and before all that it had copied was named by the tables in the file. What the image
+ * lacks then nobody has written, so it is the point's. TARGET_IN_USE while a QEMU has the image open.
+ */
+export const mendOverlay = async (
+  { name, file, alone }: InstantDisk,
+  { nbd }: Places,
+  { reconnectMs }: Pick<InstantRecord, 'reconnectMs'>,
+  run: RunTool = runTool,
+): Promise<void> => {
+  if (alone) return
+  const { isBacked, missingBytes } = await mapImage(file)
+  if (isBacked || missingBytes === 0) return
+  const backing = backingOf(name, nbd, reconnectMs)
+  await run('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-F', 'raw', '-b', backing, file])
 }

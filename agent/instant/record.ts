@@ -40,16 +40,38 @@ const diskSchema = v.object({
   writtenBytes: natural,
 })
 
+/** How the gateway is reached: by the configuration of this host's agent, or with a person's token. */
+const waySchema = v.union([
+  v.object({ config: text }),
+  /** `state` is the folder in which the person's work is noted. */
+  v.object({ gateway: text, tokenFile: text, ca: v.optional(text), state: text }),
+])
+export type InstantWay = Readonly<v.InferOutput<typeof waySchema>>
+
+/** A domain of libvirt that is defined once its disks stand alone, and until then is gone whenever it ends. */
+const domainSchema = v.object({
+  uri: text,
+  name: text,
+  uuid: text,
+  /** The user that QEMU runs as, who is given the socket of the export; null where it is the one who serves. */
+  owner: v.nullable(v.object({ uid: natural, gid: natural })),
+})
+export type InstantDomain = Readonly<v.InferOutput<typeof domainSchema>>
+
 const recordSchema = v.object({
+  /** Also of its use of the restore point. */
   id: v.pipe(v.string(), v.uuid()),
   point: text,
   machine: text,
   /** The point's instant. */
   timeMs: natural,
   begunMs: natural,
-  /** The configuration by which the gateway is reached. */
-  config: text,
+  way: waySchema,
+  /** Null for a machine of plain QEMU. */
+  domain: v.nullable(domainSchema),
   disks: v.pipe(v.array(diskSchema), v.minLength(1)),
+  /** Files and folders beside the disks that are the machine's. */
+  files: v.array(text),
   /** How long reads wait for the gateway, or for the process that serves them, in milliseconds. */
   reconnectMs: natural,
   cacheBytes: natural,
@@ -57,6 +79,8 @@ const recordSchema = v.object({
   speed: natural,
   /** A machine has been seen on the disks. */
   hasRun: v.boolean(),
+  /** Until when the gateway keeps the point without another word, by its clock; null where it does not. */
+  keptUntilMs: v.nullable(natural),
   /** Why the last process that served it ended by itself; null where it did not. */
   problem: v.nullable(text),
 })
@@ -74,9 +98,15 @@ export interface Places {
   readonly nbd: string
   /** The machine's monitor for the process that brings the disks in. */
   readonly qmp: string
+  /** There while that process has stopped a guest for a moment. */
+  readonly mark: string
   /** Where that process is asked. */
   readonly control: string
   readonly script: string
+  /** In place of the script: the definition of a domain of libvirt, as it is for good. */
+  readonly domain: string
+  /** Small files that the machine needs. */
+  readonly attachments: string
   /** The machine's monitor for backups. */
   readonly ownQmp: string
   readonly pid: string
@@ -90,8 +120,11 @@ export const placesIn = (folder: string): Places => {
     record: path.join(inside, RECORD),
     nbd: path.join(inside, 'nbd'),
     qmp: path.join(inside, 'qmp'),
+    mark: path.join(inside, 'stopped'),
     control: path.join(inside, 'control'),
     script: path.join(folder, 'start.sh'),
+    domain: path.join(folder, 'domain.xml'),
+    attachments: path.join(folder, 'attachments'),
     ownQmp: path.join(folder, 'qmp.sock'),
     pid: path.join(folder, 'qemu.pid'),
   }
@@ -117,10 +150,11 @@ export const imageNameOf = (disk: string): string => {
   return name
 }
 
-export const newRecord = (of: Omit<InstantRecord, 'id' | 'hasRun' | 'problem'>): InstantRecord => ({
+export const newRecord = (of: Omit<InstantRecord, 'id' | 'hasRun' | 'keptUntilMs' | 'problem'>): InstantRecord => ({
   ...of,
   id: randomUUID(),
   hasRun: false,
+  keptUntilMs: null,
   problem: null,
 })
 
@@ -146,7 +180,8 @@ export const findRecord = async ({ folder, record: file }: Places): Promise<Inst
   const content = await contentOf(file)
   if (content === null) return null
   const checked = v.safeParse(v.pipe(v.string(), v.parseJson(), recordSchema), content)
-  if (checked.success && checked.output.disks.every((disk) => path.dirname(disk.file) === folder)) return checked.output
+  const files = checked.success ? [...checked.output.disks.map((disk) => disk.file), ...checked.output.files] : []
+  if (checked.success && files.every((one) => path.dirname(one) === folder)) return checked.output
   throw new VarveError('CONFIG_INVALID', `${file} is damaged: the disks beside it are not complete without it`)
 }
 

@@ -2,23 +2,25 @@
 //
 //   arguments         the folder
 //   standard output   "ready" once reads are served, or "failed CODE " and why it has ended
-//   socket `control`  a line, "status", "hurry" or "end"; the answer is its state as JSON
-import { rm } from 'node:fs/promises'
+//   socket `control`  a line, "status", "hurry", "end" or "give up"; the answer is its state as JSON
+import { chown, rm } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
-import type { Point } from '../../protocol/schemas.ts'
-import { readConfig, type AgentConfig } from '../config.ts'
+import type { Caller } from '../commands/caller.ts'
 import { openDisks, type OpenedDisks } from '../export/open-disks.ts'
 import { ExportServer } from '../export/server.ts'
-import { Identity } from '../identity.ts'
 import { GatewayLink, isBreak } from '../session/link.ts'
-import { connect } from '../session/once.ts'
 import { lockState } from '../state-lock.ts'
+import { callerOf, stateFolderOf } from './caller.ts'
 import type { ControlOrder, InstantState } from './control.ts'
+import { DomainFiller } from './domain-filler.ts'
+import { defineStanding } from './domain.ts'
 import { Filler } from './filler.ts'
+import { FilledDisk, type DiskFiller } from './filling.ts'
+import { PointUse } from './point-use.ts'
 import { findRecord, InstantList, placesIn, writeRecord, type InstantRecord, type Places } from './record.ts'
 
 /** How often the machine is looked at, in milliseconds. */
@@ -27,7 +29,7 @@ const LOOK_MS = 500
 /** How often what a guest has written is noted, in milliseconds. */
 const NOTE_MS = 5_000
 
-/** How often it is asked whether the point stays, in milliseconds. */
+/** How often it is seen to that the point stays, in milliseconds. */
 const KEPT_MS = 60_000
 
 /** How long a machine may keep its connection to an export that it needs no more, in milliseconds. */
@@ -35,14 +37,17 @@ const CLIENTS_LIMIT_MS = 10_000
 
 class Serving {
   readonly #places: Places
-  readonly #filler: Filler
+  readonly #disks: readonly FilledDisk[]
+  readonly #filler: DiskFiller
   readonly #stop = new AbortController()
   #record: InstantRecord
   #away: string | null = 'not connected yet'
   #isServing = false
   #clients = 0
   #receivedBytes = 0
-  #kept: InstantState['kept'] = 'unknown'
+  readonly #use: PointUse
+  /** Nobody will need the point any more. */
+  #givesUp = false
   /** Of the last look at the machine, and of the last read that failed since the gateway came back. */
   #problem: string | null = null
   #failedRead: string | null = null
@@ -50,8 +55,13 @@ class Serving {
   constructor(places: Places, record: InstantRecord) {
     this.#places = places
     this.#record = record
-    const { disks, speed } = record
-    this.#filler = new Filler({ qmp: places.qmp, disks, speed, canServe: () => this.#isServing && this.#away === null })
+    const { id: use, point, domain, speed, keptUntilMs: untilMs } = record
+    this.#use = new PointUse({ use, point, untilMs })
+    const disks = record.disks.map((disk) => new FilledDisk(disk))
+    this.#disks = disks
+    const canServe = (): boolean => this.#isServing && this.#away === null
+    const options = { qmp: places.qmp, disks, speed, canServe }
+    this.#filler = domain === null ? new Filler(options) : new DomainFiller({ ...options, domain, mark: places.mark })
   }
 
   get state(): InstantState {
@@ -61,27 +71,30 @@ class Serving {
       away: this.#away,
       machine: this.#filler.state,
       receivedBytes: this.#receivedBytes,
-      kept: this.#kept,
+      kept: this.#use.kept,
+      keptUntilMs: this.#use.untilMs,
       problem: this.#problem ?? this.#failedRead,
-      disks: this.#filler.disks.map((filling, index) => {
-        const { name, size } = this.#record.disks[index]!
-        return { name, size, ...filling }
-      }),
+      disks: this.#disks.map(({ of: { name, size }, filling }) => ({ name, size, ...filling })),
     }
+  }
+
+  get isDone(): boolean {
+    return this.#disks.every(({ alone }) => alone)
   }
 
   obey(order: ControlOrder): void {
     if (order === 'hurry') this.#filler.hurry()
-    if (order === 'end') this.#stop.abort(new VarveError('CANCELLED', 'the export was ended'))
+    this.#givesUp ||= order === 'give up'
+    if (order === 'end' || order === 'give up') this.#stop.abort(new VarveError('CANCELLED', 'the export was ended'))
   }
 
   /** Resolves once the disks stand alone, or it was told to end. */
-  async run(config: AgentConfig): Promise<void> {
+  async run(caller: Caller): Promise<void> {
     using _ = this.#filler
-    const identity = await Identity.load(config.state)
     await using link = new GatewayLink({
-      connect: async () => (await connect(config, identity, { serving: false, handlers: {} })).peer,
-      assertion: () => identity.assertion(systemClock.now()),
+      connect: () => caller.dial(),
+      assertion: caller.assertion,
+      isFatal: (error) => caller.isFatal(error),
       onOpen: async () => {},
       onState: (state) => {
         this.#away = state.up ? null : state.error.message
@@ -94,7 +107,11 @@ class Serving {
       const error = await link.ended()
       if (!this.#stop.signal.aborted) throw error
     }
-    await Promise.race([this.#serve(link), ended()])
+    try {
+      await Promise.race([this.#serve(link), ended()])
+    } finally {
+      if ((this.#givesUp || this.isDone) && this.#away === null) await this.#use.end(link)
+    }
   }
 
   async #serve(link: GatewayLink): Promise<void> {
@@ -109,9 +126,12 @@ class Serving {
       onServed: () => {},
       onClients: (clients) => void (this.#clients = clients),
     })
+    const { domain } = this.#record
+    const owner = domain?.owner ?? null
+    if (owner !== null) await chown(this.#places.nbd, owner.uid, owner.gid)
     this.#isServing = true
     process.stdout.write('ready\n')
-    const asking = setInterval(() => void this.#askKept(link), KEPT_MS)
+    const asking = setInterval(() => void this.#keepPoint(link), KEPT_MS)
     try {
       await this.#bringIn(signal)
     } finally {
@@ -119,37 +139,28 @@ class Serving {
     }
   }
 
-  /** Whether the point stays: an agent cannot hold it, and a removed one is there only while it is being read. */
-  async #askKept(link: GatewayLink): Promise<void> {
-    if (this.#away !== null) return
-    try {
-      this.#noteKept((await link.call('points.get', { point: this.#record.point }, this.#stop.signal, KEPT_MS)).point)
-    } catch (thrown) {
-      if (asVarveError(thrown).code === 'NOT_FOUND') this.#kept = 'removed'
-    }
-  }
-
-  #noteKept({ held, lockedUntilMs }: Pick<Point, 'held' | 'lockedUntilMs'>): void {
-    this.#kept = held || (lockedUntilMs ?? 0) > Date.now() ? 'kept' : 'prunable'
+  /** A gateway that is away is asked again after the next interval. */
+  async #keepPoint(link: GatewayLink): Promise<void> {
+    if (this.#away === null) await this.#use.keep(link, this.#stop.signal).catch(() => undefined)
   }
 
   /** Until the disks stand alone, or it is told to end. */
   async #bringIn(signal: AbortSignal): Promise<void> {
     await this.#note({ problem: null })
     let notedMs = performance.now()
-    while (!this.#filler.isDone && !signal.aborted) {
+    while (!this.isDone && !signal.aborted) {
       await this.#filler.tick().then(
         () => void (this.#problem = null),
         (thrown: unknown) => void (this.#problem = asVarveError(thrown).message),
       )
-      const isNews = this.#filler.disks.some(({ alone }, index) => alone !== this.#record.disks[index]!.alone)
+      const isNews = this.#disks.some(({ alone }, index) => alone !== this.#record.disks[index]!.alone)
       if (isNews || this.#filler.hasRun !== this.#record.hasRun || performance.now() - notedMs > NOTE_MS) {
         await this.#note({})
         notedMs = performance.now()
       }
-      if (!this.#filler.isDone) await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined)
+      if (!this.isDone) await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined)
     }
-    if (!this.#filler.isDone) return
+    if (!this.isDone) return
     await this.#note({})
     const deadlineMs = performance.now() + CLIENTS_LIMIT_MS
     while (this.#clients > 0 && performance.now() < deadlineMs) await sleep(LOOK_MS)
@@ -161,8 +172,8 @@ class Serving {
     const { signal } = this.#stop
     for (;;) {
       try {
-        const { point } = await link.call('points.get', { point: id }, signal)
-        this.#noteKept(point)
+        const point = await this.#use.keep(link, signal)
+        if (point === null) throw new VarveError('NOT_FOUND', `restore point ${id} is not there any more`)
         const wanted = disks.flatMap(({ name, size }) =>
           point.disks.filter((disk) => disk.name === name && disk.size === size),
         )
@@ -189,10 +200,12 @@ class Serving {
   /** Notes how far it is; a file system that is full, as guests may make it, stops nothing. */
   async #note(change: Partial<InstantRecord>): Promise<void> {
     const disks = this.#record.disks.map((disk, index) => {
-      const { alone, writtenBytes } = this.#filler.disks[index]!
+      const { alone, writtenBytes } = this.#disks[index]!.filling
       return { ...disk, alone, writtenBytes }
     })
-    this.#record = { ...this.#record, disks, hasRun: this.#record.hasRun || this.#filler.hasRun, ...change }
+    const { untilMs: keptUntilMs } = this.#use
+    const hasRun = this.#record.hasRun || this.#filler.hasRun
+    this.#record = { ...this.#record, disks, hasRun, keptUntilMs, ...change }
     await writeRecord(this.#places, this.#record).catch((thrown: unknown) => {
       this.#problem = `how far it is cannot be noted: ${asVarveError(thrown).message}`
     })
@@ -216,9 +229,10 @@ const listen = async (places: Places, serving: Serving): Promise<Server> => {
 }
 
 /** Nothing of it is needed any more. */
-const leave = async (places: Places, { id }: InstantRecord, config: AgentConfig): Promise<void> => {
+const leave = async (places: Places, { id, way, domain }: InstantRecord): Promise<void> => {
+  if (domain !== null) await defineStanding(places, domain)
   await rm(places.record)
-  await InstantList.in(config.state).remove(id)
+  await InstantList.in(await stateFolderOf(way)).remove(id)
   await rm(places.private, { recursive: true, force: true })
 }
 
@@ -231,9 +245,10 @@ const main = async (folder: string): Promise<void> => {
   const server = await listen(places, serving)
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => serving.obey('end'))
   try {
-    const config = await readConfig(record.config)
-    await serving.run(config)
-    if (serving.state.disks.every(({ alone }) => alone)) await leave(places, record, config)
+    const wasDone = serving.isDone
+    if (!wasDone) await serving.run(await callerOf(record.way))
+    if (serving.isDone) await leave(places, record)
+    if (wasDone) process.stdout.write('ready\n')
   } catch (thrown) {
     const { code, message } = asVarveError(thrown)
     if (code === 'CANCELLED') return

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import { VarveError } from '../../protocol/errors.ts'
 import { guardEnvironment } from '../guard-environment.ts'
+import { mendOverlay } from './overlay.ts'
 import type { InstantRecord, Places } from './record.ts'
 import { QEMU_DEFAULT } from './start-script.ts'
 
@@ -16,14 +17,17 @@ export interface StandIn extends AsyncDisposable {
 }
 
 /** It dies with this process; a machine that is started meanwhile is refused by its script or QEMU's image lock. TOOL_MISSING. */
-export const startStandIn = async (places: Places, { disks }: InstantRecord): Promise<StandIn> => {
+export const startStandIn = async (places: Places, record: InstantRecord): Promise<StandIn> => {
+  const { disks, domain } = record
+  for (const disk of disks) await mendOverlay(disk, places, record)
   const drives = disks
     .filter(({ alone }) => !alone)
     .flatMap(({ file }, index) => ['-drive', `file=${option(file)},format=qcow2,if=none,id=disk${index}`])
   const machine = '-S -nodefaults -no-user-config -display none -machine none'.split(' ')
   const qmp = ['-qmp', `unix:${option(places.qmp)},server=on,wait=off`]
   // with the lock of the start script, which says then that the machine runs
-  const locked = ['setpriv', '--pdeathsig', 'KILL', 'flock', '--no-fork', '-n', places.script] as const
+  const lock = domain === null ? places.script : places.domain
+  const locked = ['setpriv', '--pdeathsig', 'KILL', 'flock', '--no-fork', '-n', lock] as const
   const [program, ...before] = locked
   const child = spawn(program, [...before, QEMU_DEFAULT, ...machine, ...drives, ...qmp], {
     // Ctrl-C at the terminal is for the command, which ends it cleanly

@@ -66,11 +66,11 @@ export const startServer = async (places: Places, limitMs: number, signal?: Abor
   throw new VarveError(codeOf(code), message)
 }
 
-/** Ends the process that serves the disks and waits until it has ended; DEADLINE_EXCEEDED. */
+/** Ends the process that serves the disks, for good, and waits until it has ended; DEADLINE_EXCEEDED. */
 export const endServer = async (places: Places): Promise<void> => {
   const deadlineMs = performance.now() + END_LIMIT_MS
   while (await isServed(places)) {
-    await askServer(places.control, 'end').catch(() => null)
+    await askServer(places.control, 'give up').catch(() => null)
     if (performance.now() > deadlineMs)
       throw new VarveError('DEADLINE_EXCEEDED', `the process that serves ${places.folder} does not end: kill it`)
     await sleep(LOOK_MS)

@@ -65,6 +65,21 @@ export class LibvirtCalls {
     return await this.ask('domainDefineXMLFlags', new XdrWriter().string(xml).u32(0), readDomain)
   }
 
+  /** Starts a domain that is gone, with all that libvirt knows of it, once it ends; unless somebody defines it meanwhile. */
+  async createDomain(xml: string): Promise<LibvirtDomain> {
+    return await this.ask('domainCreateXML', new XdrWriter().string(xml).u32(0), readDomain)
+  }
+
+  /** Ends a running domain as if its power went. */
+  async destroyDomain(domain: LibvirtDomain): Promise<void> {
+    return await this.ask('domainDestroy', onDomain(domain), nothing)
+  }
+
+  /** What this libvirt can do and how it runs machines, as XML. */
+  async capabilities(): Promise<string> {
+    return await this.ask('connectGetCapabilities', new XdrWriter(), text)
+  }
+
   async domainXml(domain: LibvirtDomain, options: DomainXmlOptions = {}): Promise<string> {
     const { secure, inactive, migratable } = options
     const which = flags([
@@ -107,6 +122,33 @@ export class LibvirtCalls {
 
   async resume(domain: LibvirtDomain): Promise<void> {
     return await this.ask('domainResume', onDomain(domain), nothing)
+  }
+
+  /** Stops a domain's processors; QEMU writes out what it has of its images in its memory. */
+  async suspend(domain: LibvirtDomain): Promise<void> {
+    return await this.ask('domainSuspend', onDomain(domain), nothing)
+  }
+
+  /** Begins to merge all that lies below a disk's image into it, at so many bytes per second at most; 0 for no limit. */
+  async blockPull(domain: LibvirtDomain, disk: string, speed: number): Promise<void> {
+    const inBytes = 64
+    return await this.ask('domainBlockPull', onDomain(domain).string(disk).u64(BigInt(speed)).u32(inBytes), nothing)
+  }
+
+  /** Bytes per second of a disk's block job at most; 0 for no limit. */
+  async blockJobSpeed(domain: LibvirtDomain, disk: string, speed: number): Promise<void> {
+    const inBytes = 1
+    const args = onDomain(domain).string(disk).u64(BigInt(speed)).u32(inBytes)
+    return await this.ask('domainBlockJobSetSpeed', args, nothing)
+  }
+
+  /** Bytes that the guest has written to a disk since QEMU began. */
+  async writtenBytes(domain: LibvirtDomain, disk: string): Promise<number> {
+    return await this.ask('domainBlockStats', onDomain(domain).string(disk), (reader) => {
+      // reads, bytes read, writes, bytes written, errors
+      const [, , , written] = Array.from({ length: 5 }, () => reader.u64())
+      return Number(written)
+    })
   }
 
   async blockInfo(domain: LibvirtDomain, disk: string): Promise<LibvirtBlockInfo> {

@@ -5,24 +5,12 @@ import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { encodeNode, FAN_OUT, nodeKey, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import type { ImageTree } from '../export/image-tree.ts'
 import { childOf } from '../export/extents.ts'
-import type { Hashed } from '../image/messages.ts'
-import { chunkRuns, segments, type ChunkRun, type Segment } from '../image/segments.ts'
-import type { DiskExtent } from '../nbd/extents.ts'
+import { hashedSegments, type HashedImage, type HashedSegment } from '../image/hashed-image.ts'
 import { ChunkSet } from './chunk-set.ts'
 import { Tasks } from './tasks.ts'
 
 /** Leaves that are held against the tree at once. */
 const LEAVES_AT_ONCE = 32
-
-/** What is read of an image that is there. */
-export interface HashedImage {
-  /** Map of the whole disk: `keep` is said to be as it is wanted. */
-  readonly extents: AsyncIterable<DiskExtent>
-  /** Ids of the chunks that these runs want read. */
-  readonly hash: (runs: readonly ChunkRun[]) => Promise<Pick<Hashed, 'ids' | 'zero'>>
-  /** Segments that are hashed at once, of SEGMENT_READ_BYTES each. */
-  readonly ahead: number
-}
 
 export interface DifferencesRequest extends HashedImage {
   readonly tree: Pick<ImageTree, 'chunks' | 'rootLevel' | 'root' | 'node'>
@@ -58,31 +46,21 @@ class Comparison {
   }
 
   async run(): Promise<Differences> {
-    const { extents, ahead: aheadMax, chunkBytes, signal } = this.#request
-    const ahead: { readonly segment: Segment; readonly hashed: Promise<Pick<Hashed, 'ids' | 'zero'>> | null }[] = []
-    const takeFirst = async (): Promise<void> => {
-      const { segment, hashed } = ahead.shift()!
-      await this.#take(segment, hashed === null ? null : await hashed)
-    }
+    const { chunkBytes, signal } = this.#request
     try {
-      for await (const segment of segments(chunkRuns(extents, chunkBytes), { from: 0, chunkBytes })) {
+      for await (const hashed of hashedSegments(this.#request, chunkBytes)) {
         signal.throwIfAborted()
-        const hashed = segment.reads === 0 ? null : this.#request.hash(segment.runs)
-        // a failure is thrown when its turn comes
-        hashed?.catch(() => {})
-        ahead.push({ segment, hashed })
-        if (ahead.length >= aheadMax) await takeFirst()
+        await this.#take(hashed)
       }
-      while (ahead.length > 0) await takeFirst()
       await this.#endLeaf()
       await this.#leaves.done()
     } finally {
-      await Promise.allSettled([...ahead.map(({ hashed }) => hashed), this.#leaves.settled()])
+      await this.#leaves.settled()
     }
     return { chunks: this.#chunks, count: this.#count }
   }
 
-  async #take({ runs, reads }: Segment, hashed: Pick<Hashed, 'ids' | 'zero'> | null): Promise<void> {
+  async #take({ segment: { runs, reads }, hashed }: HashedSegment): Promise<void> {
     const { onLooked, chunkBytes } = this.#request
     const ids = hashed === null ? [] : splitIds(hashed.ids)
     let read = 0
@@ -112,7 +90,7 @@ class Comparison {
     if (!leaf.includes(undefined) && sameRef(this.#refOf(leaf as Ref[]), wanted)) return
     const node = wanted === null ? null : await tree.node(0, position)
     for (const [index, ref] of leaf.entries()) {
-      if (ref === undefined || sameRef(ref, node?.children[index] ?? null)) continue
+      if (ref === undefined || sameRef(ref, node?.child(index) ?? null)) continue
       this.#chunks.add(position + index)
       this.#count++
     }

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process'
 import { open, rename, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
 import { syncFolder } from '../../protocol/host/durable.ts'
 import { storedBitmaps } from '../drivers/offline/stored-bitmaps.ts'
@@ -60,6 +61,26 @@ const checkBitmap = async ({ final, place }: FoundImage, name: string): Promise<
   )
 }
 
+const imageInfo = v.object({
+  'format-specific': v.optional(v.object({ data: v.optional(v.object({ 'data-file': v.optional(v.string()) })) })),
+})
+
+/** TARGET_INVALID for an image whose content lies in another file: that one's users, and what it is, nobody has looked at. */
+const checkOwn = async ({ final, place, format }: FoundImage): Promise<void> => {
+  if (format !== 'qcow2') return
+  const printed = await run('qemu-img', ['info', '--output=json', '-f', 'qcow2', place]).catch((error: unknown) => {
+    throw toolError('qemu-img', error)
+  })
+  const said = v.safeParse(v.pipe(v.string(), v.parseJson(), imageInfo), printed.stdout)
+  if (!said.success) throw new VarveError('TARGET_INVALID', `what qemu-img says of ${final} is not understood`)
+  const dataFile = said.output['format-specific']?.data?.['data-file']
+  if (dataFile !== undefined)
+    throw new VarveError(
+      'TARGET_INVALID',
+      `${final} has its content in another file, ${dataFile.slice(0, 200)}: restore to a new image with --to`,
+    )
+}
+
 /** Serves the image, and looks again for its users now that nobody else gets its lock. */
 const serve = async (
   { found: { place, format }, readOnly, bitmap, machines }: ExistingOptions,
@@ -74,20 +95,29 @@ const serve = async (
 
 export class ExistingImage implements DiskWriter, AsyncDisposable {
   readonly found: FoundImage
-  readonly #server: ImageServer
+  readonly #options: ExistingOptions
+  #server: ImageServer
+  /** What ends with the server. */
+  #served: AsyncDisposableStack
   readonly #resources: AsyncDisposable
   #notes: RestoreNotes | null = null
 
-  private constructor(found: FoundImage, server: ImageServer, resources: AsyncDisposable) {
-    this.found = found
+  private constructor(
+    options: ExistingOptions,
+    server: ImageServer,
+    { served, resources }: { served: AsyncDisposableStack; resources: AsyncDisposable },
+  ) {
+    this.found = options.found
+    this.#options = options
     this.#server = server
+    this.#served = served
     this.#resources = resources
   }
 
   /** TARGET_IN_USE names who uses it; TARGET_INVALID where its size does not fit; TOOL_MISSING. */
   static async open(options: ExistingOptions): Promise<ExistingImage> {
     const { found, size, resize, readOnly, machines } = options
-    const { final, place, kind, format } = found
+    const { place, kind } = found
     await using resources = new AsyncDisposableStack()
     if (kind === 'device') {
       const device = await openDevice(place, machines)
@@ -95,32 +125,33 @@ export class ExistingImage implements DiskWriter, AsyncDisposable {
     }
     // whoever has it open is named, where the server could only say that it is locked
     await (await guardTarget(place, machines))[Symbol.asyncDispose]()
+    await checkOwn(found)
     if (options.bitmap !== null) await checkBitmap(found, options.bitmap)
-    await using first = new AsyncDisposableStack()
-    const server = await serve(options, first)
+    await using served = new AsyncDisposableStack()
+    const server = await serve(options, served)
     const has = server.client.size
-    const fits = kind === 'device' ? has >= size : has === size
-    if (fits || (readOnly && resize && kind === 'file')) {
-      resources.use(first.move())
-      return new ExistingImage(found, server, resources.move())
-    }
-    if (kind === 'device' || !resize) throw sizeDiffers(found, has, size)
-    await first.disposeAsync()
+    const fits = kind === 'device' ? has >= size : has === size || resize
+    if (!fits) throw sizeDiffers(found, has, size)
+    const image = new ExistingImage(options, server, { served: served.move(), resources: resources.move() })
+    // one that is too long is cut off once it is known that the rest can be had
+    if (kind === 'device' || readOnly || has >= size) return image
     try {
-      await run('qemu-img', ['resize', '-q', '-f', format, ...(has > size ? ['--shrink'] : []), place, String(size)])
+      await image.#resize()
+      return image
     } catch (error) {
-      throw toolError('qemu-img', error)
+      await image[Symbol.asyncDispose]()
+      throw error
     }
-    await syncFile(place)
-    const second = resources.use(new AsyncDisposableStack())
-    const resized = await serve(options, second)
-    if (resized.client.size !== size) throw sizeDiffers({ ...found, final }, resized.client.size, size)
-    return new ExistingImage(found, resized, resources.move())
   }
 
   /** Bytes that it has. */
   get size(): number {
     return this.#server.client.size
+  }
+
+  /** It is a file that is longer than the disk. */
+  get isTooLong(): boolean {
+    return this.found.kind === 'file' && this.size > this.#options.size
   }
 
   /** Where threads of this process find it. */
@@ -129,13 +160,14 @@ export class ExistingImage implements DiskWriter, AsyncDisposable {
   }
 
   /**
-   * Called before the first write: a file gets another name until all is written, so that no machine starts on half of it. From
-   * now on it is neither what it was nor what it is to be. TARGET_INVALID.
+   * Called before the first write: a file that is too long is cut off, and it gets another name until all is written, so that no
+   * machine starts on half of it. From now on it is neither what it was nor what it is to be. TARGET_INVALID.
    */
   async begin(notes: RestoreNotes): Promise<void> {
     const { final, place, kind } = this.found
     const note = await notes.begin(final, null, { onto: true })
     try {
+      if (this.isTooLong) await this.#resize()
       if (kind === 'file' && place === final) {
         await rename(final, incompleteName(final))
         await syncFolder(path.dirname(final))
@@ -187,6 +219,24 @@ export class ExistingImage implements DiskWriter, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#resources[Symbol.asyncDispose]()
+    await using _resources = this.#resources
+    await this.#served.disposeAsync()
+  }
+
+  /** Makes it as long as the disk, between two servers of it. */
+  async #resize(): Promise<void> {
+    const { found, size } = this.#options
+    const { place, format } = found
+    const how = this.size > size ? ['--shrink'] : []
+    await this.#served.disposeAsync()
+    try {
+      await run('qemu-img', ['resize', '-q', '-f', format, ...how, place, String(size)])
+    } catch (error) {
+      throw toolError('qemu-img', error)
+    }
+    await syncFile(place)
+    this.#served = new AsyncDisposableStack()
+    this.#server = await serve(this.#options, this.#served)
+    if (this.size !== size) throw sizeDiffers(found, this.size, size)
   }
 }

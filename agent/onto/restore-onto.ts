@@ -4,8 +4,8 @@ import { systemClock } from '../../protocol/host/clock.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import type { ReadsOptions } from '../export/image-reads.ts'
 import { openImage, type OpenedImage } from '../export/open-disks.ts'
+import { ChunkHashes } from '../image/hashed-image.ts'
 import { ImageThreads } from '../image/image-threads.ts'
-import { ImageWorkers } from '../image/workers.ts'
 import { ALLOCATION_CONTEXT, diskExtents, type DiskExtent } from '../nbd/extents.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { Decoder } from '../restore/decoder.ts'
@@ -25,7 +25,7 @@ const BRIDGE_BYTES = 1024 * 1024
 /** Ranges that a report lists one by one; further ones are counted. */
 export const RANGES_TOLD_MAX = 1000
 
-type Disk = Point['disks'][number]
+type Disk = Pick<Point['disks'][number], 'name' | 'size' | 'root'>
 
 /** What the image is said to be; what is not said is looked at. */
 export interface Base {
@@ -49,6 +49,8 @@ export interface OntoRequest {
   readonly notes: RestoreNotes
   readonly random: () => number
   readonly onProgress: (what: 'looked at' | 'written', doneBytes: number, totalBytes: number) => void
+  /** Told of all stored bytes that have come for what is written. */
+  readonly onReceived?: (bytes: number) => void
   /** Called when it begins to write. */
   readonly onBegin: (found: FoundImage) => void
 }
@@ -80,7 +82,14 @@ const mismatch = (found: FoundImage, position: number, { point }: Base, chunkByt
     `${found.final} is not what --base says: at ${position * chunkBytes} it is neither restore point ${point} nor recorded as written since; nothing was written: restore without --base`,
   )
 
-class Restore {
+/** What a comparison found, before anything is written. */
+export interface Looked {
+  readonly differences: Differences
+  readonly told: Pick<Onto, 'found' | 'bytesRead' | 'bytesDiffering' | 'ranges' | 'rangeCount'>
+}
+
+/** A restore onto an image that is open and locked: looks first, and then ends with what was found. */
+export class OntoRestore {
   readonly #request: OntoRequest
   readonly #image: OpenedImage
   readonly #base: OpenedImage | null
@@ -103,10 +112,14 @@ class Restore {
     this.#resources = parts.resources
   }
 
-  async run(): Promise<Onto> {
-    const { dryRun, disk } = this.#request
-    const { tree, start } = this.#image
-    const { chunkBytes } = start
+  get found(): FoundImage {
+    return this.#existing.found
+  }
+
+  /** Compares; nothing is written yet. TARGET_INVALID, DATA_DAMAGED, the signal's reason. */
+  async look(): Promise<Looked> {
+    const { disk } = this.#request
+    const { chunkBytes } = this.#image.start
     const { found } = this.#existing
     const { differences, bytesRead } = await this.#compare()
     const ranges: DifferingRange[] = []
@@ -118,12 +131,19 @@ class Restore {
       if (rangeCount++ < RANGES_TOLD_MAX) ranges.push({ offset, length })
       bytesDiffering += length
     }
-    const told = { found, bytesRead, bytesDiffering, ranges, rangeCount }
-    if (!dryRun) return { ...told, ...(await this.#write(differences, bytesDiffering)) }
+    return { differences, told: { found, bytesRead, bytesDiffering, ranges, rangeCount } }
+  }
+
+  /** Writes what differs and makes it durable; in a dry run tells what would be written. */
+  async end({ differences, told }: Looked): Promise<Onto> {
+    const { dryRun, disk } = this.#request
+    const { tree, start } = this.#image
+    const { chunkBytes } = start
+    if (!dryRun) return { ...told, ...(await this.#write(differences, told.bytesDiffering)) }
     let bytesZeroed = 0
     for await (const { position, count, ids } of piecesOf({ chunks: differences.chunks, tree, chunkBytes }))
       if (ids === null) bytesZeroed += Math.min(count * chunkBytes, disk.size - position * chunkBytes)
-    return { ...told, bytesReceived: 0, bytesWritten: bytesDiffering - bytesZeroed, bytesZeroed }
+    return { ...told, bytesReceived: 0, bytesWritten: told.bytesDiffering - bytesZeroed, bytesZeroed }
   }
 
   /** Nothing is written yet. */
@@ -136,8 +156,7 @@ class Restore {
     const { socketPath } = this.#existing
     const size = this.#sizeThere()
     const setup = { socketPath, exportName: IMAGE_EXPORT, size, chunkBytes, idKey }
-    await using workers = new ImageWorkers(setup, { multiConn: true, threads })
-    let number = 0
+    await using hashes = new ChunkHashes(setup, threads)
     let bytesRead = 0
     const differences = await findDifferences({
       tree,
@@ -145,15 +164,8 @@ class Restore {
       chunkBytes,
       signal: reads.signal,
       extents: this.#extents(unlike),
-      ahead: 2 * workers.count + 2,
-      hash: async (runs) => {
-        const segment = number++
-        try {
-          return await workers.read(segment, runs, false)
-        } finally {
-          workers.drop(segment)
-        }
-      },
+      ahead: hashes.ahead,
+      hash: hashes.hash,
       onLooked: (chunks, bytes) => {
         bytesRead += bytes
         onProgress('looked at', Math.min(chunks * chunkBytes, disk.size), disk.size)
@@ -206,12 +218,12 @@ class Restore {
     { chunks, count }: Differences,
     totalBytes: number,
   ): Promise<Pick<Onto, 'bytesReceived' | 'bytesWritten' | 'bytesZeroed'>> {
-    const { disk, reads, notes, onBegin, onProgress } = this.#request
+    const { disk, reads, notes, onBegin, onProgress, onReceived } = this.#request
     const { reads: from, tree, start } = this.#image
     const existing = this.#existing
     let [bytesReceived, bytesWritten, bytesZeroed] = [0, 0, 0]
     // what an interrupted restore has left is completed even where nothing differs any more
-    if (count > 0 || existing.found.place !== existing.found.final) {
+    if (count > 0 || existing.isTooLong || existing.found.place !== existing.found.final) {
       await existing.begin(notes)
       onBegin(existing.found)
       await using decoder = new Decoder()
@@ -225,7 +237,10 @@ class Restore {
         size: disk.size,
         chunkBytes: start.chunkBytes,
         signal: reads.signal,
-        onReceived: (bytes) => void (bytesReceived += bytes),
+        onReceived: (bytes) => {
+          bytesReceived += bytes
+          onReceived?.(bytesReceived)
+        },
         onWritten: (plain, zeroes) => {
           bytesWritten += plain
           bytesZeroed += zeroes
@@ -238,22 +253,22 @@ class Restore {
   }
 }
 
-/**
- * Compares all of what is there, or what the base leaves open, before it writes anything: an error until `onBegin` leaves it as
- * it was, but for a size that `force` has changed. TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING, DATA_DAMAGED, the signal's
- * reason.
- */
-export const restoreOnto = async (request: OntoRequest): Promise<Onto> => {
-  const { reads, point, disk, onto, format, force, dryRun, base, machines } = request
+/** Opens and locks what is there; `resources` hold it. TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING, DATA_DAMAGED. */
+export const openOnto = async (request: OntoRequest, resources: AsyncDisposableStack): Promise<OntoRestore> => {
+  const { reads, point, disk, onto, format, force, dryRun, base, machines, notes } = request
   const found = await findImage(onto, format)
   if (base !== null && found.place !== found.final)
     throw new VarveError(
       'TARGET_INVALID',
       `${found.place} was left by an interrupted restore, and is no restore point: restore without --base`,
     )
+  if (base !== null && found.kind === 'device' && (await notes.isCutOff(found.final)))
+    throw new VarveError(
+      'TARGET_INVALID',
+      `a restore onto ${found.final} was cut off, so it is no restore point: restore without --base`,
+    )
   if (base !== null && base.bitmap !== null && found.format !== 'qcow2')
     throw new VarveError('TARGET_INVALID', `${found.final} is no qcow2 image, which alone keeps bitmaps`)
-  await using resources = new AsyncDisposableStack()
   const bitmap = base === null ? null : base.bitmap
   const existing = resources.use(
     await ExistingImage.open({ found, size: disk.size, resize: force, readOnly: dryRun, bitmap, machines }),
@@ -261,5 +276,16 @@ export const restoreOnto = async (request: OntoRequest): Promise<Onto> => {
   const image = await openImage({ ...reads, point, disk: disk.name }, disk, resources)
   const before =
     base === null ? null : await openImage({ ...reads, point: base.point, disk: base.disk.name }, base.disk, resources)
-  return await new Restore(request, { image, base: before, existing, resources }).run()
+  return new OntoRestore(request, { image, base: before, existing, resources })
+}
+
+/**
+ * Compares all of what is there, or what the base leaves open, before it writes anything: an error until `onBegin` leaves it as
+ * it was, but for a file that `force` has made longer. TARGET_INVALID, TARGET_IN_USE, TOOL_MISSING, DATA_DAMAGED, the signal's
+ * reason.
+ */
+export const restoreOnto = async (request: OntoRequest): Promise<Onto> => {
+  await using resources = new AsyncDisposableStack()
+  const restore = await openOnto(request, resources)
+  return await restore.end(await restore.look())
 }

@@ -48,7 +48,7 @@ export async function* piecesOf({
     let node: Awaited<ReturnType<ImageTree['node']>> = null
     for (let at = position; at < position + count; at++) {
       if (at === position || at % FAN_OUT === 0) node = await tree.node(0, at)
-      const id = node?.children[at % FAN_OUT] ?? null
+      const id = node?.child(at % FAN_OUT) ?? null
       const turns = id === null ? ids.length > 0 : zeroes > 0 || ids.length === fetchMax
       const piece = turns ? take() : null
       if (piece !== null) yield piece

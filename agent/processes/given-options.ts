@@ -8,6 +8,8 @@ const FLAGS: ReadonlySet<string> = new Set(
   semihosting version help h`.split(/\s+/u),
 )
 
+export const isFlag = (option: string): boolean => FLAGS.has(option)
+
 /** Options that are read here, of which a value is never one. */
 const READ: ReadonlySet<string> = new Set(
   `name uuid smbios qmp qmp-pretty mon monitor chardev device drive blockdev hda hdb hdc hdd readconfig id object`.split(

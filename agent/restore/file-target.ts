@@ -8,7 +8,8 @@ export interface FileContent extends AsyncDisposable {
   write(offset: number, bytes: Uint8Array): Promise<void>
   /** Makes durable all that was written; nothing is written after it. */
   seal(): Promise<void>
-  read(offset: number, into: Uint8Array): Promise<void>
+  /** Serves it to be read, until that is disposed; nothing is written meanwhile. */
+  serve(): Promise<{ readonly socketPath: string } & AsyncDisposable>
   /** Removes everything from an offset on: it reads as zeroes then. */
   cut(offset: number): Promise<void>
 }
@@ -54,8 +55,8 @@ export class FileTarget implements Target {
   /** What was not written reads as zeroes already. */
   async zero(): Promise<void> {}
 
-  read(offset: number, into: Uint8Array): Promise<void> {
-    return this.#content.read(offset, into)
+  serve(): Promise<{ readonly socketPath: string } & AsyncDisposable> {
+    return this.#content.serve()
   }
 
   cut(offset: number): Promise<void> {

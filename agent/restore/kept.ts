@@ -1,25 +1,36 @@
 // What a restore that was broken off left of a disk: read from the left and held against the image's own tree, never trusted.
-import { chunkLength, equalBytes, isChunkBytes } from '../../protocol/chunk.ts'
+import { isChunkBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { idAt } from '../../protocol/host/bytes.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
-import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { FAN_OUT, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import { ImageReads, type ReadsOptions } from '../export/image-reads.ts'
 import { ImageTree } from '../export/image-tree.ts'
+import { ChunkHashes, hashedSegments, type HashedImage } from '../image/hashed-image.ts'
+import type { ImageThreads } from '../image/image-threads.ts'
+import { NbdClient } from '../nbd/client.ts'
+import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
+import { IMAGE_EXPORT } from './image-server.ts'
 import type { Kept } from './restore.ts'
 import { contentBytes } from './space.ts'
 
 /** The content of a target before it is written. */
 export interface LeftContent {
-  read(offset: number, into: Uint8Array): Promise<void>
+  /** Serves it to be read, until that is disposed. */
+  serve(): Promise<{ readonly socketPath: string } & AsyncDisposable>
   cut(offset: number): Promise<void>
 }
 
-interface LeftDisk {
-  readonly content: LeftContent
+interface ReadDisk {
   readonly size: number
   readonly root: Ref
   readonly reads: Omit<ReadsOptions, 'reconnectMs'>
+}
+
+interface LeftDisk extends ReadDisk {
+  readonly content: LeftContent
+  /** That hash it. */
+  readonly threads: ImageThreads
 }
 
 /** How long the gateway may be away while what is there is looked at: about as long as a restore waits, in milliseconds. */
@@ -27,32 +38,29 @@ const RECONNECT_MS = 7 * DAY_MS
 
 interface Held {
   readonly tree: Pick<ImageTree, 'node' | 'chunks'>
-  readonly idKey: Uint8Array
   readonly chunkBytes: number
-  readonly size: number
 }
 
 /** Refs of the image's chunks from the first to before the one that the content does not have, a leaf of the tree at a time. */
-export async function* heldRefs(content: Pick<LeftContent, 'read'>, held: Held): AsyncGenerator<readonly Ref[]> {
-  const { tree, idKey, chunkBytes, size } = held
-  const room = Buffer.alloc(FAN_OUT * chunkBytes)
-  const zeroes = Buffer.alloc(chunkBytes)
-  const isThere = (ref: Ref, plain: Buffer): boolean =>
-    ref === null ? plain.equals(zeroes.subarray(0, plain.length)) : equalBytes(keyedHash(idKey, plain), ref)
-  for (let position = 0; position < tree.chunks; position += FAN_OUT) {
-    const count = Math.min(FAN_OUT, tree.chunks - position)
-    const leaf = await tree.node(0, position)
-    const length = Math.min(count * chunkBytes, size - position * chunkBytes)
-    await content.read(position * chunkBytes, room.subarray(0, length))
-    const refs: Ref[] = []
-    for (let at = 0; at < count; at++) {
-      const from = at * chunkBytes
-      const ref = leaf?.children[at] ?? null
-      if (!isThere(ref, room.subarray(from, from + chunkLength(position + at, size, chunkBytes)))) break
-      refs.push(ref)
+export async function* heldRefs(image: HashedImage, { tree, chunkBytes }: Held): AsyncGenerator<readonly Ref[]> {
+  let position = 0
+  let leaf: Ref[] = []
+  for await (const { segment, hashed } of hashedSegments(image, chunkBytes)) {
+    let read = 0
+    for (const { kind, count } of segment.runs) {
+      for (let left = count; left > 0; left--) {
+        const isZero = kind === 'zero' || hashed!.zero[read] === 1
+        leaf.push(isZero ? null : idAt(hashed!.ids, read))
+        if (kind !== 'zero') read++
+        position++
+        if (position % FAN_OUT !== 0 && position < tree.chunks) continue
+        const wanted = (await tree.node(0, position - 1))?.children
+        const differs = leaf.findIndex((ref, at) => !sameRef(ref, wanted?.[at] ?? null))
+        yield differs < 0 ? leaf : leaf.slice(0, differs)
+        if (differs >= 0) return
+        leaf = []
+      }
     }
-    yield refs
-    if (refs.length < count) return
   }
 }
 
@@ -72,7 +80,7 @@ interface OpenedTree extends AsyncDisposable {
 }
 
 /** The image's tree as the gateway has it. STREAM_INVALID where it is not that of the restore point. */
-const openTree = async ({ size, root, reads: options }: Omit<LeftDisk, 'content'>): Promise<OpenedTree> => {
+const openTree = async ({ size, root, reads: options }: ReadDisk): Promise<OpenedTree> => {
   await using resources = new AsyncDisposableStack()
   const reads = resources.use(new ImageReads({ ...options, reconnectMs: RECONNECT_MS }))
   const start = await reads.start()
@@ -85,23 +93,29 @@ const openTree = async ({ size, root, reads: options }: Omit<LeftDisk, 'content'
 }
 
 /** Bytes of an image that are not zero, in whole chunks. DATA_DAMAGED, and what the connection ends with. */
-export const contentOf = async (image: Omit<LeftDisk, 'content'>): Promise<number> => {
+export const contentOf = async (image: ReadDisk): Promise<number> => {
   if (image.root === null || image.size === 0) return 0
   await using opened = await openTree(image)
   const { tree, chunkBytes } = opened
   return await contentBytes(tree, { size: image.size, chunkBytes })
 }
 
-/** What a restore begins with. STREAM_INVALID, and what the connection ends with. */
-export const keptOf = ({ content, ...image }: LeftDisk): Kept => ({
+/** What a restore begins with. STREAM_INVALID, NBD_ERROR, TOOL_MISSING, and what the connection ends with. */
+export const keptOf = ({ content, threads, ...image }: LeftDisk): Kept => ({
   cut: (offset) => content.cut(offset),
   open: async () => {
-    const opened = await openTree(image)
+    await using resources = new AsyncDisposableStack()
+    const { tree, idKey, chunkBytes } = resources.use(await openTree(image))
+    const { socketPath } = resources.use(await content.serve())
     const { size } = image
-    return {
-      ...opened,
-      refs: untilDamage(heldRefs(content, { ...opened, size })),
-      [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
-    }
+    const hashes = resources.use(
+      new ChunkHashes({ socketPath, exportName: IMAGE_EXPORT, size, chunkBytes, idKey }, threads),
+    )
+    const contexts = [ALLOCATION_CONTEXT]
+    const allocation = resources.use(await NbdClient.connect({ socketPath, exportName: IMAGE_EXPORT, contexts }))
+    const extents = diskExtents({ allocation, dirty: null, size })
+    const refs = heldRefs({ extents, hash: hashes.hash, ahead: hashes.ahead }, { tree, chunkBytes })
+    const all = resources.move()
+    return { chunkBytes, idKey, refs: untilDamage(refs), [Symbol.asyncDispose]: () => all.disposeAsync() }
   },
 })

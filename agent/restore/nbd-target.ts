@@ -36,7 +36,11 @@ export class NbdTarget implements Target {
     if (client.flags.readOnly) throw invalid('is read-only')
     if (client.size < size) throw invalid(`has ${client.size} bytes, fewer than the disk's ${size}`)
     resources.move()
-    return new NbdTarget(uri, client)
+    const target = new NbdTarget(uri, client)
+    // a server that is silent holds nobody up who wants to end
+    const close = (): void => void client.close()
+    signal?.addEventListener('abort', close, { once: true })
+    return target
   }
 
   async write(offset: number, bytes: Uint8Array): Promise<void> {

@@ -7,6 +7,7 @@ import { syncFolder } from '../../protocol/host/durable.ts'
 import { hasCode } from '../../protocol/host/system-error.ts'
 import { keepAttributes, otherNames } from './attributes.ts'
 import type { RestoreNotes } from './restore-notes.ts'
+import { sameContent } from './same-content.ts'
 import { targetError } from './target-error.ts'
 import { checkUnused, guardTarget, type KnownMachine, type TargetGuard } from './target-guard.ts'
 
@@ -23,6 +24,8 @@ export interface Naming {
   readonly notes?: RestoreNotes
   /** Goes on with the file that an earlier restore left under a name of its own, and leaves it for a later one. */
   readonly resume?: boolean
+  /** A file of the same content that has the name already counts as this one. */
+  readonly again?: boolean
 }
 
 /** Takes an unused name; false where the file system has no hard links. */
@@ -123,9 +126,9 @@ export class NewFile implements AsyncDisposable {
   async check(): Promise<void> {
     try {
       const there = await exists(this.final)
-      if (there && !this.#naming.force) throw this.#taken()
+      if (there && !this.#naming.force && !(await this.#isThere())) throw this.#taken()
       // what appeared since the restore began may be in use too
-      if (there) this.#guard ??= await guardTarget(this.final, this.#naming.machines ?? [])
+      if (there && this.#naming.force) this.#guard ??= await guardTarget(this.final, this.#naming.machines ?? [])
       await this.#guard?.check()
     } catch (error) {
       throw targetError(`cannot give ${this.final} its name`, error)
@@ -158,8 +161,14 @@ export class NewFile implements AsyncDisposable {
     return new VarveError('TARGET_EXISTS', `${this.final} exists; --force replaces it`)
   }
 
+  /** Whether what has the name is what an earlier restore gave it to. */
+  async #isThere(): Promise<boolean> {
+    return this.#naming.again === true && (await sameContent(this.final, this.temporary))
+  }
+
   async #take(): Promise<string[]> {
-    if (await linkNew(this.temporary, this.final)) await rm(this.temporary)
+    if (await this.#isThere()) await rm(this.temporary)
+    else if (await linkNew(this.temporary, this.final)) await rm(this.temporary)
     else {
       // without hard links the name is taken by an empty file first, so that here too nothing made meanwhile is lost
       await (await open(this.final, 'wx', 0o600)).close()

@@ -12,6 +12,7 @@ import type { RestoreNotes } from './restore-notes.ts'
 import type { KnownMachine } from './target-guard.ts'
 import type { Target } from './target.ts'
 import { targetError } from './target-error.ts'
+import { WholeFile } from './whole-file.ts'
 
 /** What is there, null for nothing; a dangling link counts too. */
 const look = async (target: string): Promise<Stats | null> => {
@@ -79,6 +80,8 @@ export const openTarget = async (options: {
   readonly place?: AllowedPlace
   /** Of a file: goes on with what an earlier restore left, and leaves it for a later one. */
   readonly resume?: boolean
+  /** Of a file: one of the same content that is there already counts as written. */
+  readonly again?: boolean
 }): Promise<OpenedTarget> => {
   const { size, force, place } = options
   checkName(options.path)
@@ -94,7 +97,9 @@ export const openTarget = async (options: {
     )
   if (found !== null && !found.isFile() && !found.isBlockDevice())
     throw new VarveError('TARGET_INVALID', `${final} is neither a file nor a block device`)
-  if (found !== null && !force)
+  const mayBe = options.resume === true || (options.again === true && found?.size === size)
+  const isWritten = found?.isFile() === true && !force && mayBe
+  if (found !== null && !force && !isWritten)
     throw new VarveError(
       'TARGET_EXISTS',
       found.isBlockDevice()
@@ -102,7 +107,7 @@ export const openTarget = async (options: {
         : `${final} exists; --force replaces it`,
     )
   const device = found?.isBlockDevice() === true
-  const there = device ? 'device' : found === null ? null : 'file'
+  const there = device ? 'device' : found === null || isWritten ? null : 'file'
   // the extension of the link's own name counts, as people see that one
   const chosen = await chooseFormat({ path: named, asked: options.format, there })
   if (device) {
@@ -111,6 +116,10 @@ export const openTarget = async (options: {
       throw new VarveError('TARGET_INVALID', `${final} is a block device: --resume goes on with files only`)
     const target = await BlockDeviceTarget.open(final, size, { ...options, rdev: place?.there?.rdev })
     return { ...chosen, target, left: null }
+  }
+  if (isWritten && options.resume === true) {
+    const whole = await WholeFile.open(final, { ...options, format: chosen.format })
+    return { ...chosen, target: whole, left: whole }
   }
   const make = chosen.format === 'raw' ? makeRawFile : makeQcow2File
   const target = await make(final, size, options)

@@ -3,16 +3,15 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Peer, ServedCall } from '../../protocol/peer.ts'
+import { runOnto } from '../onto/ordered-onto.ts'
 import { allowedPlace, type AllowedPlace, type RestoreRules } from './allowed.ts'
 import { movedAway, openTarget, type OpenedTarget } from './open-target.ts'
 import { nameTargets } from './together.ts'
 import { inOrder, Places } from './places.ts'
+import { Reports } from './reports.ts'
 import { restoreDisk } from './restore.ts'
 import type { RestoreNotes } from './restore-notes.ts'
 import type { KnownMachine } from './target-guard.ts'
-
-/** Shortest time between two reports of progress of one restore, in milliseconds. */
-const PROGRESS_INTERVAL_MS = 200
 
 /** Restores at once: each reads and writes as fast as it can. */
 export const ORDERED_MAX = 4
@@ -28,6 +27,9 @@ export interface OrderedOptions {
   readonly repeat: <R>(work: (peer: Peer) => Promise<R>, signal: AbortSignal) => Promise<R>
   readonly log: Log
 }
+
+/** Of a disk that is written whole. */
+const NOT_COMPARED = { differBytes: null, writtenBytes: 0 } as const
 
 /** A disk of an order with its place, which is open. */
 interface Opened {
@@ -80,8 +82,16 @@ export class OrderedRestores implements AsyncDisposable {
    * Writes the disks, and gives them their names once all are complete; reports how far it is. RESTORE_FORBIDDEN, TARGET_EXISTS,
    * TARGET_IN_USE, TARGET_INVALID, LIMIT_REACHED, EXISTS, and what reading the images ends with.
    */
-  async run(order: Order, call: ServedCall<'agent.restore'>): Promise<Result<'agent.restore'>> {
-    const { restore, point, disks } = order
+  run(order: Order, call: ServedCall<'agent.restore'>): Promise<Result<'agent.restore'>> {
+    return this.#begin(order, () => this.#run(order, call))
+  }
+
+  /** Compares images that are there, and writes what differs; as `run`, but for what an error leaves: see runOnto. */
+  runOnto(order: Order, call: ServedCall<'agent.restoreOnto'>): Promise<Result<'agent.restoreOnto'>> {
+    return this.#begin(order, () => this.#runOnto(order, call))
+  }
+
+  async #begin<R>({ restore, point, disks }: Order, run: () => Promise<R>): Promise<R> {
     const { log } = this.#options
     if (this.#running.has(restore)) throw new VarveError('EXISTS', `restore ${restore} runs already`)
     if (this.#running.size >= ORDERED_MAX)
@@ -89,7 +99,7 @@ export class OrderedRestores implements AsyncDisposable {
         'LIMIT_REACHED',
         `this agent runs ${ORDERED_MAX} restores already: start it when one has ended`,
       )
-    const work = this.#run(order, call)
+    const work = run()
     this.#running.set(restore, work)
     try {
       log.info({ restore, point, to: disks.map(({ to }) => to) }, 'a restore that the gateway ordered starts')
@@ -111,6 +121,23 @@ export class OrderedRestores implements AsyncDisposable {
     await Promise.allSettled(this.#running.values())
   }
 
+  async #runOnto(order: Order, call: ServedCall<'agent.restoreOnto'>): Promise<Result<'agent.restoreOnto'>> {
+    const signal = AbortSignal.any([call.signal, this.#stopping.signal])
+    await using resources = new AsyncDisposableStack()
+    const { machines, notes, repeat } = this.#options
+    const rules = this.#options.rules()
+    return await runOnto({
+      order,
+      call,
+      rules,
+      take: (disk) => this.#take(disk, rules, order.restore, resources),
+      machines,
+      notes,
+      link: { repeat: (work) => repeat(work, signal) },
+      signal,
+    })
+  }
+
   async #run(order: Order, call: ServedCall<'agent.restore'>): Promise<Result<'agent.restore'>> {
     const signal = AbortSignal.any([call.signal, this.#stopping.signal])
     await using resources = new AsyncDisposableStack()
@@ -128,15 +155,17 @@ export class OrderedRestores implements AsyncDisposable {
       await checkSame(disk.to, place.path, rules)
       opened.push({ disk, path: place.path, opened: target })
     }
-    await call.send({ disk: order.disks[0]!.disk, doneBytes: 0, bytesReceived: 0 })
+    const reports = new Reports(call)
+    await reports.now({ disk: order.disks[0]!.disk, doneBytes: 0, bytesReceived: 0, ...NOT_COMPARED })
     const received: number[] = []
-    for (const one of opened) received.push(await this.#write(order.point, one, call, signal))
+    for (const one of opened) received.push(await this.#write(order.point, one, reports, signal))
     const remarks = await nameAll(opened, rules, signal)
     const restored = opened.map(({ disk: { disk }, path, opened: { format, remark } }, index) => ({
       disk,
       path,
       format,
       bytesReceived: received[index]!,
+      ...NOT_COMPARED,
       remarks: [...(remark === null ? [] : [remark]), ...remarks[index]!].slice(0, 8),
     }))
     return { disks: restored }
@@ -146,12 +175,10 @@ export class OrderedRestores implements AsyncDisposable {
   async #write(
     point: string,
     { disk: { disk, size, root }, opened: { target } }: Opened,
-    call: ServedCall<'agent.restore'>,
+    reports: Reports,
     signal: AbortSignal,
   ): Promise<number> {
     let received = 0
-    let toldMs = 0
-    let telling = false
     await restoreDisk({
       repeat: (work) => this.#options.repeat(work, signal),
       point,
@@ -163,18 +190,10 @@ export class OrderedRestores implements AsyncDisposable {
       signal,
       onProgress: (doneBytes, bytesReceived) => {
         received = bytesReceived
-        const nowMs = performance.now()
-        if (telling || nowMs - toldMs < PROGRESS_INTERVAL_MS) return
-        toldMs = nowMs
-        telling = true
-        call
-          .send({ disk, doneBytes, bytesReceived })
-          // its end says why
-          .catch(() => {})
-          .finally(() => (telling = false))
+        reports.often({ disk, doneBytes, bytesReceived, ...NOT_COMPARED })
       },
     })
-    await call.send({ disk, doneBytes: size, bytesReceived: received })
+    await reports.now({ disk, doneBytes: size, bytesReceived: received, ...NOT_COMPARED })
     return received
   }
 

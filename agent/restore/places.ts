@@ -1,9 +1,11 @@
 // What is at places where a restore may write: looked at one call after the other, and without taking anything's lock.
+import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { FoundPlace } from '../../protocol/restores.ts'
-import { allowedPlace, type RestoreRules } from './allowed.ts'
+import { ontoPlace } from '../onto/ordered-place.ts'
+import { allowedPlace, type AllowedPlace, type RestoreRules } from './allowed.ts'
 import { chooseFormat, type TargetFormat } from './format.ts'
 import { freeBytesOf } from './space.ts'
 import { checkUnused, type KnownMachine } from './target-guard.ts'
@@ -25,7 +27,9 @@ export interface PlacesOptions {
 export const inOrder = (thrown: unknown): VarveError => {
   const error = asVarveError(thrown)
   if (!error.code.startsWith('TARGET_')) return error
-  const message = error.message.replace('--force replaces it', 'it is replaced only with "overwrite"')
+  const message = error.message
+    .replace('--force replaces it', 'it is replaced only with "overwrite"')
+    .replace('--onto writes onto what is there, --to makes a new file', 'restore it as a new file')
   const words = message.replace('--force writes it', 'it is written only with "overwrite"')
   return new VarveError(error.code, words.replaceAll('--force', '"overwrite"').replaceAll('--format', '"format"'), {
     details: error.details,
@@ -75,10 +79,12 @@ export class Places {
     return places
   }
 
-  async #look({ to, format }: Asked, signal: AbortSignal): Promise<FoundPlace> {
+  async #look({ to, format, how }: Asked, signal: AbortSignal): Promise<FoundPlace> {
     const nothing = { to, path: null, there: null, thereBytes: null, format: null, freeBytes: null }
     try {
-      const { path: at, there } = await allowedPlace(to, this.#options.rules())
+      const place = await allowedPlace(to, this.#options.rules())
+      if (how !== 'new') return await this.#lookOnto(to, place, format, signal)
+      const { path: at, there } = place
       const kind = there === null ? null : there.isBlockDevice() ? 'device' : 'file'
       const found = {
         to,
@@ -99,13 +105,41 @@ export class Places {
     }
   }
 
+  /** What would be compared, which an interrupted restore may have left under another name. */
+  async #lookOnto(
+    to: string,
+    place: AllowedPlace,
+    format: TargetFormat | null,
+    signal: AbortSignal,
+  ): Promise<FoundPlace> {
+    const { path: at, there } = place
+    const none = { to, path: at, there: null, thereBytes: null, format: null, freeBytes: null }
+    try {
+      this.#checkFree(at)
+      const found = await ontoPlace(place, format, this.#options.rules())
+      await checkUnused(found.place, this.#options.machines, signal)
+      const isFile = found.kind === 'file'
+      const thereBytes = isFile ? (there ?? (await stat(found.place))).size : null
+      const freeBytes = isFile ? await freeBytesOf(path.dirname(at)) : null
+      return { to, path: at, there: found.kind, thereBytes, format: found.format, freeBytes, error: null }
+    } catch (thrown) {
+      const { code, message } = inOrder(thrown)
+      return { ...none, error: { code, message } }
+    }
+  }
+
+  /** TARGET_IN_USE while another restore writes there. */
+  #checkFree(at: string): void {
+    const other = this.#options.writerOf(at)
+    if (other !== undefined) throw new VarveError('TARGET_IN_USE', `${at} is in use: restore ${other} writes there`)
+  }
+
   /** The format that a restore would write there; TARGET_IN_USE, TARGET_INVALID. */
   async #formatOf(
     { at, asked, there }: { at: string; asked: TargetFormat | null; there: FoundPlace['there'] },
     signal: AbortSignal,
   ): Promise<TargetFormat> {
-    const other = this.#options.writerOf(at)
-    if (other !== undefined) throw new VarveError('TARGET_IN_USE', `${at} is in use: restore ${other} writes there`)
+    this.#checkFree(at)
     const { format } = await chooseFormat({ path: at, asked, there })
     if (there === 'device' && format !== 'raw')
       throw new VarveError('TARGET_INVALID', 'a block device takes the raw format only')

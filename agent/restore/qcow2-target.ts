@@ -40,7 +40,7 @@ const imageInfo = v.object({ 'virtual-size': v.number(), format: v.literal('qcow
 const LEADS_OUT = ['backing-filename', 'full-backing-filename', 'encrypted']
 
 /** Whether a file is an image of this size, as a restore that was broken off leaves it, and all of it lies in this file. */
-const isPlainImage = async (file: string, size: number): Promise<boolean> => {
+export const isPlainImage = async (file: string, size: number): Promise<boolean> => {
   try {
     const { stdout } = await run('qemu-img', ['info', '-f', 'qcow2', '--output=json', file], { timeout: INFO_LIMIT_MS })
     const said: unknown = JSON.parse(stdout)
@@ -84,8 +84,9 @@ class Qcow2File implements FileContent {
     }
   }
 
-  async read(offset: number, into: Uint8Array): Promise<void> {
-    await this.#nbd.readInto(offset, into)
+  /** By the server that it has. */
+  async serve(): Promise<{ readonly socketPath: string } & AsyncDisposable> {
+    return { socketPath: this.#server.socketPath, [Symbol.asyncDispose]: async () => {} }
   }
 
   async cut(offset: number): Promise<void> {

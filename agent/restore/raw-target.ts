@@ -6,9 +6,10 @@ import { sizeText } from '../../protocol/host/size.ts'
 import { hasCode } from '../../protocol/host/system-error.ts'
 import { FileTarget, type FileContent } from './file-target.ts'
 import { FlushedFile } from './flushed-file.ts'
+import { ImageServer } from './image-server.ts'
 import type { Naming } from './new-file.ts'
 import type { RestoreNotes } from './restore-notes.ts'
-import { deviceBusy, guardTarget, type KnownMachine } from './target-guard.ts'
+import { checkUnused, deviceBusy, guardTarget, type KnownMachine } from './target-guard.ts'
 import type { Target } from './target.ts'
 import { targetError } from './target-error.ts'
 import { Trimming } from './trimming.ts'
@@ -19,20 +20,20 @@ const ZERO_BYTES = 1024 * 1024
 /** The content of a sparse file of this many bytes. */
 class RawFile extends FlushedFile implements FileContent {
   readonly #file: FileHandle
+  readonly #place: string
   readonly #size: number
 
-  constructor(file: FileHandle, name: string, size: number) {
+  /** The file at `place`; errors name it by `name`. */
+  constructor(file: FileHandle, { place, name, size }: { place: string; name: string; size: number }) {
     super(file, name)
     this.#file = file
+    this.#place = place
     this.#size = size
   }
 
-  async read(offset: number, into: Uint8Array): Promise<void> {
-    for (let at = 0; at < into.length;) {
-      const { bytesRead } = await this.#file.read(into, at, into.length - at, offset + at)
-      if (bytesRead === 0) throw new VarveError('TARGET_INVALID', 'a file that is being restored was cut meanwhile')
-      at += bytesRead
-    }
+  /** By a program, which tells its holes too. */
+  serve(): Promise<ImageServer> {
+    return ImageServer.start(this.#place, 'raw', { readOnly: true })
   }
 
   /** Gives it its size. */
@@ -49,8 +50,12 @@ class RawFile extends FlushedFile implements FileContent {
 /** A new sparse file, or one to go on with; TARGET_INVALID, TARGET_IN_USE. */
 export const makeRawFile = (final: string, size: number, naming: Naming): Promise<FileTarget> =>
   FileTarget.make(final, naming, async (temporary) => {
-    const file = new RawFile(await open(temporary, constants.O_RDWR | constants.O_NOFOLLOW), final, size)
+    const handle = await open(temporary, constants.O_RDWR | constants.O_NOFOLLOW)
+    const file = new RawFile(handle, { place: temporary, name: final, size })
     try {
+      // another restore may have opened it since it was looked at
+      const { resume = false, machines = [] } = naming
+      if (resume) await checkUnused(temporary, machines, new AbortController().signal)
       await file.grow()
       return file
     } catch (error) {

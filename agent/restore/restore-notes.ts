@@ -98,6 +98,16 @@ export class RestoreNotes {
     }
   }
 
+  /** Whether a restore onto a target is noted that has not written it whole. */
+  async isCutOff(target: string): Promise<boolean> {
+    for (const name of await readdir(this.#folder).catch(() => [])) {
+      if (!NOTE.test(name)) continue
+      const note = await this.#read(path.join(this.#folder, name))
+      if (note?.onto === true && note.target === target) return true
+    }
+    return false
+  }
+
   async #read(file: string): Promise<Note | null> {
     try {
       if ((await stat(file)).size > NOTE_BYTES_MAX) return null

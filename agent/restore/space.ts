@@ -16,7 +16,7 @@ export const contentBytes = async (
     const node = await tree.node(level, position)
     if (node === null) return
     for (let at = 0; at < FAN_OUT; at++) {
-      if (node.children[at] === null) continue
+      if (node.child(at) === null) continue
       const below = position + at * childSpan(level)
       if (level === 0) bytes += chunkLength(below, size, chunkBytes)
       else await add(level - 1, below)

@@ -1,6 +1,8 @@
 // Images that are restored together: a few at once, with one bound for what is on the way, and all of them named or none.
+import { systemClock } from '../../protocol/host/clock.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import type { Ref } from '../../protocol/image-tree.ts'
+import { ImageThreads } from '../image/image-threads.ts'
 import { Decoder } from './decoder.ts'
 import { keptOf } from './kept.ts'
 import type { OpenedTarget } from './open-target.ts'
@@ -41,6 +43,7 @@ export const restoreTogether = async (
   const failed = new AbortController()
   const signal = AbortSignal.any([outer, failed.signal])
   await using decoder = new Decoder()
+  await using threads = new ImageThreads(systemClock)
   const shared = { decoder, count: Math.min(IMAGES_AT_ONCE, images.length) }
   const done = images.map(() => 0)
   const received = images.map(() => 0)
@@ -60,7 +63,7 @@ export const restoreTogether = async (
       skipDamaged,
       signal,
       shared,
-      ...(left === null ? {} : { kept: keptOf({ content: left, size, root, reads }) }),
+      ...(left === null ? {} : { kept: keptOf({ content: left, size, root, reads, threads }) }),
       onProgress: (doneBytes, bytesReceived) => {
         done[index] = doneBytes
         received[index] = bytesReceived

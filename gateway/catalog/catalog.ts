@@ -8,6 +8,7 @@ import type { Condition, Room } from './condition.ts'
 import type { Coverage } from './coverage.ts'
 import type { Conditions, EventLog } from './events.ts'
 import type { DamageNotes, Losses, LostRanges } from './damage.ts'
+import type { Drills } from './drills.ts'
 import type { FigureBook } from './figures.ts'
 import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
 import type { Jobs } from './jobs.ts'
@@ -36,6 +37,7 @@ export interface Catalog {
   readonly conditions: Conditions
   readonly coverage: Coverage
   readonly damage: DamageNotes
+  readonly drills: Drills
   readonly enrolments: Enrolments
   readonly events: EventLog
   readonly figures: FigureBook

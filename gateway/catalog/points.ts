@@ -1,7 +1,7 @@
 // Restore points: listing, finding, holding, locking, removing and verifying them.
 import type { MissingAttachment } from '../../protocol/attachments.ts'
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
-import type { Took } from '../../protocol/schemas.ts'
+import type { PointDrill, Took } from '../../protocol/schemas.ts'
 import type { ManifestContent } from './manifest.ts'
 import type { Question, Transaction } from './call.ts'
 import type { LeftPoint, Removal } from './retention.ts'
@@ -47,6 +47,10 @@ export interface PointRow {
   readonly lostBytes: number
   /** How many files should have gone with it and could not be had. */
   readonly missingAttachments: number
+  /** The newest drill of it; null where it was never tried. */
+  readonly drill: PointDrill | null
+  /** Until when somebody reads it (`points.use`), which may have passed. */
+  readonly usedUntilMs: number | null
 }
 
 /** A point as lists have it: without the machine's configuration, which may be as large as all else of a page. */
@@ -96,6 +100,21 @@ export interface PointRoots {
   readonly images: readonly DiskRoot[]
 }
 
+/** A use that begins, goes on or ends. */
+export interface PointUse {
+  readonly tenant: string
+  /** Chosen by the user, who renews it by this. */
+  readonly use: string
+  /** Whose it is: nobody else's use of the same id is touched. */
+  readonly user: string
+  /** The agent whose revocation ends it; null for a person's. */
+  readonly agent: string | null
+  readonly point: string
+  /** It is over then; not later than now ends it. */
+  readonly untilMs: number
+  readonly nowMs: number
+}
+
 export interface Points {
   /** A page of points, newest first. */
   readonly list: Question<PointsAsked, PointPage>
@@ -111,6 +130,9 @@ export interface Points {
 
   /** Locks a point until a later time than it is locked now; nothing makes a lock shorter. NOT_FOUND, POINT_HELD. */
   readonly lock: Transaction<{ tenant: string; id: string; untilMs: number }, void>
+
+  /** Nothing removes a point while it is used. NOT_FOUND; LIMIT_REACHED past POINT_USES_OF_ONE_MAX and POINT_USES_MAX. */
+  readonly use: Transaction<PointUse, void>
 
   /**
    * Removes points in one transaction that checks again whether each may be removed; those that may not are kept and returned,

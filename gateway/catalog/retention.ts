@@ -21,8 +21,10 @@ export interface RetentionPoint {
   readonly checkpoint: boolean
   /** None of its disks has a byte: there is nothing to restore. */
   readonly empty: boolean
-  /** The base of a backup that is running. */
+  /** The base of a backup that is running, or being restored. */
   readonly inUse: boolean
+  /** Until when somebody reads it (`points.use`), which may have passed. */
+  readonly usedUntilMs: number | null
 }
 
 /** A point that a removal left where it is. */

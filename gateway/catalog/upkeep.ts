@@ -62,6 +62,8 @@ export interface LastProof {
   readonly oldestMs: number | null
   /** Points that were never verified. */
   readonly unverified: number
+  /** When a drill passed last, of the points that are there; null for never. */
+  readonly drilledMs: number | null
 }
 
 /** Bytes in use on one day; days are counted from 1970, UTC. */

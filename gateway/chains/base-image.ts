@@ -3,7 +3,7 @@ import { chunkCount } from '../../protocol/chunk.ts'
 import { asVarveError, type VarveError } from '../../protocol/errors.ts'
 import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import type { ReadNodes } from '../trees/node-reader.ts'
-import { childAt, type Tree } from '../trees/places.ts'
+import { childrenAt, type Tree } from '../trees/places.ts'
 
 /** The same disk at the same size in the restore point that the job's checkpoint continues. */
 export class BaseImage {
@@ -24,15 +24,16 @@ export class BaseImage {
     this.#tree = { root: options.root, level: rootLevel(chunkCount(options.size, options.chunkBytes)) }
   }
 
-  /** What a node of `level` holds for the subtree at chunk `position`; DATA_DAMAGED. */
-  childAt(level: number, position: number): Promise<Ref> {
-    return childAt(this.#read, this.#tree, level, position)
+  /** What a node of `level` holds for the subtrees from chunk `position` on: at least one, at most `count`; DATA_DAMAGED. */
+  childrenAt(level: number, position: number, count: number): Promise<readonly Ref[]> {
+    return childrenAt(this.#read, this.#tree, level, position, count)
   }
 
   /** Whether the chunk at `position` is this one; false for a place that cannot be read. */
   async holds(id: Uint8Array, position: number): Promise<boolean> {
     try {
-      return sameRef(await this.childAt(0, position), id)
+      const [ref] = await this.childrenAt(0, position, 1)
+      return sameRef(ref!, id)
     } catch (thrown) {
       // a damaged base must not keep a full read from replacing it
       const error = asVarveError(thrown)

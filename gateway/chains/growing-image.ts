@@ -25,7 +25,7 @@ export class GrowingImage {
     chunkBytes: number
     hash: KeyedHash
     /** An incremental one may keep chunks of it. */
-    base: Pick<BaseImage, 'childAt'> | null
+    base: Pick<BaseImage, 'childrenAt'> | null
   }) {
     const { upload, writer, idKey, chunkBytes, hash, base } = options
     this.#writer = writer
@@ -37,7 +37,8 @@ export class GrowingImage {
       idKey,
       hash,
       state: upload.state,
-      base: base !== null && upload.kind === 'incremental' ? (level, at) => base.childAt(level, at) : null,
+      base:
+        base !== null && upload.kind === 'incremental' ? (level, at, most) => base.childrenAt(level, at, most) : null,
       onNode: (node) => {
         writer.addNodes([node])
         this.#uncommittedBytes += node.bytes.length

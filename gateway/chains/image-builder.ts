@@ -2,10 +2,17 @@
 import type { KeyedHash } from '../../protocol/chunk.ts'
 import { decode, encode } from '../../protocol/codec.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import { nodeKey, TreeBuilder, type BuilderState, type NewNode, type Ref } from '../../protocol/image-tree.ts'
+import {
+  childSpan,
+  nodeKey,
+  TreeBuilder,
+  type BuilderState,
+  type NewNode,
+  type Ref,
+} from '../../protocol/image-tree.ts'
 
-/** Finds the subtree of a stored tree that covers a position; see trees/places.ts. */
-export type ChildAt = (level: number, position: number) => Promise<Ref>
+/** Finds the subtrees of a stored tree from a position on: at least one, at most `count`; see trees/places.ts. */
+export type ChildrenAt = (level: number, position: number, count: number) => Promise<readonly Ref[]>
 
 export const EMPTY_STATE: BuilderState = { position: 0, open: [] }
 
@@ -19,14 +26,14 @@ export const decodeState = (bytes: Uint8Array): BuilderState => {
 
 export class ImageBuilder {
   readonly #builder: TreeBuilder
-  readonly #base: ChildAt | null
+  readonly #base: ChildrenAt | null
 
   constructor(options: {
     chunks: number
     idKey: Uint8Array
     hash: KeyedHash
     state: Uint8Array
-    base: ChildAt | null
+    base: ChildrenAt | null
     onNode: (node: NewNode) => void
   }) {
     const { chunks, hash, idKey, onNode } = options
@@ -65,8 +72,12 @@ export class ImageBuilder {
     this.#fits(count)
     const end = this.#builder.position + count
     while (this.#builder.position < end) {
-      const level = this.#builder.placeableLevel(end - this.#builder.position)
-      this.#builder.place(level, await this.#base(level, this.#builder.position))
+      const { position, chunks } = this.#builder
+      const level = this.#builder.placeableLevel(end - position)
+      const subtrees = (end - position) / childSpan(level)
+      // scattered changes leave long rows of single chunks between them: those of one node are taken at once
+      const whole = end === chunks ? Math.ceil(subtrees) : Math.floor(subtrees)
+      for (const ref of await this.#base(level, position, whole)) this.#builder.place(level, ref)
     }
   }
 

@@ -6,6 +6,7 @@ import { systemClock } from '../../protocol/host/clock.ts'
 import { instantMs } from '../../protocol/host/instant.ts'
 import type { Moment } from '../../protocol/host/moment.ts'
 import { pointReport } from '../../protocol/host/job-report.ts'
+import { drillText } from '../../protocol/host/drill-report.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { printList } from './listing.ts'
@@ -64,6 +65,7 @@ const addShow = (points: Command): void => {
     for (const line of [first!, `  id ${id}, made at ${timeText(timeMs)} UTC`, ...more]) print(line)
     for (const { name, size } of attachments) print(`  attachment ${name}: ${sizeText(size)}`)
     print(holdLine(shown.point, systemClock.now()))
+    if (shown.point.drill !== null) print(`Last drill: ${drillText(shown.point.drill)} UTC.`)
   })
 }
 

@@ -2,6 +2,7 @@
 import type { PrunedPoint } from '../../protocol/maintenance.ts'
 import type { Result } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
+import { drillText } from '../../protocol/host/drill-report.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { tableLines } from '../../protocol/host/table.ts'
 import { utcText } from '../../protocol/host/instant.ts'
@@ -13,17 +14,18 @@ export const timeText = (ms: number | null): string => (ms === null ? '-' : utcT
 const timeOf = ({ timeMs, future }: Pick<Point, 'timeMs' | 'future'>): string =>
   `${timeText(timeMs)}${future ? ' (in the future)' : ''}`
 
-const isLocked = ({ lockedUntilMs }: Point, nowMs: number): boolean => (lockedUntilMs ?? 0) > nowMs
+const isLater = (ms: number | null, nowMs: number): boolean => (ms ?? 0) > nowMs
 
 const keptText = (point: Point, nowMs: number): string => {
   const words = [
     ...(point.held ? ['held'] : []),
-    ...(isLocked(point, nowMs) ? [`locked until ${timeText(point.lockedUntilMs)}`] : []),
+    ...(isLater(point.lockedUntilMs, nowMs) ? [`locked until ${timeText(point.lockedUntilMs)}`] : []),
+    ...(isLater(point.usedUntilMs, nowMs) ? [`in use until ${timeText(point.usedUntilMs)}`] : []),
   ]
   return words.join(', ') || '-'
 }
 
-export const POINT_HEADING = ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'KEPT', 'VERIFIED (UTC)', 'LOST']
+export const POINT_HEADING = ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'KEPT', 'VERIFIED (UTC)', 'DRILL', 'LOST']
 
 export const pointCells = (point: Point, nowMs: number): string[] => [
   point.id,
@@ -32,6 +34,7 @@ export const pointCells = (point: Point, nowMs: number): string[] => [
   point.kind,
   keptText(point, nowMs),
   timeText(point.verifiedMs),
+  drillText(point.drill),
   point.lostBytes === 0 ? '-' : sizeText(point.lostBytes),
 ]
 

@@ -95,10 +95,20 @@ const report = (restore: Restore, json: boolean): void => {
   printJson({ id: restore.id, restore })
   for (const { remarks } of disks) remarks.forEach(remark)
   if (json) return
-  for (const { disk, size, to, format, bytesReceived } of disks)
-    print(
-      `Disk ${disk} of ${machine} at ${new Date(timeMs).toISOString()} is in ${to} on ${host} (${format ?? 'raw'}): ${sizeText(size)} (${sizeText(bytesReceived)} received), every chunk and the root checked.`,
-    )
+  for (const { disk, size, to, format, how, bytesReceived, differBytes, writtenBytes } of disks) {
+    const what = `disk ${disk} of ${machine} at ${new Date(timeMs).toISOString()}`
+    const differ = sizeText(differBytes ?? 0)
+    if (how === 'compare')
+      print(`${differ} of ${sizeText(size)} on ${to} on ${host} differ from ${what}; nothing was written.`)
+    else if (how === 'onto')
+      print(
+        `${to} on ${host} is ${what}: ${differ} of ${sizeText(size)} differed, ${sizeText(writtenBytes)} written (${sizeText(bytesReceived)} received), every chunk written was checked.`,
+      )
+    else
+      print(
+        `Disk ${disk} of ${machine} at ${new Date(timeMs).toISOString()} is in ${to} on ${host} (${format ?? 'raw'}): ${sizeText(size)} (${sizeText(bytesReceived)} received), every chunk and the root checked.`,
+      )
+  }
 }
 
 interface RestoreOptions extends Common {
@@ -106,15 +116,18 @@ interface RestoreOptions extends Common {
   readonly agent: string
   readonly disk: readonly WantedDisk[]
   readonly format?: (typeof TARGET_FORMATS)[number]
+  readonly onto: boolean
+  readonly dryRun: boolean
   readonly overwrite: boolean
   readonly watch: boolean
 }
 
 const order = async (remote: Remote, named: string, options: RestoreOptions): Promise<void> => {
-  const { disk, format = null, overwrite, watch, json } = options
+  const { disk, format = null, onto, dryRun, overwrite, watch, json } = options
   const agent = await agentOf(remote, options.agent)
   const point = await pointFor(remote, named, options.at)
-  const disks = disk.map((one) => ({ ...one, format }))
+  const how = onto ? (dryRun ? 'compare' : 'onto') : 'new'
+  const disks = disk.map((one) => ({ ...one, format, how }) as const)
   // the id of one that has begun is needed to cancel it
   const { restore } = await remote.peer.call('restores.start', { point, agent, disks, overwrite }, { deadlineMs: 0 })
   if (!watch) {
@@ -140,20 +153,27 @@ const addRestore = (program: Command): void => {
     .addOption(tenantOption())
     .requiredOption('--agent <host>', 'the host whose agent writes, or the id of the agent')
     .addOption(
-      new Option('--disk <name=path>', 'a disk and the new file, or device, that it goes to; for more disks again')
+      new Option('--disk <name=path>', 'a disk and the file, or device, that it goes to; for more disks again')
         .argParser(diskTo)
         .makeOptionMandatory(),
     )
     .addOption(
       new Option('--format <format>', "the files' format (without it their names decide)").choices(TARGET_FORMATS),
     )
-    .option('--overwrite', 'replace files and overwrite devices that are there, unless they are in use', false)
+    .option('--onto', 'compare images that are there, and write only what differs', false)
+    .option('--dry-run', 'with --onto: only compare, and write nothing', false)
+    .option(
+      '--overwrite',
+      'replace files and overwrite devices that are there, unless they are in use; with --onto, give a file the size of the disk',
+      false,
+    )
     .option('--watch', 'follow it to its end; Ctrl-C stops watching, not the restore', false)
     .addHelpText(
       'after',
       '\nExample: varve-gateway restore 3f2a91c0 --tenant acme --agent h3 --disk vda=/srv/restore/db1.qcow2 --watch',
     )
   toGateway(command).action(async (text: string, options: RestoreOptions) => {
+    if (options.dryRun && !options.onto) throw new VarveError('PARAMS_INVALID', '--dry-run is for --onto')
     const named = namedPoint(text, options.at)
     await withTenant(options, (remote) => order(remote, named, options))
   })

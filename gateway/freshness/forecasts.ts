@@ -1,5 +1,5 @@
 // Forecasts of a running gateway: of each tenant's quota and of the disk, over the daily samples of the catalog; last proofs.
-import type { LastProof, QuotaForecast, StoreForecast } from '../../protocol/forecast.ts'
+import type { QuotaForecast, StoreForecast } from '../../protocol/forecast.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -74,10 +74,3 @@ export class Forecasts {
     return bytesPerDay
   }
 }
-
-/** How long ago what a tenant has was last shown to be good. */
-export const lastProofOf = async (catalog: Pick<Catalog, 'upkeep'>, tenant: string): Promise<LastProof> => ({
-  ...(await catalog.upkeep.proof({ tenant })),
-  // restores are not tried by themselves yet
-  drilledMs: null,
-})

@@ -9,11 +9,11 @@ import type { Restore } from '../../protocol/restores.ts'
 import type { AuditRecord } from '../catalog/audit-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { unaudited, type Change } from '../catalog/change.ts'
-import type { StoredPoint } from '../catalog/points.ts'
 import type { Tenant } from '../catalog/tenants.ts'
 import type { Teller } from '../events/events.ts'
 import { agentError, answerOf, speaksOfGateway } from './agent-error.ts'
 import type { AgentLinks } from './backups.ts'
+import { failureOf, isOnto, keeper, orderOf, within } from './restore-disks.ts'
 import { Watchers } from './watchers.ts'
 
 /** How long an agent may take to look at the places and open them, in milliseconds. */
@@ -22,19 +22,13 @@ const OPEN_LIMIT_MS = 120_000
 /** How long it may take to say what is at some places, in milliseconds. */
 const LOOK_LIMIT_MS = 60_000
 
-/** Longest message of a failure that is kept, in characters. */
-const MESSAGE_CHARS_MAX = 1024
-
-/** Longest remarks of an agent that are kept of one restore, in characters. */
-const REMARKS_CHARS_MAX = 4096
-
 type Disks = Restore['disks']
 
 interface Running {
   readonly tenant: string
   readonly agent: string
   readonly point: string
-  readonly call: OpenCall<'agent.restore'>
+  readonly call: OpenCall<'agent.restore' | 'agent.restoreOnto'>
   disks: Disks
   /** The agent has opened all places: from here on the restore is told of and kept. */
   opened: boolean
@@ -57,16 +51,6 @@ interface RestoresOptions {
   readonly clock: Clock
   readonly log: Log
 }
-
-/** The disks of the point that are asked for, as the agent is told of them; NOT_FOUND names those that there are. */
-const orderOf = (point: StoredPoint, asked: Start['asked']['disks']): Params<'agent.restore'>['disks'] =>
-  asked.map((wanted) => {
-    const found = point.disks.find(({ name }) => name === wanted.disk)
-    if (found !== undefined) return { ...wanted, size: found.size, root: found.root }
-    const names = point.disks.map(({ name }) => name).join(', ')
-    const sentence = `restore point ${point.id} has no disk "${wanted.disk}"; it has: ${names || 'none'}`
-    throw new VarveError('NOT_FOUND', sentence)
-  })
 
 export class Restores implements AsyncDisposable {
   readonly #options: RestoresOptions
@@ -107,14 +91,16 @@ export class Restores implements AsyncDisposable {
     const { host, peer } = await this.#agentOf(tenant, agent)
     if (this.#stopping !== null) throw this.#stopping
     const id = randomUUID()
-    const disks = ordered.map(({ disk, size, to, format }) => {
-      return { disk, size, to, format, doneBytes: 0, bytesReceived: 0, remarks: [] }
+    const disks = ordered.map(({ disk, size, to, format, how }) => {
+      const nothing = { doneBytes: 0, bytesReceived: 0, differBytes: null, writtenBytes: 0, remarks: [] }
+      return { disk, size, to, format, how, ...nothing }
     })
     const row = { id, tenant: tenant.id, point: point.id, agent, subject, overwrite, disks, nowMs: clock.now() }
     await catalog.restores.start(row)
-    let call: OpenCall<'agent.restore'>
+    let call: Running['call']
     try {
-      call = peer.open('agent.restore', { restore: id, point: point.id, disks: ordered, overwrite })
+      const order = { restore: id, point: point.id, disks: ordered, overwrite }
+      call = isOnto(ordered) ? peer.open('agent.restoreOnto', order) : peer.open('agent.restore', order)
     } catch (thrown) {
       await catalog.restores.withdraw({ id })
       throw agentError(thrown, peer)
@@ -231,9 +217,11 @@ export class Restores implements AsyncDisposable {
   ): Promise<void> {
     const { call } = running
     try {
-      for await (const { disk, doneBytes, bytesReceived } of call.messages) {
+      for await (const { disk, doneBytes, bytesReceived, ...found } of call.messages) {
         running.disks = running.disks.map((one) =>
-          one.disk === disk ? { ...one, doneBytes: Math.min(doneBytes, one.size), bytesReceived } : one,
+          one.disk === disk
+            ? { ...one, doneBytes: Math.min(doneBytes, one.size), bytesReceived, ...within(one, found) }
+            : one,
         )
         running.opened = true
         onOpen()
@@ -249,7 +237,8 @@ export class Restores implements AsyncDisposable {
         const done = disks.find(({ disk }) => disk === one.disk)
         if (done === undefined) throw new VarveError('RESULT_INVALID', `the agent says nothing of disk ${one.disk}`)
         const { format, bytesReceived } = done
-        return { ...one, format, doneBytes: one.size, bytesReceived, remarks: remarksKept(done.remarks) }
+        const whole = { format, doneBytes: one.size, bytesReceived, ...within(one, done) }
+        return { ...one, ...whole, remarks: remarksKept(done.remarks) }
       })
       running.disks = restored
       await this.#end(id, running, null)
@@ -284,8 +273,7 @@ export class Restores implements AsyncDisposable {
       try {
         if (!running.opened && error !== null) await catalog.restores.withdraw({ id })
         else {
-          const failure =
-            error === null ? null : { code: error.code, message: error.message.slice(0, MESSAGE_CHARS_MAX) }
+          const failure = error === null ? null : failureOf(error, running.disks)
           const end = { id, error: failure, disks: running.disks, nowMs: clock.now() }
           if (change === null) await catalog.restores.end(end, this.#entry(id, running, failure?.code ?? 'ok'))
           else await change((entry) => catalog.restores.end(end, entry))
@@ -306,17 +294,6 @@ export class Restores implements AsyncDisposable {
     const about = { action: 'restores.end', subject: agent, role: 'agent', resource, outcome, details: {} }
     return { timeMs: this.#options.clock.now(), tenant, ...about }
   }
-}
-
-/** Keeps remarks of an agent's disks one after the other, without control characters, REMARKS_CHARS_MAX in all. */
-const keeper = (): ((remarks: readonly string[]) => string[]) => {
-  let left = REMARKS_CHARS_MAX
-  return (remarks) =>
-    remarks.flatMap((remark) => {
-      const kept = remark.replaceAll(/\p{Cc}+/gu, ' ').slice(0, left)
-      left -= kept.length
-      return kept === '' ? [] : [kept]
-    })
 }
 
 const older = (host: string, error: VarveError): VarveError => {

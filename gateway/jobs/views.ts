@@ -64,6 +64,7 @@ export const pointView = (
     ...point,
     future: point.timeMs > nowMs,
     held: point.held,
+    usedUntilMs: (point.usedUntilMs ?? 0) > nowMs ? point.usedUntilMs : null,
     leftOut: [...point.leftOut],
     disks: [...point.disks],
     attachments: [...point.attachments],

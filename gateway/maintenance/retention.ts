@@ -148,7 +148,7 @@ export const planRetention = <P extends PlannedPoint>(
 const protections = (point: PlannedPoint, nowMs: number): (readonly [KeepReason, boolean])[] => [
   ['held', point.held],
   ['locked', (point.lockedUntilMs ?? 0) > nowMs],
-  ['in-use', point.inUse],
+  ['in-use', point.inUse || (point.usedUntilMs ?? 0) > nowMs],
 ]
 
 /** Protection that overrides the rules and also a person who names the point. */

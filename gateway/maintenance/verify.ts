@@ -2,9 +2,9 @@
 // once.
 import type { IndexPage } from '../catalog/collection.ts'
 import { availableParallelism } from 'node:os'
-import { chunkCount, hex, ID_BYTES } from '../../protocol/chunk.ts'
+import { chunkCount, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { NODE_BYTES_MAX, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
+import { NODE_BYTES_MAX, rootLevel, type Ref } from '../../protocol/image-tree.ts'
 import { REPORT_ROWS_MAX, type DamagedRecord, type VerifyReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
 import { Throttle } from '../../protocol/host/throttle.ts'
@@ -35,9 +35,6 @@ const NODES_AT_ONCE = 64
 
 /** Restore points that one call covers. */
 const POINTS_PAGE = 1000
-
-const nodeBytes = ({ children }: TreeNode): number =>
-  NODE_BYTES_MAX - children.filter((child) => child === null).length * ID_BYTES
 
 /** Threads that check: one less than cores, so that uploads and restores always find one; these give way besides. */
 const threads = (): number => Math.max(1, availableParallelism() - 1)
@@ -185,7 +182,7 @@ class Verification {
         await this.#found(damageOf(node))
         continue
       }
-      this.#read(recordBytes(nodeBytes(node)))
+      this.#read(recordBytes(node.bytes.length))
       if (node.level > 0) continue
       for (const chunk of node.children) if (chunk !== null && this.#seen.add(chunk)) this.#window.push(ownBytes(chunk))
       if (this.#window.length >= WINDOW_IDS) await this.#flush()

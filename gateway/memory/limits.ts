@@ -47,6 +47,9 @@ export const ITEM_BYTES = 256
 /** Memory of a download, in bytes: one message under way, the next one, and its parts. */
 export const DOWNLOAD_BYTES = 12 * MIB
 
+/** Memory of the log and the picture of a drill, in bytes: from the catalog, and in their frame. */
+export const DRILL_BYTES = 2 * MIB
+
 /** Memory of a comparison of two images, in bytes: 64 pairs of nodes of each of five levels, and the ranges of the answer. */
 export const CHANGES_BYTES = 8 * MIB
 

@@ -4,7 +4,7 @@ import { MACHINE_STATES, type StateCounts } from '../../protocol/coverage.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import * as v from 'valibot'
 import type { Catalog } from '../catalog/catalog.ts'
-import { lastProofOf, type Forecasts } from '../freshness/forecasts.ts'
+import type { Forecasts } from '../freshness/forecasts.ts'
 import type { MachineStates } from '../freshness/machine-states.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
@@ -91,7 +91,7 @@ export const coverageActions = ({
     run: async (_params, { tenant }) => {
       const { counts, oldest } = await counted(states, tenant.id)
       const quota = await forecasts.ofTenant(tenant.id)
-      return { counts, oldest, quota, proof: await lastProofOf(catalog, tenant.id) }
+      return { counts, oldest, quota, proof: await catalog.upkeep.proof({ tenant: tenant.id }) }
     },
   },
 

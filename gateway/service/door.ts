@@ -54,6 +54,7 @@ const RESOURCES = [
   'disk',
   'agent',
   'restore',
+  'drill',
   'token',
   'command',
   'target',

@@ -52,6 +52,9 @@ type Shown = 'image.download' | 'image.read' | 'points.changes' | 'points.get' |
 const shown = (uses: Uses): Pick<Points, Shown> => {
   const { datastore, restores, clock } = uses
   const { catalog } = datastore
+  /** An agent reads what is not its own while it restores just that, by a person's order. */
+  const confinedTo = (agent: string | null, image: { readonly point: string; readonly disk: string }): string | null =>
+    agent !== null && restores.mayRead(agent, image) ? null : agent
   return {
     'points.list': {
       turn: 'listing',
@@ -105,8 +108,7 @@ const shown = (uses: Uses): Pick<Points, Shown> => {
         using _held = await account.admit(DOWNLOAD_BYTES, call.signal)
         let sends = false
         const { agent } = actor
-        // an agent reads what is not its own while it restores just that, by a person's order
-        const onlyAgent = agent !== null && restores.mayRead(agent, params) ? null : agent
+        const onlyAgent = confinedTo(agent, params)
         try {
           await serveDownload({ datastore, tenant, onlyAgent, params }, async (message) => {
             // a download is logged before its first byte, however the call ends; later messages must be sent in the turn in which
@@ -125,14 +127,22 @@ const shown = (uses: Uses): Pick<Points, Shown> => {
 
     'image.read': {
       run: async (params, { actor, tenant, call, account, begun }) => {
-        await serveReads({ datastore, tenant, onlyAgent: actor.agent, params, account, call, begun })
+        const { agent } = actor
+        try {
+          await serveReads({ datastore, tenant, onlyAgent: confinedTo(agent, params), params, account, call, begun })
+        } catch (thrown) {
+          if (agent !== null) restores.refusedRead(agent, params, thrown)
+          throw thrown
+        }
         return {}
       },
     },
   }
 }
 
-const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | 'points.prune'> => {
+type Protecting = 'points.hold' | 'points.lock' | 'points.use' | 'points.prune'
+
+const protectedBy = (uses: Uses): Pick<Points, Protecting> => {
   const { datastore, events, byHand, clock, log } = uses
   const { catalog } = datastore
   const changed = async (tenant: Tenant, id: string): Promise<{ point: s.Point }> => {
@@ -162,6 +172,20 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
           throw new VarveError('PARAMS_INVALID', `a lock must end within ${DAYS_MAX} days from now`)
         await change((entry) => catalog.points.lock({ tenant: tenant.id, id, untilMs }, entry), { details: { id } })
         return changed(tenant, id)
+      },
+    },
+
+    'points.use': {
+      details: ({ use, ttlMs }) => ({ use, ttlMs }),
+      run: async ({ use, point, ttlMs }, { actor: { subject, agent }, tenant, change }) => {
+        // only a point that the caller may read; what ends may be of one that is gone
+        if (ttlMs > 0) await catalog.points.find({ tenant: tenant.id, agent, prefix: point })
+        const nowMs = clock.now()
+        const untilMs = nowMs + ttlMs
+        const user = agent ?? `person ${subject}`
+        const used = { tenant: tenant.id, use, user, agent, point, untilMs, nowMs }
+        await change((entry) => catalog.points.use(used, entry))
+        return { untilMs }
       },
     },
 

@@ -30,6 +30,7 @@ export const restoreActions = ({
         .map(({ disk, to }) => `${disk}=${to}`)
         .join(' ')
         .slice(0, DETAIL_CHARS_MAX),
+      ...(disks[0]!.how === 'new' ? {} : { how: disks[0]!.how }),
       overwrite,
       ...(result === null ? {} : { restore: result.restore }),
     }),

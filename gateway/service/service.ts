@@ -18,6 +18,7 @@ import { Admission } from './admission.ts'
 import { backupActions } from './backups.ts'
 import { coverageActions } from './coverage.ts'
 import { Door, type DoorSessions } from './door.ts'
+import { drillActions } from './drills.ts'
 import { eventActions } from './events.ts'
 import { identityActions } from './identities.ts'
 import { machineActions } from './machines.ts'
@@ -89,6 +90,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...planActions({ catalog, events, clock }),
     ...runActions({ catalog }),
     ...restoreActions({ catalog, restores }),
+    ...drillActions({ datastore, events, clock }),
     ...pointActions({ datastore, restores, events, byHand, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({ maintenance, audit, folder, clock, forecasts, catalog, byHand }),

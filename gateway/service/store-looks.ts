@@ -3,7 +3,7 @@ import { DAY_MS } from '../../protocol/host/duration.ts'
 import { PAGE_ROWS_MAX } from '../../protocol/limits.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import { lastProofOf, type Forecasts } from '../freshness/forecasts.ts'
+import type { Forecasts } from '../freshness/forecasts.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
 
@@ -39,7 +39,7 @@ export const storeLooks = ({
     run: async ({ limit }, { tenant }) => {
       const machines = await catalog.upkeep.verifiable({ tenant: tenant.id, nowMs: clock.now() })
       const rows = machines.slice(0, limit).map(({ machine, points, oldestMs }) => ({ machine, points, oldestMs }))
-      return { ...(await lastProofOf(catalog, tenant.id)), machines: rows, machineCount: machines.length }
+      return { ...(await catalog.upkeep.proof({ tenant: tenant.id })), machines: rows, machineCount: machines.length }
     },
   },
 

@@ -53,7 +53,7 @@ export const lastContent = async (
       return true
     }
     for (let child = FAN_OUT - 1; child >= 0; child -= 1)
-      if (!(await walk(node.children[child]!, level - 1, first + child * childSpan(level)))) return false
+      if (!(await walk(node.child(child), level - 1, first + child * childSpan(level)))) return false
     return true
   }
   await walk(tree.root, tree.level, 0)

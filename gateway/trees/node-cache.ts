@@ -2,7 +2,7 @@
 import type { TreeNode } from '../../protocol/image-tree.ts'
 import { idName } from '../../protocol/host/bytes.ts'
 
-/** Nodes kept; about 10 KiB each. */
+/** Nodes kept; about 2 KiB each. */
 const NODES_CACHED_MAX = 4096
 
 export class NodeCache {

@@ -1,5 +1,5 @@
 // What an image holds at single places, read along the paths to them.
-import { hex } from '../../protocol/chunk.ts'
+import { idName } from '../../protocol/host/bytes.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { childSpan, FAN_OUT, type Ref } from '../../protocol/image-tree.ts'
 import type { ReadNodes } from './node-reader.ts'
@@ -14,30 +14,44 @@ export interface Tree {
 const refsAt = async (read: ReadNodes, tree: Tree, level: number, positions: readonly number[]): Promise<Ref[]> => {
   let refs: Ref[] = positions.map(() => tree.root)
   for (let at = tree.level; at >= level; at--) {
-    const ids = new Map(refs.filter((ref) => ref !== null).map((ref) => [hex(ref), ref]))
+    const ids = new Map(refs.filter((ref) => ref !== null).map((ref) => [idName(ref), ref]))
     if (ids.size === 0) return refs
     const nodes = await read([...ids.values()], at)
     const byId = new Map([...ids.keys()].map((name, index) => [name, nodes[index]!]))
     refs = refs.map((ref, index) => {
       if (ref === null) return null
-      const node = byId.get(hex(ref))!
+      const node = byId.get(idName(ref))!
       if (node instanceof VarveError) throw node
-      return node.children[Math.floor(positions[index]! / childSpan(at)) % FAN_OUT]!
+      return node.child(Math.floor(positions[index]! / childSpan(at)) % FAN_OUT)
     })
   }
   return refs
 }
 
 /**
- * The ref that a node of `level` holds for the subtree at chunk `position`, which must be a multiple of that child's span:
- * what TreeBuilder.place(level, ...) takes to keep this subtree. `null` where it is all zero. DATA_DAMAGED, UPLOAD_INVALID.
+ * The refs that nodes of `level` hold for the subtrees from chunk `position` on, which must be a multiple of such a child's span:
+ * as many of `count` as lie in one node, at least one; what TreeBuilder.place(level, ...) takes to keep them. `null` where a
+ * subtree is all zero. DATA_DAMAGED, UPLOAD_INVALID.
  */
-export const childAt = async (read: ReadNodes, tree: Tree, level: number, position: number): Promise<Ref> => {
-  const top = level === tree.level + 1 && position === 0
-  if (!top && (level > tree.level || level < 0 || position % childSpan(level) !== 0 || position < 0))
+export const childrenAt = async (
+  read: ReadNodes,
+  { root, level: top }: Tree,
+  level: number,
+  position: number,
+  count: number,
+): Promise<readonly Ref[]> => {
+  if (level === top + 1 && position === 0) return [root]
+  if (level > top || level < 0 || position % childSpan(level) !== 0 || position < 0)
     throw new VarveError('UPLOAD_INVALID', `there is no subtree of level ${level} at chunk ${position}`)
-  if (position >= childSpan(tree.level + 1)) return null
-  return (await refsAt(read, tree, level, [position]))[0]!
+  const indexAt = (at: number): number => Math.floor(position / childSpan(at)) % FAN_OUT
+  let ref = position >= childSpan(top + 1) ? null : root
+  for (let at = top; ref !== null; at--) {
+    const [node] = await read([ref], at)
+    if (node instanceof VarveError) throw node
+    if (at === level) return node!.slice(indexAt(at), count)
+    ref = node!.child(indexAt(at))
+  }
+  return Array.from({ length: Math.min(count, FAN_OUT - indexAt(level)) }, () => null)
 }
 
 /** What an image holds at each of these chunks, `null` for zeroes. DATA_DAMAGED. */

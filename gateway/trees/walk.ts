@@ -25,9 +25,9 @@ export interface WalkOptions {
 }
 
 /** The subtrees below a node, from left to right. */
-export function* childrenOf({ level, children }: TreeNode, position: number): Generator<Subtree> {
-  const span = childSpan(level)
-  for (const [index, id] of children.entries()) if (id !== null) yield { id, position: position + index * span }
+export function* childrenOf(node: TreeNode, position: number): Generator<Subtree> {
+  const span = childSpan(node.level)
+  for (const [index, id] of node.children.entries()) if (id !== null) yield { id, position: position + index * span }
 }
 
 function* below(nodes: Frame['above']): Generator<Subtree> {

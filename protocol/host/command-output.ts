@@ -16,6 +16,9 @@ const LENGTHS_OF_TIME: ReadonlySet<string> = new Set([
   'targetMs',
   'lagMs',
   'skewMs',
+  'firmwareMs',
+  'evidenceMs',
+  'bootLimitMs',
 ])
 
 /** The name of an instant's text field; null for a field that is not an instant. */

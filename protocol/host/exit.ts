@@ -9,6 +9,7 @@ export const EXIT = {
   denied: 4,
   refused: 5,
   unprotected: 6,
+  drill: 7,
   interrupted: 130,
 } as const
 
@@ -58,6 +59,8 @@ const DENIED: readonly ErrorCode[] = [
 const USAGE: readonly ErrorCode[] = ['PARAMS_INVALID', 'CONFIG_INVALID', 'AMBIGUOUS', 'TARGET_INVALID']
 /** What a look at all machines has found. */
 const FOUND_UNPROTECTED: readonly ErrorCode[] = ['UNPROTECTED']
+/** What a drill has found. */
+const FOUND_UNBOOTABLE: readonly ErrorCode[] = ['DRILL_FAILED']
 /** Failures of a permitted and correct request. */
 const FAILED: readonly ErrorCode[] = [
   'FRAME_INVALID',
@@ -112,6 +115,7 @@ export const BY_EXIT = {
   [EXIT.denied]: DENIED,
   [EXIT.refused]: REFUSED,
   [EXIT.unprotected]: FOUND_UNPROTECTED,
+  [EXIT.drill]: FOUND_UNBOOTABLE,
 } as const
 
 export const exitCode = (code: ErrorCode): number => {
@@ -120,5 +124,6 @@ export const exitCode = (code: ErrorCode): number => {
   if (DENIED.includes(code) || code.startsWith('TOKEN_')) return EXIT.denied
   if (USAGE.includes(code)) return EXIT.usage
   if (FOUND_UNPROTECTED.includes(code)) return EXIT.unprotected
+  if (FOUND_UNBOOTABLE.includes(code)) return EXIT.drill
   return code === 'CANCELLED' ? EXIT.interrupted : EXIT.failed
 }

@@ -29,8 +29,8 @@ const familyTime = async (pid: number): Promise<CpuTime> => {
   return plus(own, children)
 }
 
-/** Watches processes from `start` to `end`. */
-export class Watch {
+/** Watches processes from `start` to `end`, or until it is disposed. */
+export class Watch implements AsyncDisposable {
   readonly #watched: readonly Watched[]
   readonly #before: readonly CpuTime[]
   readonly #own: number[]
@@ -53,9 +53,13 @@ export class Watch {
     return new Watch(watched, await Promise.all(watched.map(({ pid }) => familyTime(pid))))
   }
 
-  async end(): Promise<Use[]> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#over = true
     await this.#looking
+  }
+
+  async end(): Promise<Use[]> {
+    await this[Symbol.asyncDispose]()
     const after = await Promise.all(this.#watched.map(({ pid }) => familyTime(pid)))
     return this.#watched.map(({ name }, index) => ({
       name,

@@ -31,6 +31,9 @@ const GROWTH_MAX = 1.1
 
 const BACKUP_TIMEOUT_MS = 10 * 60_000
 
+/** With so many processes on the gateway's own machine an unlucky command waits for a core longer than commands wait by themselves. */
+const PATIENCE = ['--timeout', '10m']
+
 interface Upload {
   readonly host: string
   readonly seconds: number
@@ -56,7 +59,7 @@ interface Round {
 }
 
 const upload = async (host: Host, signal: AbortSignal): Promise<Upload> => {
-  const { program, args } = host.backup()
+  const { program, args } = host.backup(...PATIENCE)
   const startMs = performance.now()
   const output = await run(program, args, { timeoutMs: BACKUP_TIMEOUT_MS, signal })
   const { bytesRead, bytesSent } = backupFigures(output, 'first')
@@ -67,7 +70,7 @@ const upload = async (host: Host, signal: AbortSignal): Promise<Upload> => {
 const uploadAll = async (site: Site, hosts: readonly Host[], folder: string, signal: AbortSignal): Promise<Group> => {
   const sync = (): Promise<string> => run('sync', ['-f', folder])
   await sync()
-  const watch = await Watch.start([site.gateway, ...hosts.map(({ agent }) => agent)])
+  await using watch = await Watch.start([site.gateway, ...hosts.map(({ agent }) => agent)])
   const cpuBefore = await machineCpuSeconds()
   const startMs = performance.now()
   const uploads = await Promise.all(hosts.map((host) => upload(host, signal)))

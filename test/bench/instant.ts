@@ -6,7 +6,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { GuestChannel } from '../../agent/guest/channel.ts'
 import { buildGuest, type GuestImage } from '../rig/build-guest.ts'
-import { bootGuest, kernelArguments } from '../rig/guest.ts'
+import { bootGuest, kernelArguments, MEMORY_MIB } from '../rig/guest.ts'
 import { run as runProgram } from '../rig/run.ts'
 import type { Host } from '../support/stand-host.ts'
 import { Stand } from '../support/stand.ts'
@@ -85,10 +85,15 @@ class InstantRounds {
     const startedMs = performance.now()
     await this.#host.done('instant', this.#point, '--to', folder)
     const chardev = ['-chardev', `socket,id=ga,path=${agent},server=on,wait=off`]
-    const port = ['-device', 'virtserialport,chardev=ga,name=org.qemu.guest_agent.0']
+    const port = [
+      '-device',
+      'virtserialport,chardev=ga,name=org.qemu.guest_agent.0',
+      '-serial',
+      `file:${path.join(this.#sockets, 'console')}`,
+    ]
     const boot = ['-kernel', this.#guest.kernel, '-initrd', this.#guest.initrd, '-append', kernelArguments({})]
-    const env = { ...process.env, MACHINE: 'q35,accel=tcg', MEMORY: '192' }
-    await promisify(execFile)(path.join(folder, 'start.sh'), [...GUEST, ...chardev, ...port, ...boot], { env })
+    const memory = ['-m', String(MEMORY_MIB)]
+    await promisify(execFile)(path.join(folder, 'start.sh'), [...GUEST, ...memory, ...chardev, ...port, ...boot])
     const pid = Number(await readFile(path.join(folder, 'qemu.pid'), 'utf8'))
     try {
       await answers(agent)
@@ -96,7 +101,12 @@ class InstantRounds {
       await this.#host.done('instant', 'finish', folder)
       return { instant, alone: secondsSince(startedMs) }
     } finally {
-      process.kill(pid, 'SIGKILL')
+      // one that has ended by itself must not hide why
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch {
+        // it is gone
+      }
       await rm(folder, { recursive: true, force: true })
     }
   }

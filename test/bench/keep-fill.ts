@@ -151,7 +151,7 @@ class Filler {
       idKey: this.#tenant.idKey,
       hash: keyedHash,
       state,
-      base: (level, position) => base.childAt(level, position),
+      base: (level, position, count) => base.childrenAt(level, position, count),
       onNode: (node) => writer.addNodes([node]),
     })
   }

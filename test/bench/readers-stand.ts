@@ -138,7 +138,7 @@ export class ReadersStand implements AsyncDisposable {
   async turn(kind: ReaderKind | null): Promise<Turn> {
     return await this.#site.explained(this.#signal, async () => {
       await this.#writeDisks()
-      const watch = await Watch.start([this.#site.gateway])
+      await using watch = await Watch.start([this.#site.gateway])
       await using reader = kind === null ? null : READERS[kind].start(this.#reader)
       const startMs = performance.now()
       const sent = await Promise.all(this.#uploaders.map(({ host, peer }) => backup(peer, host.name)))

@@ -38,6 +38,9 @@ const LENGTHS: ReadonlySet<string> = new Set([
   'skew',
   'frozen',
   'took',
+  'firmware',
+  'evidence',
+  'bootLimit',
 ])
 
 /** The paths of a value, such as `points[].disks[].name`, and those below which it has nothing to show. */
@@ -162,6 +165,9 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await agent('instant finish', finished)
   await host.done('instant', backup.point.id, '--to', abandoned)
   await agent('instant abandon', abandoned, '--yes')
+  const made = await agent('drill', backup.point.id, '--check', 'command:true', '--scratch', stand.folder.path)
+  await Promise.all([gateway('drills list', ...of), gateway('drills show', String(made['drill']), ...of)])
+  await agent('points')
   await agent('checkpoints', 'db1')
   await agent('forget', 'db1')
   await agent('discover')

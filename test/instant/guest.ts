@@ -13,8 +13,7 @@ const COMMAND = { read: 0, write: 1, flush: 3 } as const
 const BARE = '-S -nodefaults -no-user-config -global virtio-blk-pci.share-rw=on'.split(' ')
 
 interface Block {
-  readonly device: string
-  readonly inserted?: { readonly 'node-name': string }
+  readonly inserted?: { readonly 'node-name': string; readonly file: string }
 }
 
 /** One disk of it, over a writable export of QEMU; one request at a time. */
@@ -79,16 +78,17 @@ export class Guest implements AsyncDisposable {
     const qmp = path.join(folder, 'test.qmp')
     const nbd = path.join(folder, 'test.nbd')
     await rm(nbd, { force: true })
-    const env = { ...process.env, MACHINE: 'q35,accel=tcg', MEMORY: '64' }
     const args = [...BARE, '-qmp', `unix:${qmp},server=on,wait=off`]
-    await promisify(execFile)(path.join(folder, 'start.sh'), args, { env })
+    await promisify(execFile)(path.join(folder, 'start.sh'), args)
     const pid = Number(await readFile(path.join(folder, 'qemu.pid'), 'utf8'))
     const control = await QmpClient.connect({ path: qmp })
     await control.execute('nbd-server-start', { addr: { type: 'unix', data: { path: nbd } } })
     const blocks = (await control.execute('query-block')) as readonly Block[]
     const disks = new Map<string, GuestDisk>()
     for (const name of names) {
-      const node = blocks.find(({ device }) => device === `drive-${name}`)?.inserted?.['node-name']
+      const node = blocks.find(({ inserted }) => inserted?.file === path.join(folder, `${name}.qcow2`))?.inserted?.[
+        'node-name'
+      ]
       const of = { type: 'nbd', id: `test-${name}`, 'node-name': node, name, writable: true }
       await control.execute('block-export-add', of)
       disks.set(name, await GuestDisk.open(nbd, name))

@@ -1,9 +1,11 @@
-// Many histories of machines that run from the gateway: npm run instant-histories -- --seeds 50 --from 1. One that breaks a
-// promise names the arguments that repeat it.
+// Many histories of machines that run from the gateway: npm run instant-histories -- --seeds 50 --from 1, with --libvirt of a
+// domain. One that breaks a promise names the arguments that repeat it.
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { Dice } from '../support/model-dice.ts'
 import { Stand } from '../support/stand.ts'
+import { DomainHistory } from './domain-history.ts'
+import { DomainStand } from './domain-stand.ts'
 import { History } from './history.ts'
 
 const MIB = 1024 * 1024
@@ -15,6 +17,7 @@ const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '50' },
     from: { type: 'string' },
+    libvirt: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
   },
 })
@@ -30,14 +33,33 @@ const contentOf = (size: number): Buffer => {
 }
 const disks = new Map(Object.entries(DISKS).map(([name, size]) => [name, contentOf(size)]))
 
-await using stand = await Stand.start()
-const host = await stand.addHost()
-await host.addMachine(
-  'db1',
-  [...disks].map(([id, content]) => ({ id, format: 'qcow2', size: content.length, content })),
-)
-await host.start()
-const { point } = await host.backup('db1')
+/** One of them, and how the next one can begin where it has failed. */
+interface Place extends AsyncDisposable {
+  readonly stand: Stand
+  readonly history: (dice: Dice, onStep: (step: string) => void) => { run(): Promise<void> }
+}
+
+const ofDomains = async (): Promise<Place> => {
+  const at = await DomainStand.start(disks)
+  const history: Place['history'] = (own, onStep) => new DomainHistory({ at, disks, dice: own, onStep })
+  return { stand: at.stand, history, [Symbol.asyncDispose]: () => at[Symbol.asyncDispose]() }
+}
+
+const ofPlainQemu = async (): Promise<Place> => {
+  const stand = await Stand.start()
+  const host = await stand.addHost()
+  await host.addMachine(
+    'db1',
+    [...disks].map(([id, content]) => ({ id, format: 'qcow2', size: content.length, content })),
+  )
+  await host.start()
+  const { point } = await host.backup('db1')
+  const history: Place['history'] = (own, onStep) => new History({ stand, host, point, disks, dice: own, onStep })
+  return { stand, history, [Symbol.asyncDispose]: () => stand[Symbol.asyncDispose]() }
+}
+
+await using place = await (values.libvirt ? ofDomains() : ofPlainQemu())
+const { stand } = place
 const steps = new Map<string, number>()
 let failures = 0
 const begunMs = performance.now()
@@ -49,11 +71,14 @@ for (let seed = from; seed < from + count; seed++) {
     if (values.verbose) console.log(`  ${step}`)
   }
   try {
-    await new History({ stand, host, point, disks, dice: new Dice(seed), onStep }).run()
+    await place.history(new Dice(seed), onStep).run()
     console.log(`${seed}: ${path.join(', ')}`)
   } catch (error) {
     failures++
-    console.error(`npm run instant-histories -- --from ${seed} --seeds 1 repeats: ${path.join(', ')}\n`, error)
+    console.error(
+      `npm run instant-histories -- ${values.libvirt ? '--libvirt ' : ''}--from ${seed} --seeds 1 repeats: ${path.join(', ')}\n`,
+      error,
+    )
     if (!stand.hasGateway) await stand.startGateway()
   }
 }

@@ -2,10 +2,10 @@
 // of them by dice.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { askServer } from '../../agent/instant/control.ts'
 import { placesIn } from '../../agent/instant/record.ts'
 import { QmpClient } from '../../agent/qmp/client.ts'
@@ -16,7 +16,7 @@ import { KIB, MIB } from '../support/model-machine.ts'
 import { run } from '../support/run.ts'
 import { testSeeds } from '../support/seed.ts'
 import type { Host } from '../support/stand-host.ts'
-import { isAlive, type Said } from '../support/stand-program.ts'
+import { isAlive, Program, type Said } from '../support/stand-program.ts'
 import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 
@@ -49,6 +49,10 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await stand[Symbol.asyncDispose]()
+})
+
+afterEach(() => {
+  vi.unstubAllEnvs()
 })
 
 const answer = ({ stdout }: Said): Record<string, unknown> =>
@@ -84,9 +88,9 @@ test('a machine runs at once, and its disks stand alone at the end', async () =>
     const bytes = dice.bytes(8 * KIB)
     await guest.disk('vda').write(3 * MIB + 512, bytes)
     expected.set(bytes, 3 * MIB + 512)
-    expect(answer(await host.done('instant', 'status', '--json'))).toMatchObject({
-      instants: [{ folder: to, machine: 'db1', served: true, disks: [{ disk: 'vda' }, { disk: 'vdb' }] }],
-    })
+    const [row] = answer(await host.done('instant', 'status', '--json'))['instants'] as Record<string, unknown>[]
+    expect(row).toMatchObject({ folder: to, machine: 'db1', served: true, kept: 'kept' })
+    expect(row).toMatchObject({ keptUntilMs: expect.any(Number), disks: [{ disk: 'vda' }, { disk: 'vdb' }] })
     expect(answer(await host.done('instant', 'finish', to, '--json'))).toMatchObject({ machine: 'db1' })
     await ended(server)
     await stand.endGateway('SIGKILL')
@@ -103,6 +107,23 @@ test('a machine runs at once, and its disks stand alone at the end', async () =>
   await guest.end('quit')
   await stand.startGateway()
   expect(answer(await host.done('instant', 'status', '--json'))).toMatchObject({ instants: [] })
+})
+
+test('its point is not pruned while a machine runs from it, after a restart of the gateway too, and may be when it does not', async () => {
+  const { point: used } = await host.backup('db1', '--wait')
+  const pruned = (): Promise<Said> => stand.run('prune', '--tenant', 'acme', '--point', used)
+  const to = stand.folder.join('used')
+  await host.done('instant', used, '--to', to, ...SLOWLY)
+  await stand.endGateway('SIGKILL')
+  await stand.startGateway()
+  expect(await pruned()).toMatchObject({ code: 5, stderr: expect.stringContaining('is in use') })
+  expect((await stand.done('points', '--tenant', 'acme')).stdout).toMatch(new RegExp(`${used}.*in use until`, 'u'))
+  // who serves it is gone, and the point is kept all the same
+  process.kill((await serverOf(to))!, 'SIGKILL')
+  expect(await pruned()).toMatchObject({ code: 5 })
+  await eventually(async () => (await serverOf(to)) !== null)
+  await host.done('instant', 'abandon', to, '--yes')
+  expect(await pruned()).toMatchObject({ code: 0 })
 })
 
 test('a QEMU that is killed in the moment in which its disk is cut loose has lost nothing', async () => {
@@ -170,9 +191,8 @@ test('a guest whose read fails is stopped and never given zeroes; it goes on by 
   const qmp = path.join(to, 'own.qmp')
   host.link.refuse()
   host.link.cut()
-  const env = { ...process.env, MACHINE: 'q35,accel=tcg', MEMORY: '64' }
   // its firmware reads the first sector
-  await promisify(execFile)(path.join(to, 'start.sh'), ['-qmp', `unix:${qmp},server=on,wait=off`], { env })
+  await promisify(execFile)(path.join(to, 'start.sh'), ['-qmp', `unix:${qmp},server=on,wait=off`])
   {
     await using client = await QmpClient.connect({ path: qmp })
     const statusIs = async (wanted: string): Promise<boolean> =>
@@ -214,6 +234,35 @@ test('a machine that is off is finished without it, after a restart of the host 
   expected.set(bytes, 5 * MIB)
   expect((await contentOf(path.join(to, 'vda.qcow2'))).equals(expected)).toBe(true)
   await host.start()
+})
+
+test('a person’s machine runs on a host without an agent; a token that has expired is told, and another one taken', async () => {
+  vi.stubEnv('XDG_STATE_HOME', stand.folder.join('state'))
+  vi.stubEnv('VARVE_AGENT_CONFIG', '')
+  const tokenFile = stand.folder.join('token')
+  const putToken = async (ttl: string): Promise<void> => {
+    const issue = ['token', 'issue', '--tenant', 'acme', '--role', 'operator', '--ttl', ttl]
+    await writeFile(tokenFile, (await stand.done(...issue)).stdout, { mode: 0o600 })
+  }
+  const varve = async (...args: readonly string[]): Promise<Record<string, unknown>> => {
+    const outcome = await new Program('agent', [...args, '--json']).ended
+    expect([outcome.code, outcome.stderr]).toEqual([0, expect.any(String)])
+    return answer(outcome)
+  }
+  await putToken('15s')
+  const to = stand.folder.join('person')
+  await varve('instant', point, '--to', to, '--gateway', stand.url, '--token-file', tokenFile, ...SLOWLY)
+  const away = async (): Promise<string | null | undefined> =>
+    (await askServer(placesIn(to).control, 'status').catch(() => null))?.away
+  await eventually(async () => (await away())?.includes('put a new one there'))
+  await putToken('1h')
+  await eventually(async () => (await away()) === null)
+  await using guest = await Guest.start(to, NAMES)
+  expect(await guest.disk('vda').read(0, 64 * KIB)).toEqual(CONTENT.subarray(0, 64 * KIB))
+  await varve('instant', 'finish', to)
+  expect((await varve('instant', 'status', '--config', host.configFile))['instants']).toEqual([])
+  await guest.end('quit')
+  expect((await contentOf(path.join(to, 'vda.qcow2'))).equals(CONTENT)).toBe(true)
 })
 
 test('what is interrupted before it serves leaves nothing, and files that are there are not touched', async () => {

@@ -247,10 +247,13 @@ describe('nodes', () => {
 
   test('what is encoded decodes to the same', () => {
     fc.assert(
-      fc.property(fc.nat(LEVEL_MAX), children, (level, refs) => {
+      fc.property(fc.nat(LEVEL_MAX), children, fc.nat(FAN_OUT - 1), fc.nat(FAN_OUT), (level, refs, from, count) => {
         const bytes = encodeNode(level, refs)
         expect(bytes.length).toBeLessThanOrEqual(NODE_BYTES_MAX)
-        expect(decodeNode(bytes)).toEqual({ level, children: refs })
+        const node = decodeNode(bytes)
+        expect([node.level, node.children]).toEqual([level, refs])
+        expect(refs.map((_, index) => node.child(index))).toEqual(refs)
+        expect(node.slice(from, count)).toEqual(refs.slice(from, from + count))
       }),
     )
   })

@@ -6,6 +6,7 @@ import { ROLES } from '../../protocol/claims.ts'
 import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
 import { isAct } from '../../protocol/method.ts'
 import { isMethod, METHODS, methodOf, type MethodName } from '../../protocol/methods.ts'
+import { drillOutcome, drillPicture } from '../support/drill.ts'
 import { chunksMessage, rawChunk, zstdChunk } from './wire-chunks.ts'
 
 const names = Object.keys(METHODS) as MethodName[]
@@ -57,7 +58,7 @@ test('an agent and the platform may neither delete nor change what is not theirs
   ).toEqual(['store.growth', 'store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
   const changing = allowed('agent').filter(
     (name) =>
-      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
+      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points|drills)\b/u.test(
         name,
       ),
   )
@@ -147,12 +148,27 @@ const point = {
   took: { frozenMs: 1, scratch: { usedBytes: 1, limitBytes: null }, steps: [{ step: 'lease', tookMs: 1 }] },
   held: false,
   lockedUntilMs: 1,
+  usedUntilMs: 1,
   verifiedMs: 1,
   lostBytes: 0,
   attachments: [{ name: 'swtpm/state', size: 5, root: null }],
   missingAttachments: 1,
+  drill: { id: UUID, verdict: 'passed', addedMs: 5 },
   leftOut,
   disks: [{ ...readDisk, changedBytes: 1, comparedChunks: 1, root: ID }],
+}
+const OUTCOME = drillOutcome()
+const PICTURE = drillPicture()
+const DRILL = {
+  id: UUID,
+  point: UUID,
+  machine: 'db1',
+  timeMs: 1,
+  by: 'ada',
+  addedMs: 2,
+  ...OUTCOME,
+  pictureBytes: PICTURE.length,
+  logChars: 1,
 }
 const keep = { last: 1, hourly: 0, daily: 7, weekly: 4, monthly: 12, yearly: 1, withinDays: 1.5 }
 const rules = { keep, timeZone: 'Europe/Berlin' }
@@ -377,7 +393,18 @@ const RESTORE = {
   endedMs: null,
   error: { code: 'TARGET_INVALID', message: 'full' },
   disks: [
-    { disk: 'vda', size: 512, to: '/srv/vda', format: 'raw', doneBytes: 1, bytesReceived: 2, remarks: ['other names'] },
+    {
+      disk: 'vda',
+      size: 512,
+      to: '/srv/vda',
+      format: 'raw',
+      how: 'onto',
+      doneBytes: 1,
+      bytesReceived: 2,
+      differBytes: 3,
+      writtenBytes: 2,
+      remarks: ['other names'],
+    },
   ],
 }
 
@@ -501,6 +528,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     ],
   },
   'points.hold': { params: { point: UUID.slice(0, 8), held: true }, result: { point } },
+  'points.use': { params: { use: UUID, point: UUID, ttlMs: 5 }, result: { untilMs: 5 } },
   'points.lock': { params: { point: UUID, untilMs: 5 }, result: { point } },
   'points.prune': {
     params: { machine: 'db1', group: 'web', plan: 'gold', rules, points: [UUID], dryRun: true },
@@ -700,11 +728,16 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'restores.places': {
-    params: { agent: UUID, places: [{ to: '/srv/vda', size: 512, format: 'raw' }] },
+    params: { agent: UUID, places: [{ to: '/srv/vda', size: 512, format: 'raw', how: 'onto' }] },
     result: { host: 'h1', ...PLACES },
   },
   'restores.start': {
-    params: { point: 'abcd', agent: UUID, disks: [{ disk: 'vda', to: '/srv/vda', format: 'qcow2' }], overwrite: true },
+    params: {
+      point: 'abcd',
+      agent: UUID,
+      disks: [{ disk: 'vda', to: '/srv/vda', format: 'qcow2', how: 'new' }],
+      overwrite: true,
+    },
     result: { restore: UUID },
   },
   'restores.list': {
@@ -713,6 +746,12 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   },
   'restores.watch': { params: { restore: UUID }, result: RESTORE, down: [RESTORE] },
   'restores.cancel': { params: { restore: UUID }, result: {} },
+  'drills.add': {
+    params: { drill: UUID, point: UUID, outcome: OUTCOME, log: 'a\n\tb', picture: PICTURE },
+    result: {},
+  },
+  'drills.list': { params: { machine: 'db1', point: 'abcd', ...page }, result: { drills: [DRILL], next: 'YQ' } },
+  'drills.get': { params: { drill: UUID }, result: { drill: DRILL, log: 'a', picture: PICTURE } },
   'store.checkFolder': { params: {}, result: { problems: ['the catalog is damaged'] } },
   'store.usage': {
     params: { machine: 'db1', points: true },
@@ -888,16 +927,50 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'agent.status': { params: machine, result: status },
   'agent.checkpoints': { params: machine, result: checkpoints },
   'agent.forget': forget,
-  'agent.places': { params: { places: [{ to: '/srv/vda', size: 512, format: null }] }, result: PLACES },
+  'agent.places': { params: { places: [{ to: '/srv/vda', size: 512, format: null, how: 'new' }] }, result: PLACES },
   'agent.restore': {
     params: {
       restore: UUID,
       point: UUID,
-      disks: [{ disk: 'vda', to: '/srv/vda', format: null, size: 512, root: ID }],
+      disks: [{ disk: 'vda', to: '/srv/vda', format: null, how: 'new', size: 512, root: ID }],
       overwrite: false,
     },
-    result: { disks: [{ disk: 'vda', path: '/srv/vda', format: 'raw', bytesReceived: 9, remarks: ['other names'] }] },
-    down: [{ disk: 'vda', doneBytes: 5, bytesReceived: 9 }],
+    result: {
+      disks: [
+        {
+          disk: 'vda',
+          path: '/srv/vda',
+          format: 'raw',
+          bytesReceived: 9,
+          differBytes: null,
+          writtenBytes: 0,
+          remarks: ['other names'],
+        },
+      ],
+    },
+    down: [{ disk: 'vda', doneBytes: 5, bytesReceived: 9, differBytes: null, writtenBytes: 0 }],
+  },
+  'agent.restoreOnto': {
+    params: {
+      restore: UUID,
+      point: UUID,
+      disks: [{ disk: 'vda', to: '/srv/vda', format: null, how: 'onto', size: 512, root: ID }],
+      overwrite: false,
+    },
+    result: {
+      disks: [
+        {
+          disk: 'vda',
+          path: '/srv/vda',
+          format: 'raw',
+          bytesReceived: 9,
+          differBytes: 5,
+          writtenBytes: 5,
+          remarks: ['other names'],
+        },
+      ],
+    },
+    down: [{ disk: 'vda', doneBytes: 5, bytesReceived: 9, differBytes: 5, writtenBytes: 2 }],
   },
   'agent.qmp': qmp,
   'agent.events': { params: machine, result: {}, down: [event] },
@@ -911,7 +984,9 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'backup.commit frozenMs',
   'backup.commit scratch',
   'backup.fail steps',
-  ...['list', 'get', 'hold', 'lock'].map((what) => `points.${what} took`),
+  ...['list', 'get', 'hold', 'lock'].flatMap((what) =>
+    ['took', 'drill', 'usedUntilMs'].map((field) => `points.${what} ${field}`),
+  ),
   'agent.backup missed',
   'backup.begin missing',
   'machines.list refuseLeftOut',
@@ -951,8 +1026,12 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   ),
   ...[...Object.keys(keep), ...Object.keys(plan.covers)].map((field) => `plans.apply ${field}`),
   ...['machine', 'state', 'after', 'limit'].map((field) => `restores.list ${field}`),
-  ...['restores.places', 'agent.places'].flatMap((name) => [`${name} places`, `${name} format`]),
-  ...['restores.start', 'agent.restore'].map((name) => `${name} format`),
+  ...['restores.places', 'agent.places'].flatMap((name) => [`${name} places`, `${name} format`, `${name} how`]),
+  ...['restores.start', 'agent.restore', 'agent.restoreOnto'].flatMap((name) => [`${name} format`, `${name} how`]),
+  ...['restores.list', 'restores.watch', 'agent.restore', 'agent.restoreOnto'].flatMap((name) =>
+    ['how', 'differBytes', 'writtenBytes'].map((field) => `${name} ${field}`),
+  ),
+  ...['machine', 'point', 'after', 'limit'].map((field) => `drills.list ${field}`),
   'plans.next count',
   'points.list untilMs',
   'points.prune plan',

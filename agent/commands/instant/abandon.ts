@@ -5,7 +5,9 @@ import { interruption } from '../../../protocol/host/interruption.ts'
 import { print, printJson } from '../../../protocol/host/output.ts'
 import { sizeText } from '../../../protocol/host/size.ts'
 import { readConfig } from '../../config.ts'
-import { InstantList, openRecord, type Places } from '../../instant/record.ts'
+import { stateFolderOf } from '../../instant/caller.ts'
+import { destroyDomain } from '../../instant/domain.ts'
+import { InstantList, openRecord, type InstantRecord, type Places } from '../../instant/record.ts'
 import { endServer } from '../../instant/start-server.ts'
 import { QmpClient } from '../../qmp/client.ts'
 import { guardTarget } from '../../restore/target-guard.ts'
@@ -22,7 +24,8 @@ export interface AbandonCommand {
 }
 
 /** Ends the QEMU on the disks, as if its power went; nothing where there is none. */
-const endMachine = async (places: Places): Promise<void> => {
+const endMachine = async (places: Places, { domain }: InstantRecord): Promise<void> => {
+  if (domain !== null) await destroyDomain(domain)
   let client: QmpClient
   try {
     client = await QmpClient.connect({ path: places.qmp })
@@ -36,13 +39,11 @@ const endMachine = async (places: Places): Promise<void> => {
   await client.closed
 }
 
-export const instantAbandon = async (
-  folder: string,
-  { config: configFile, yes, loseWrites, json }: AbandonCommand,
-): Promise<void> => {
+export const instantAbandon = async (folder: string, { yes, loseWrites, json }: AbandonCommand): Promise<void> => {
   using _ = interruption()
   const { places, record } = await openRecord(folder)
-  const config = await readConfig(configFile)
+  const { way } = record
+  const machines = 'config' in way ? (await readConfig(way.config)).machines : []
   const state = await stateOf(places).catch(() => null)
   const { writtenBytes } = sumsOf(disksOf(record, state))
   const runs = state !== null && state.machine !== 'off'
@@ -56,17 +57,17 @@ export const instantAbandon = async (
       'TARGET_IN_USE',
       `this would delete the disks of ${record.machine} in ${places.folder}; ${lost}: to do it all the same, say ${wanted}; "instant finish" makes them stand alone instead`,
     )
-  const list = InstantList.in(config.state)
+  const list = InstantList.in(await stateFolderOf(way))
   const files = record.disks.map(({ file }) => file)
   // before it ends, or the agent would start it anew
   await list.remove(record.id)
   try {
     await endServer(places)
-    await endMachine(places)
+    await endMachine(places, record)
     // nothing that runs loses a disk
     await using locks = new AsyncDisposableStack()
-    for (const file of files) locks.use(await guardTarget(file, config.machines))
-    for (const file of [...files, places.script, places.ownQmp, places.pid]) await rm(file, { force: true })
+    for (const file of files) locks.use(await guardTarget(file, machines))
+    for (const file of [...files, ...record.files]) await rm(file, { recursive: true, force: true })
   } catch (error) {
     await list.add(record.id, places.folder)
     throw error

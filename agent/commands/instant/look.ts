@@ -6,13 +6,13 @@ import { Meter } from '../../../protocol/host/meter.ts'
 import { print, printJson, printTable, remark } from '../../../protocol/host/output.ts'
 import { Progress } from '../../../protocol/host/progress.ts'
 import { sizeText } from '../../../protocol/host/size.ts'
-import { readConfig } from '../../config.ts'
 import { askServer } from '../../instant/control.ts'
 import { mapImage } from '../../instant/image-map.ts'
-import { findRecord, InstantList, openRecord, type InstantRecord, type Places } from '../../instant/record.ts'
+import { findRecord, openRecord, type InstantRecord, type Places } from '../../instant/record.ts'
 import { startStandIn, type StandIn } from '../../instant/stand-in.ts'
 import { isServed, startServer } from '../../instant/start-server.ts'
-import { runScript } from './begin.ts'
+import { listsOf } from './lists.ts'
+import { startMachine } from './start.ts'
 import { disksOf, keepText, progressText, rowOf, stateOf, stateText, sumsOf } from './told.ts'
 
 /** How long the process that serves the disks may take to begin before a command goes on without it, in milliseconds. */
@@ -38,7 +38,7 @@ export interface ResumeCommand extends LookCommand {
 
 const found = async (folder: string | undefined, config: string): Promise<Places[]> => {
   if (folder !== undefined) return [(await openRecord(folder)).places]
-  return await InstantList.in((await readConfig(config)).state).all()
+  return (await Promise.all((await listsOf(config)).map((list) => list.all()))).flat()
 }
 
 export const instantStatus = async (folder: string | undefined, { config, json }: LookCommand): Promise<void> => {
@@ -71,7 +71,7 @@ export const instantResume = async (folder: string, { json, start }: ResumeComma
   const serving = await startServer(places, SERVE_LIMIT_MS, signal)
   signal.throwIfAborted()
   if (!serving) remark('the gateway is away: reads of what is not here yet wait for it')
-  if (start) await runScript(places)
+  if (start) await startMachine(places, record)
   if (json) return printJson({ folder: places.folder, machine: record.machine, serving, started: start })
   print(`The disks of ${record.machine} in ${places.folder} are served${start ? ', and it is started' : ''}.`)
 }

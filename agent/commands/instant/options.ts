@@ -1,6 +1,7 @@
 // The instant commands and their options; what a command needs is loaded with it.
 import { Option, type Command } from 'commander'
-import { duration, pointPrefix, size } from '../options.ts'
+import { duration, size } from '../options.ts'
+import { toGateway } from '../way.ts'
 import type { AbandonCommand } from './abandon.ts'
 import type { BeginCommand } from './begin.ts'
 import type { LookCommand, ResumeCommand } from './look.ts'
@@ -9,25 +10,36 @@ import type { LookCommand, ResumeCommand } from './look.ts'
 interface Shared {
   readonly configOption: () => Option
   readonly jsonOption: () => Option
+  readonly atOption: (what: string) => Option
   readonly workTimeoutOption: (what: string) => Option
 }
 
-export const addInstant = (program: Command, { configOption, jsonOption, workTimeoutOption }: Shared): void => {
+export const addInstant = (
+  program: Command,
+  { configOption, jsonOption, atOption, workTimeoutOption }: Shared,
+): void => {
   const instant = program
     .command('instant')
     .description(
       'run a machine from a restore point at once, while its disks are brought in: "instant POINT --to FOLDER"',
     )
-  instant
-    .command('begin', { isDefault: true })
+  toGateway(instant.command('begin', { isDefault: true }))
     .description('make the machine in a folder, with a script that starts it; the same as "instant POINT"')
-    .argument('<point>', 'the restore point: its id, or the first characters of its id', pointPrefix)
-    .argument('[options...]', 'after "--": more arguments of QEMU, for the script')
-    .requiredOption(
-      '--to <folder>',
-      'where the disks and the script go: a new folder, or one without files of these names',
+    .argument(
+      '<point>',
+      'the restore point: its id, or the first characters of its id; with --at the name of a machine',
     )
+    .argument('[options...]', 'after "--": more arguments of QEMU, for the script')
+    .addOption(atOption('the newest point of the machine'))
+    .option('--to <folder>', 'where the disks and the script go: a new folder, or one without files of these names')
     .option('--start', 'start the machine', false)
+    .option('--define', 'of a domain of libvirt: one again, which is defined once its disks stand alone', false)
+    .option('--name <name>', 'with --define: the name that it gets')
+    .option('--new-ids', 'with --define: a uuid and MACs of its own, to be beside the machine that it was', false)
+    .option(
+      '--uri <uri>',
+      'with --define: the libvirt, if not that of the machine in the configuration or qemu:///system',
+    )
     .addOption(
       new Option('--reconnect-for <duration>', 'how long the guest waits for a read while the gateway is away')
         .argParser(duration)
@@ -40,7 +52,6 @@ export const addInstant = (program: Command, { configOption, jsonOption, workTim
       ),
     )
     .addOption(workTimeoutOption('the gateway'))
-    .addOption(configOption())
     .addOption(jsonOption())
     .action(async (point: string, extra: readonly string[], options: BeginCommand) =>
       (await import('./begin.ts')).begin(point, extra, options),

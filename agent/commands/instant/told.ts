@@ -30,6 +30,7 @@ export const sumsOf = (disks: InstantState['disks']): Sums => ({
 
 /** Its state in a few words, with the way out where one is needed. */
 export const stateText = (record: InstantRecord, state: InstantState | null): string => {
+  const start = record.domain === null ? 'start it' : '"instant resume --start" it'
   if (state === null)
     return `not served${record.problem === null ? '' : `: ${record.problem}`}: "instant resume" serves it`
   if (!state.serving || state.away !== null) return `the gateway is away: ${state.away ?? 'not connected yet'}`
@@ -37,14 +38,18 @@ export const stateText = (record: InstantRecord, state: InstantState | null): st
   if (stuck !== undefined) return `disk ${stuck.name}: ${stuck.stuck}`
   if (state.problem !== null) return state.problem
   if (state.machine === 'off')
-    return 'served; the machine is off, so nothing is brought in: start it, or "instant finish"'
+    return `served; the machine is off, so nothing is brought in: ${start}, or "instant finish"`
   return state.machine === 'io-error' ? 'the guest waits, as a read or write of its disk failed' : 'being brought in'
 }
 
 /** What a person should do about its restore point; null for nothing. */
-export const keepText = ({ machine, point }: InstantRecord, state: InstantState | null): string | null => {
+export const keepText = (record: InstantRecord, state: InstantState | null): string | null => {
+  const { machine, point } = record
   if (state?.kept === 'removed')
     return `the restore point of ${machine} was removed: what is not here yet can be read only until the connection to the gateway ends, so "instant finish" at once`
+  const keptUntilMs = state?.keptUntilMs ?? record.keptUntilMs
+  if ((state === null || state.away !== null) && keptUntilMs !== null)
+    return `the gateway keeps the restore point of ${machine} for it until ${new Date(keptUntilMs).toISOString()}, and longer once it is told so again`
   if (state?.kept === 'kept') return null
   return `restore point ${point} of ${machine} may be pruned before all of it is here: varve-gateway hold ${point}`
 }
@@ -61,6 +66,8 @@ export const rowOf = (places: Places, record: InstantRecord, state: InstantState
   guest: state?.machine ?? 'off',
   receivedBytes: state?.receivedBytes ?? 0,
   kept: state?.kept ?? 'unknown',
+  keptUntilMs: state?.keptUntilMs ?? record.keptUntilMs,
+  domain: record.domain === null ? null : record.domain.name,
   problem: state === null ? record.problem : state.problem,
   disks: disksOf(record, state).map(({ name, ...rest }) => ({ disk: name, ...rest })),
 })

@@ -9,7 +9,7 @@ import { keysOf } from './keys.ts'
 type Owner = NonNullable<DomainDescription['owner']>
 
 /** Who owns a session's socket runs its machines too. */
-const socketOwner = async (uri: string): Promise<Owner | null> => {
+export const socketOwner = async (uri: string): Promise<Owner | null> => {
   for (const socket of parseLibvirtUri(uri).sockets) {
     try {
       const { uid, gid } = await stat(socket)

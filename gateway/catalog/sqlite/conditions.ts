@@ -50,7 +50,8 @@ const clear = (sql: Sql, tenant: number, change: ConditionClear, nowMs: number):
   return true
 }
 
-const apply = (sql: Sql, change: ConditionChange, nowMs: number): boolean => {
+/** Changes a condition inside the caller's transaction; whether it is another one than before. */
+export const changeCondition = (sql: Sql, change: ConditionChange, nowMs: number): boolean => {
   const tenant = eventTenant(sql, change.tenant)
   if (tenant === null) return false
   return change.holds ? set(sql, tenant, change, nowMs) : clear(sql, tenant, change, nowMs)
@@ -68,7 +69,7 @@ const listed = (sql: Sql, where: string, ...values: SqlValue[]): ConditionRow[] 
 
 export const conditionOperations = {
   'conditions.apply': write((sql, { changes, nowMs }) =>
-    changes.slice(0, EVENTS_PAGE_MAX).map((change) => apply(sql, change, nowMs)),
+    changes.slice(0, EVENTS_PAGE_MAX).map((change) => changeCondition(sql, change, nowMs)),
   ),
 
   'conditions.of': aside((sql, { tenant, kind }) =>

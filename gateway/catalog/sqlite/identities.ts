@@ -13,6 +13,7 @@ import { endJob } from './jobs.ts'
 import { aside, read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 import { tenantUuid } from './tenant-row.ts'
+import { endUsesOf } from './uses.ts'
 
 /** How long an expired token or enrolment is kept, in milliseconds. */
 const EXPIRED_KEEP_MS = 30 * DAY_MS
@@ -159,6 +160,7 @@ export const identityOperations = {
     const agent = agentOf(sql, tenant, id)
     if (agent.revokedMs !== null) return agent
     sql.run('UPDATE agent SET revoked_ms = ?, site = NULL WHERE id = ?', nowMs, id)
+    endUsesOf(sql, id)
     // it can never report their outcome
     const error = { code: 'AGENT_REVOKED', message: 'the agent was revoked' }
     for (const job of sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', id))

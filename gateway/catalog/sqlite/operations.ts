@@ -11,6 +11,7 @@ import { conditionOperations } from './conditions.ts'
 import { coverageOperations } from './coverage.ts'
 import { dayOperations } from './coverage-days.ts'
 import { damageOperations } from './damage.ts'
+import { drillOperations } from './drills.ts'
 import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
 import { groupOperations } from './groups.ts'
@@ -37,6 +38,7 @@ import { rowed, type Named } from './tenant-row.ts'
 import { settingOf, tenantOperations } from './tenants.ts'
 import { upkeepOperations } from './upkeep.ts'
 import { usageOperations } from './usage.ts'
+import { useOperations } from './uses.ts'
 import { verificationOperations } from './verification.ts'
 import { watchingOperations } from './watching.ts'
 
@@ -50,6 +52,7 @@ const OPERATIONS = {
   ...coverageOperations,
   ...dayOperations,
   ...damageOperations,
+  ...drillOperations,
   ...eventOperations,
   ...examineOperations,
   ...groupOperations,
@@ -72,6 +75,7 @@ const OPERATIONS = {
   ...tenantOperations,
   ...upkeepOperations,
   ...usageOperations,
+  ...useOperations,
   ...verificationOperations,
   ...watchingOperations,
 } satisfies Operations

@@ -4,11 +4,14 @@ import type { ImageRow, ListedPoint, PointPage, PointRow, PointsAsked, StoredPoi
 import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import { tookIn } from '../manifest.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import type { PointDrill } from '../../../protocol/schemas.ts'
 import { nearest } from '../../../protocol/nearest.ts'
 import { PAGE_DISKS_MAX } from '../../../protocol/limits.ts'
+import { NEWEST_DRILL } from './drills.ts'
 import { aside, read, type Operations } from './operation.ts'
 import type { Sql, SqlValue } from './sql.ts'
 import type { Rowed } from './tenant-row.ts'
+import { USED_UNTIL } from './uses.ts'
 
 /** Order of points by their creation, the last one first. */
 export const LAST_CREATED = 'point.seq DESC'
@@ -17,23 +20,31 @@ const POINT_COLUMNS = `point.id, machine.name AS machine, machine.agent AS agent
   bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, took, held, left_out AS leftOut,
   locked_ms AS lockedUntilMs, verified_ms AS verifiedMs,
   (SELECT coalesce(sum(lost.length), 0) FROM lost WHERE lost.point = point.id) AS lostBytes,
-  json_array_length(point.missing) AS missingAttachments`
+  json_array_length(point.missing) AS missingAttachments, ${NEWEST_DRILL} AS drill, ${USED_UNTIL}`
 
-type Raw<P extends PointRow> = Omit<P, 'held' | 'leftOut' | 'took' | 'disks' | 'attachments' | 'missing'> & {
+type Raw<P extends PointRow> = Omit<P, 'held' | 'leftOut' | 'took' | 'drill' | 'disks' | 'attachments' | 'missing'> & {
   readonly held: number
   readonly took: string | null
+  readonly drill: string | null
   readonly leftOut: string
 }
 
 /** An image of a point: of a disk or, where it is marked, an attachment. */
 type FoundImage = ImageRow & { readonly attachment: number }
 
-const listed = <P extends ListedPoint>({ held, leftOut, took, ...point }: Raw<P>, images: readonly FoundImage[]): P => {
+const listed = <P extends ListedPoint>(
+  { held, leftOut, took, drill, ...point }: Raw<P>,
+  images: readonly FoundImage[],
+): P => {
   const disks = images.filter(({ attachment }) => attachment === 0).map(({ attachment: _, ...disk }) => disk)
   const attachments = images
     .filter(({ attachment }) => attachment !== 0)
     .map(({ name, size, root }) => ({ name, size, root }))
-  const told = { leftOut: JSON.parse(leftOut) as LeftOutDisk[], took: tookIn(took) }
+  const told = {
+    leftOut: JSON.parse(leftOut) as LeftOutDisk[],
+    took: tookIn(took),
+    drill: drill === null ? null : (JSON.parse(drill) as PointDrill),
+  }
   const whole = { ...point, held: held !== 0, ...told, disks, attachments }
   return whole as unknown as P
 }

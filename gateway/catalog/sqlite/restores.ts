@@ -28,11 +28,17 @@ interface Found extends Omit<RestoreRow, 'overwrite' | 'error' | 'disks'> {
   readonly disks: string
 }
 
+/** Those of earlier versions say nothing of how. */
+const BEFORE = { how: 'new', differBytes: null, writtenBytes: 0 } as const
+
+const disksOf = (text: string): RestoreRow['disks'] =>
+  (JSON.parse(text) as RestoreRow['disks']).map((disk) => ({ ...BEFORE, ...disk }))
+
 const restoreRow = ({ overwrite, error, disks, ...found }: Found): RestoreRow => ({
   ...found,
   overwrite: overwrite !== 0,
   error: error === null ? null : (JSON.parse(error) as JobFailure),
-  disks: JSON.parse(disks) as RestoreRow['disks'],
+  disks: disksOf(disks),
 })
 
 const start = (sql: Sql, restore: Rowed<NewRestore>): void => {
@@ -73,6 +79,9 @@ const tell = (sql: Sql, id: string, nowMs: number): void => {
     sql.get<Found & object>(`${RESTORE} WHERE restore.id = ?`, id)!,
   )
   const names = disks.map(({ disk }) => disk).join(', ')
+  const how = disks[0]?.how ?? 'new'
+  // it changes nothing, whatever it finds
+  if (how === 'compare') return
   const what = `the restore of ${names} of ${machine} as of ${new Date(timeMs).toISOString()} to ${host}`
   const data = {
     restore: id,
@@ -84,8 +93,8 @@ const tell = (sql: Sql, id: string, nowMs: number): void => {
     durationMs: Math.max(0, nowMs - startedMs),
   }
   if (error === null) {
-    const bytes = disks.reduce((sum, { size }) => sum + size, 0)
-    const text = `${what} is done: ${sizeText(bytes)} written`
+    const bytes = disks.reduce((sum, { size, writtenBytes }) => sum + (how === 'new' ? size : writtenBytes), 0)
+    const text = `${what} is done: ${sizeText(bytes)} ${how === 'new' ? 'written' : 'that differed were written'}`
     return happened(sql, tenant, { timeMs: nowMs, kind: 'restore.done', severity: 'info', machine, text, data })
   }
   const { code, message } = error
@@ -107,10 +116,13 @@ const end = (sql: Sql, { id, error, disks, nowMs }: RestoreEnd): boolean => {
   return ended > 0
 }
 
-const ABANDONED: JobFailure = {
-  code: 'GOING_AWAY',
-  message:
-    'the gateway stopped while it ran, and the agent has removed what was not complete: look at the host for disks that were, and restore the others again',
+/** The failure of one that ran when the gateway was killed. */
+const abandoned = (disks: RestoreRow['disks']): JobFailure => {
+  const stopped = 'the gateway stopped while it ran'
+  const left = disks.some(({ how }) => how === 'onto')
+    ? '; if it had begun to write, a file has ".varve-incomplete" behind its name, and a device is incomplete: the same restore completes it'
+    : ', and the agent has removed what was not complete: look at the host for disks that were, and restore the others again'
+  return { code: 'GOING_AWAY', message: `${stopped}${left}` }
 }
 
 const list = (sql: Sql, { tenant, machine, state, after, limit }: Rowed<RestoresAsked>) => {
@@ -145,8 +157,10 @@ export const restoreOperations = {
 
   'restores.abandon': write((sql, { nowMs }) => {
     const open = sql.all<{ id: string; disks: string }>("SELECT id, disks FROM restore WHERE state = 'running'")
-    for (const { id, disks } of open)
-      end(sql, { id, error: ABANDONED, disks: JSON.parse(disks) as RestoreRow['disks'], nowMs })
+    for (const { id, disks: text } of open) {
+      const disks = disksOf(text)
+      end(sql, { id, error: abandoned(disks), disks, nowMs })
+    }
     return open.length
   }),
 

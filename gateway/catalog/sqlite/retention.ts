@@ -3,6 +3,7 @@ import { REMOVED_POINTS_MAX, type LeftPoint, type Removal, type RetentionPoint }
 import { VarveError } from '../../../protocol/errors.ts'
 import type { KeepReason } from '../../../protocol/retention.ts'
 import { appendAudit } from './audit.ts'
+import { forgetDrills } from './drills.ts'
 import { machineByName } from './machines.ts'
 import { forgetMissed } from './missed.ts'
 import { aside, write, type Operations } from './operation.ts'
@@ -10,6 +11,7 @@ import { withFlags, type Flagged } from './flags.ts'
 import { LAST_CREATED } from './points.ts'
 import type { Sql } from './sql.ts'
 import { tenantUuid, type Rowed } from './tenant-row.ts'
+import { forgetUses, USED_UNTIL } from './uses.ts'
 
 /** True where there is something to restore: a disk with a byte. */
 const HAS_BYTES =
@@ -19,7 +21,7 @@ const POINT = `SELECT point.id, machine.name AS machine, time_ms AS timeMs, seq,
   EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AS damaged, point.checkpoint,
   NOT ${HAS_BYTES} AS empty,
   point.id IN (SELECT base FROM job INDEXED BY job_open WHERE ended_ms IS NULL AND base IS NOT NULL)
-    OR point.id IN (SELECT point FROM restore INDEXED BY restore_open WHERE ended_ms IS NULL) AS inUse
+    OR point.id IN (SELECT point FROM restore INDEXED BY restore_open WHERE ended_ms IS NULL) AS inUse, ${USED_UNTIL}
   FROM point JOIN machine ON machine.id = point.machine`
 
 const retentionPoint = withFlags<RetentionPoint>('held', 'damaged', 'checkpoint', 'empty', 'inUse')
@@ -49,7 +51,7 @@ const isNewest = (sql: Sql, id: string, nowMs: number, condition = 'true'): bool
 const reasonToKeep = (sql: Sql, point: RetentionPoint, { named, nowMs }: Rowed<Removal>): KeepReason | null => {
   if (point.held) return 'held'
   if ((point.lockedUntilMs ?? 0) > nowMs) return 'locked'
-  if (point.inUse) return 'in-use'
+  if (point.inUse || (point.usedUntilMs ?? 0) > nowMs) return 'in-use'
   if (named) return null
   if (point.timeMs > nowMs) return 'future'
   if (isNewest(sql, point.id, nowMs, NOT_DAMAGED)) return 'last-good'
@@ -58,11 +60,13 @@ const reasonToKeep = (sql: Sql, point: RetentionPoint, { named, nowMs }: Rowed<R
 }
 
 /** Why a point that a person named is not removed, in words. */
-const refusal = ({ id, lockedUntilMs }: RetentionPoint, reason: KeepReason): VarveError => {
+const refusal = ({ id, lockedUntilMs, inUse, usedUntilMs }: RetentionPoint, reason: KeepReason): VarveError => {
   const words: Partial<Record<KeepReason, string>> = {
     held: 'is held; release it first',
     locked: `is locked until ${new Date(lockedUntilMs ?? 0).toISOString()}; nobody can remove it before`,
-    'in-use': 'is the base of a backup that is running, or is being restored',
+    'in-use': inUse
+      ? 'is the base of a backup that is running, or is being restored'
+      : `is in use, as by a machine that runs from it, until ${new Date(usedUntilMs ?? 0).toISOString()} or before: "varve-agent instant status" on its host says more`,
   }
   return new VarveError('POINT_HELD', `restore point ${id} ${words[reason] ?? `is kept: ${reason}`}`, {
     details: { point: id, reason },
@@ -88,6 +92,8 @@ const removePoints = (sql: Sql, removal: Rowed<Removal>): { removed: number; lef
     sql.run('DELETE FROM lost WHERE point = ?', id)
     sql.run('DELETE FROM image WHERE point = ?', id)
     forgetMissed(sql, tenant, id)
+    forgetDrills(sql, { tenant, point, nowMs })
+    forgetUses(sql, id)
     sql.run('DELETE FROM point WHERE id = ?', id)
     removed++
     const { machine, timeMs } = point

@@ -1,5 +1,6 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
 import { BACKUP_SCHEMA } from './backup-schema.ts'
+import { DRILL_SCHEMA } from './drill-schema.ts'
 import { EVENT_SCHEMA } from './event-schema.ts'
 import { NOTICE_SCHEMA } from './notice-schema.ts'
 import { PACK_SCHEMA } from './pack-schema.ts'
@@ -10,6 +11,7 @@ import { STATE_SCHEMA } from './state-schema.ts'
 import { TALLY_SCHEMA } from './tally-schema.ts'
 import { TENANT_SCHEMA } from './tenant-schema.ts'
 import { UPKEEP_SCHEMA } from './upkeep-schema.ts'
+import { USE_SCHEMA } from './use-schema.ts'
 
 // tables before the triggers on them
 const BASELINE = [
@@ -19,6 +21,8 @@ const BASELINE = [
   PACK_SCHEMA,
   RUN_SCHEMA,
   RESTORE_SCHEMA,
+  DRILL_SCHEMA,
+  USE_SCHEMA,
   EVENT_SCHEMA,
   NOTICE_SCHEMA,
   UPKEEP_SCHEMA,

@@ -80,8 +80,9 @@ export const upkeepOperations = {
   'upkeep.proof': aside((sql, { tenant }) =>
     sql.get<LastProof & object>(
       `SELECT max(verified_ms) AS verifiedMs, count(*) - count(verified_ms) AS unverified,
-           CASE WHEN count(*) = count(verified_ms) THEN min(verified_ms) END AS oldestMs
-         FROM point WHERE tenant = ?`,
+           CASE WHEN count(*) = count(verified_ms) THEN min(verified_ms) END AS oldestMs,
+           (SELECT max(added_ms) FROM drill WHERE drill.tenant = ?1 AND verdict = 'passed') AS drilledMs
+         FROM point WHERE tenant = ?1`,
       tenant,
     )!,
   ),

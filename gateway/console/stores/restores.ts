@@ -26,8 +26,38 @@ const PAGES_MAX = 64
 /** Over how long a rate is measured, in milliseconds. */
 const WINDOW_MS = 10_000
 
-export const doneOf = ({ disks }: Restore): number => disks.reduce((sum, { doneBytes }) => sum + doneBytes, 0)
-export const sizeOf = ({ disks }: Restore): number => disks.reduce((sum, { size }) => sum + size, 0)
+const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0)
+
+/** What was written or compared, and then what was written of what differs: it only grows. */
+export const doneOf = ({ disks }: Restore): number =>
+  sum(disks.map(({ doneBytes, writtenBytes }) => doneBytes + writtenBytes))
+export const sizeOf = ({ disks }: Restore): number => sum(disks.map(({ size }) => size))
+
+/** How a restore's disks come to their places; all in one way. */
+export const howOf = ({ disks }: Restore): Restore['disks'][number]['how'] => disks[0]?.how ?? 'new'
+
+/** What a comparison found in all disks; null until all are compared. */
+export const differOf = ({ disks }: Restore): { readonly differ: number; readonly written: number } | null => {
+  if (disks.length === 0 || disks.some(({ differBytes }) => differBytes === null)) return null
+  return {
+    differ: sum(disks.map(({ differBytes }) => differBytes!)),
+    written: sum(disks.map((one) => one.writtenBytes)),
+  }
+}
+
+/** How far the step is that a restore is in. */
+export interface Step {
+  readonly kind: 'write' | 'compare' | 'differing'
+  readonly done: number
+  readonly size: number
+}
+
+export const stepOf = (restore: Restore): Step => {
+  const kind = howOf(restore) === 'new' ? 'write' : 'compare'
+  const found = differOf(restore)
+  if (found !== null) return { kind: 'differing', done: found.written, size: found.differ }
+  return { kind, done: sum(restore.disks.map(({ doneBytes }) => doneBytes)), size: sizeOf(restore) }
+}
 
 interface Sample {
   readonly atMs: number
@@ -125,6 +155,11 @@ export class Restores {
 
   refresh(): Promise<void> {
     return this.#all.refresh()
+  }
+
+  /** One of those that are shown; null for none. */
+  one(id: string): Restore | null {
+    return this.rows.value?.find((restore) => restore.id === id) ?? null
   }
 }
 

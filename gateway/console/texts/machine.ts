@@ -55,6 +55,7 @@ export const machine = {
     full: 'full',
     held: 'held',
     locked: 'locked',
+    used: 'a machine runs from it',
     verified: 'verified',
     damaged: 'damaged',
     future: 'in the future',
@@ -76,6 +77,9 @@ export const machine = {
     goes: 'Nothing: the next prune removes it',
     held: 'Held',
     locked: 'Locked until',
+    used: 'In use',
+    usedSays:
+      'A machine runs from it while its disks are brought in, or somebody else reads it for long. Unless that is renewed it ends',
     base: 'Continues',
     note: 'Note',
     id: 'Id',

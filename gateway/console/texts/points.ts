@@ -46,7 +46,7 @@ export const points = {
     locked: 'locked',
     'last-good': 'the last good one',
     'next-base': 'the next backup continues it',
-    'in-use': 'a running backup continues it',
+    'in-use': 'a backup continues it, or it is being read',
   } satisfies Record<KeepReason, string>,
   changes: {
     data: 'Changed, holds data',

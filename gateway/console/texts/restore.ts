@@ -1,4 +1,5 @@
 // The texts of the view Restore, in English.
+import type { Way } from '../views/restore/wish.ts'
 import { isolate } from './isolate.ts'
 
 export const restore = {
@@ -21,6 +22,20 @@ export const restore = {
   olderPoints: 'Show older ones',
   damagedPoint:
     'Parts of this point are damaged. A restore ordered here ends where the damage is; at the host, “varve-agent restore --skip-damaged” writes the rest.',
+  way: 'How',
+  ways: {
+    disks: ['Disk by disk', 'New files, or devices, for the disks that you choose.'],
+    whole: ['The whole machine', 'All disks as new files in one folder.'],
+    onto: [
+      'Only what differs',
+      'Compares a disk with an image or device that is there, and writes only where they differ.',
+    ],
+  } satisfies Record<Way, readonly [string, string]>,
+  wholeMore:
+    'The disks alone: the machine’s definition and its files come with the first command under “At the host”, which makes a machine that can be started.',
+  folder: 'Folder on the host',
+  use: (path: string) => `Use ${isolate(path)}`,
+  folderHint: 'One of these places or below it; it has to be there.',
   agent: 'Host whose agent writes',
   noAgent: 'Choose a host',
   offline: (host: string) => `${host} (not connected)`,
@@ -30,6 +45,12 @@ export const restore = {
   free: (size: string) => `${size} free`,
   disk: (name: string, size: string) => `${isolate(name)}, ${size}`,
   to: (name: string) => `Path on the host for ${isolate(name)}`,
+  onto: (name: string) => `Path on the host of the image to compare with ${isolate(name)}`,
+  ontoHint: 'A file or device that nothing uses: a machine that runs on it has to be shut down first.',
+  unsaidOnto: 'Say which: an image or device in one of the places above.',
+  compared: (size: string) => `a file of ${size}: it is compared, and only what differs is overwritten`,
+  comparedDevice: 'a block device: it is compared, and only what differs is overwritten',
+  lookAgain: 'Look again',
   toHint: 'A name that ends in .qcow2 is written as qcow2, others as raw.',
   unsaid: 'Say where to: one of the places above.',
   absolute: 'A path on the host begins with /.',
@@ -41,6 +62,16 @@ export const restore = {
   asFormat: (format: string) => `as ${format}`,
   sentence: (size: string, disks: string, machine: string, time: string, host: string, paths: string) =>
     `${size} of ${disks} of ${isolate(machine)} as of ${time} go to host ${isolate(host)} at ${paths}.`,
+  sentenceOnto: (size: string, disks: string, machine: string, time: string, host: string, paths: string) =>
+    `${size} of ${disks} of ${isolate(machine)} as of ${time} are compared with ${paths} on host ${isolate(host)}, and only what differs is written there.`,
+  keepsOnto:
+    'The comparison reads all of it and changes nothing. While what differs is written, a file has “.varve-incomplete” behind its name, so that no machine starts on half of it; if that is broken off, the same restore completes it.',
+  resize: 'Give a file the disk’s size where it has another one',
+  compare: 'Only compare',
+  isComparing: 'The agent compares; how far it is stands below.',
+  write: 'Write what differs',
+  writeTitle: 'Write over what is there',
+  lostOnto: 'Where these differ from the restore point, what is there now is lost for good:',
   differs: (size: string, atLeast: boolean) =>
     `${atLeast ? 'At least ' : ''}${size} differ from the newest restore point.`,
   isNewest: 'It is the newest restore point.',
@@ -53,8 +84,31 @@ export const restore = {
   notYet: 'Choose a host and a path for at least one disk.',
   refused: 'This cannot start while a place above is refused.',
   atHost: 'At the host',
-  atHostSays:
-    'The other way back: as root on a host of this machine, one command for each disk. It needs no permission in the agent’s configuration.',
+  atHostSays: 'These need no permission in the agent’s configuration. Run them as root on a host of this machine.',
+  withToken: 'For a host without an agent: with a token',
+  tokenSays:
+    'On any host with Varve on it. ~/.varve-token has a token of an owner or operator; a certificate of the gateway’s own goes with --ca FILE.',
+  commands: {
+    whole: [
+      'The whole machine',
+      'Disks, definition and files into a new folder, and a machine that can be started; --resume goes on with one that was broken off.',
+    ],
+    disks: ['Disk by disk', 'New files; --force replaces one that is there.'],
+    onto: [
+      'Only what differs',
+      'Compares with an image or device that is there; --dry-run says how much that is, and writes nothing.',
+    ],
+    instant: [
+      'At once',
+      'The machine runs while its disks are brought in; what its guest writes stays on the host. Start it with start.sh in the folder, or give --define for a domain of libvirt; “varve-agent instant status” says how far it is.',
+    ],
+    export: ['To look inside', 'Serves the disks read-only, until Ctrl-C, to every program that knows NBD:'],
+    exported: ['Read what is exported', 'In another shell, while the export runs.'],
+    drill: [
+      'To prove that it boots',
+      'Starts a copy without network, waits until it answers, and keeps the verdict, a picture and the log with the point; nothing else of it stays.',
+    ],
+  },
   list: {
     title: 'Restores',
     none: 'Nothing has been restored from here yet.',
@@ -63,6 +117,14 @@ export const restore = {
     failed: 'failed',
     cancelled: 'cancelled',
     head: (disks: string, machine: string, host: string) => `${disks} of ${isolate(machine)} to ${isolate(host)}`,
+    comparing: 'comparing',
+    comparedDone: 'compared',
+    headCompared: (disks: string, machine: string, host: string) =>
+      `${disks} of ${isolate(machine)} with what is on ${isolate(host)}`,
+    progressCompared: (done: string, size: string) => `${done} of ${size} compared`,
+    progressWritten: (done: string, size: string) => `${done} of ${size} that differ written`,
+    differ: (differ: string, size: string) => `${differ} of ${size} differ; nothing was written.`,
+    differed: (differ: string, size: string, written: string) => `${differ} of ${size} differed; ${written} written.`,
     asOf: 'as of',
     by: (subject: string, age: string) => `by ${isolate(subject)}, ${age}`,
     progress: (done: string, size: string) => `${done} of ${size}`,
@@ -74,6 +136,9 @@ export const restore = {
     cancelTitle: 'End this restore',
     cancelAction: 'End the restore',
     cancelSays: 'The agent removes what it has written. A file that was to be replaced stays as it is.',
+    cancelOnto:
+      'As long as it compares nothing is changed. Once it writes, a file keeps “.varve-incomplete” behind its name until the same restore has completed it.',
+    cancelCompare: 'Nothing is changed by it.',
     cancelDevice: 'A block device keeps what was written so far: its old content is gone.',
     more: 'Show older ones',
   },

@@ -119,6 +119,33 @@ test('firmware: that of this host, else the restored one; variables are the rest
   const bare = plan(domain({ os: os('/usr/share/../../etc/shadow') }))
   expect(firmware(bare.xml)).toEqual([null, '/srv/new folder/nvram.fd'])
   expect(bare.remarks).toHaveLength(2)
+  // a reader that takes the text of what lies within, too
+  const parted = plan(domain({ os: '<loader>/usr/share/<x>../../etc/shadow</x></loader>' }))
+  expect(parted.xml).not.toMatch(/shadow/u)
+})
+
+test.for(["readonly='no' type='pflash'", "type='pflash'"])('the firmware of this host is not written: %s', (how) => {
+  const os = (file: string): string => `<loader ${how}>${file}</loader>`
+  const loaderOf = (xml: string) => elementAt(readXml(xml, { root: 'domain' }), 'os/loader')
+  const shared = loaderOf(plan(domain({ os: os('/usr/share/OVMF/CODE.fd') })).xml)
+  expect(shared?.attributes).toEqual({ readonly: 'yes', type: 'pflash' })
+  // one of its own, in which its variables are too, stays as it was
+  const files = new Map([['pflash0', '/m/attachments/pflash0']])
+  const own = loaderOf(plan(domain({ os: os('/var/lib/fw/db1.fd') }), { files }).xml)
+  expect(attributeOf(own, 'readonly')).toBe(how.includes('no') ? 'no' : null)
+})
+
+test.for([
+  ['/usr/bin/qemu-system-x86_64', '/usr/bin/qemu-system-x86_64'],
+  ['/usr/libexec/qemu-kvm', '/usr/libexec/qemu-kvm'],
+  ['/usr/bin/env', null],
+  ['/usr/bin/../../tmp/qemu-kvm', null],
+  // a reader that takes the text of what lies within, too
+  ['/usr/<x>../tmp/</x>qemu-kvm', '/usr/qemu-kvm'],
+] as const)('of the programs of this host, only a QEMU: %s', ([program, becomes]) => {
+  const { xml } = plan(domain({}).replace('/usr/bin/qemu-system-x86_64', program))
+  expect(textAt(readXml(xml, { root: 'domain' }), 'devices/emulator')).toBe(becomes)
+  expect(xml).not.toMatch(/tmp/u)
 })
 
 test.for([
@@ -137,6 +164,8 @@ test.for([
     /127/u,
   ],
   ['<rng model="virtio"><backend model="random">/etc/shadow</backend></rng>', null],
+  ['<rng model="virtio"><backend model="random">/dev/urandom<x>/../evil</x></backend></rng>', null],
+  ['<redirdev bus="usb" type="spicevmc"><log file="/etc/evil" append="on"/></redirdev>', null],
   ['<tpm model="tpm-tis"><backend type="passthrough"><device path="/dev/tpm0"/></backend></tpm>', /TPM/u],
   ['<input type="passthrough"><source evdev="/dev/input/event0"/></input>', /input/u],
   ['<audio id="1" type="file" path="/etc/evil"/>', null],

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { expect, test } from 'vitest'
 import { commandText } from '../../../agent/attachments/command-line.ts'
+import { optionText } from '../../../agent/define/qemu-devices.ts'
 import { shellWords } from '../../../agent/define/shell-words.ts'
 import { planScript, type ScriptPlan, type ScriptWishes } from '../../../agent/define/start-script.ts'
 
@@ -96,7 +97,13 @@ test.for([
   ['-device', 'vfio-pci,host=evil'],
   ['-device', 'loader,file=/evil'],
   ['-device', 'virtio-net-pci,romfile=/evil,mac=52:54:00:00:00:01'],
+  ['-device', '{"driver":"virtio-net-pci","addr=3,romfile":"/evil"}'],
+  ['-object', '{"qom-type":"iothread","id":"a","x,y":"evil"}'],
+  ['-machine', '{"type":"q35","usb=on,kernel":"/evil"}'],
+  ['-smbios', '{"x":1},file=/evil'],
   ['-global', 'virtio-net-pci.romfile=/evil'],
+  ['-global', 'virtio-net-pci.romfile=/evil,property=mac'],
+  ['-global', 'driver=virtio-net-pci,property=romfile,value=/evil'],
   ['-object', 'memory-backend-file,id=m,mem-path=/evil'],
   ['-object', 'rng-random,id=r,filename=/evil'],
   ['-object', '{"qom-type":"secret","id":"s","file":"/evil"}'],
@@ -115,6 +122,19 @@ test.for([
   ['-blockdev', 'driver=file,node-name=x,filename=/evil'],
 ])('nothing of the host comes with %s %s', ([option, value]) => {
   expect(wordsOf(plan([...DISK, option!, value!])).join(' ')).not.toContain('evil')
+})
+
+test('what is no key, no value or no JSON is no way to another option', () => {
+  // the kinds whose first value stands without its key
+  expect(wordsOf(plan([...DISK, '-device', '{"driver":"virtio-net-pci","mac":"52:54:00:00:00:01"}']))).toContain(
+    'virtio-net-pci,mac=52:54:00:00:00:01',
+  )
+  expect(optionText({ type: 'kernel=/x', usb: 'on' }, 'type')).toBe('type=kernel=/x,usb=on')
+  // the next option is not its value, and what follows that no disk
+  const empty = wordsOf(plan([...DISK, '-rtc', '', '-vga', '/evil']))
+  expect(empty.slice(empty.indexOf('-rtc'))).toEqual(['-rtc', '', '-vga', '/evil', ...END])
+  const global = ['-global', 'virtio-net-pci.mac=52:54:00:00:00:01']
+  expect(wordsOf(plan([...DISK, ...global]))).toContain('driver=virtio-net-pci,property=mac,value=52:54:00:00:00:01')
 })
 
 test('ids of its own; a processor and a processor’s features stay as they were', () => {

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { ChunkCache } from '../../../agent/export/chunk-cache.ts'
 import { ChunkSource, type Piece } from '../../../agent/export/chunk-source.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
-import { FAN_OUT } from '../../../protocol/image-tree.ts'
+import { decodeNode, encodeNode, FAN_OUT } from '../../../protocol/image-tree.ts'
 import { UP } from '../../../protocol/methods.ts'
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 
@@ -28,7 +28,7 @@ const sourceOf = (bytes: Buffer, cacheBytes: number): ChunkSource => {
     tree: {
       node: async (level, position) => {
         const from = Math.floor(position / FAN_OUT) * FAN_OUT
-        return { level, children: ids.slice(from, from + FAN_OUT) }
+        return decodeNode(encodeNode(level, ids.slice(from, from + FAN_OUT)))
       },
     },
     decoder: {

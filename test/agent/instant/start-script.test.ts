@@ -25,7 +25,9 @@ beforeAll(async () => {
     machine: 'db1',
     timeMs: 0,
     begunMs: 0,
-    config: temp.join(`${ODD}.toml`),
+    way: { config: temp.join(`${ODD}.toml`) },
+    domain: null,
+    files: [],
     disks: [
       { name: 'vda', size: 512, file: `${folder}/vda.qcow2`, alone: false, writtenBytes: 0 },
       { name: ODD, size: 512, file: `${folder}/odd.qcow2`, alone: false, writtenBytes: 0 },
@@ -38,7 +40,7 @@ beforeAll(async () => {
     await writeFile(temp.join(name), `#!/bin/sh\nprintf '%s\\n' ${name} "$@"\n`)
     await chmod(temp.join(name), 0o700)
   }
-  const script = startScript({ places, record, agent: temp.join('agent'), extra: ['-m', '4 G', '-x'] })
+  const script = startScript({ places, record, command: null, agent: temp.join('agent'), extra: ['-m', '4 G', '-x'] })
   await writeFile(places.script, script, { mode: 0o700 })
 })
 
@@ -69,7 +71,7 @@ test('while its disks are brought in they are served first, and QEMU gets a moni
   await mkdir(places.private)
   await writeFile(places.record, '')
   const said = await run('-S')
-  expect(said.slice(0, 6)).toEqual(['agent', 'instant', 'resume', places.folder, '--config', record.config])
+  expect(said.slice(0, 4)).toEqual(['agent', 'instant', 'resume', places.folder])
   expect(said.slice(-4)).toEqual(['-qmp', `unix:${option(places.qmp)},server=on,wait=off`, '-S', ''])
 })
 
@@ -80,6 +82,43 @@ test('what cannot be served is not started, unless all of it has come meanwhile'
   const said = await run('-S')
   expect(said[0]).toBe('qemu')
   expect(said).not.toContain(`unix:${option(places.qmp)},server=on,wait=off`)
+})
+
+test('the point’s own command line: its disks by their full names, and a guest that stops where one fails', async () => {
+  const folder = temp.join('own, "a"')
+  await mkdir(folder)
+  const own = placesIn(folder)
+  const disks = ['vda', 'vdb', 'sda'].map((name) => ({
+    name,
+    size: 512,
+    file: `${folder}/${name}.qcow2`,
+    alone: false,
+    writtenBytes: 0,
+  }))
+  const words = [
+    ...['-name', 'guest=$(id)', '-drive', 'file=vda.qcow2,format=qcow2,if=virtio,rerror=ignore'],
+    ...['-blockdev', 'driver=qcow2,node-name=n1,file.driver=file,file.filename=vdb.qcow2'],
+    ...['-device', 'virtio-blk-pci,drive=n1,id=vdb', '-drive', 'file=sda.qcow2,format=qcow2,if=pflash,unit=1'],
+    ...['-drive', 'if=pflash,format=raw,readonly=on,file=attachments/pflash0', '-device', 'virtio-net-pci,netdev=n1'],
+    ...['-chardev', 'socket,id=ga,path=ga.sock,server=on', '-qmp', 'unix:qmp.sock,server=on'],
+  ]
+  const command = { program: '/usr/bin/$(id)/qemu-kvm', words }
+  const of = { places: own, record: { ...record, disks }, command, agent: temp.join('agent'), extra: ['-x'] }
+  await writeFile(own.script, startScript(of), { mode: 0o700 })
+  const env = { ...process.env, QEMU: temp.join('qemu') }
+  const { stdout } = await promisify(execFile)(own.script, ['-S'], { env })
+  const at = option(folder)
+  expect(stdout.split('\n').slice(1)).toEqual([
+    ...['-name', 'guest=$(id)', '-drive'],
+    `file=${at}/vda.qcow2,format=qcow2,if=virtio,rerror=stop,werror=stop`,
+    ...['-blockdev', `driver=qcow2,node-name=n1,file.driver=file,file.filename=${at}/vdb.qcow2`],
+    ...['-device', 'virtio-blk-pci,drive=n1,id=vdb,rerror=stop,werror=stop'],
+    ...['-drive', `file=${at}/sda.qcow2,format=qcow2,if=pflash,unit=1`],
+    ...['-drive', 'if=pflash,format=raw,readonly=on,file=attachments/pflash0'],
+    ...['-device', 'virtio-net-pci,netdev=n1', '-chardev', `socket,id=ga,path=${at}/ga.sock,server=on`],
+    ...['-qmp', `unix:${at}/qmp.sock,server=on`, '-daemonize', '-pidfile', own.pid, '-x', '-S', ''],
+  ])
+  await expect(promisify(execFile)(own.script, [])).rejects.toThrow('/usr/bin/$(id)/qemu-kvm')
 })
 
 test('a second one is refused while the first one runs', async () => {

@@ -3,8 +3,11 @@ import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { link, readdir, readFile, symlink, truncate, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { expect, test } from 'vitest'
+import { NbdClient } from '../../../agent/nbd/client.ts'
 import type { FileTarget } from '../../../agent/restore/file-target.ts'
+import { IMAGE_EXPORT } from '../../../agent/restore/image-server.ts'
 import { makeQcow2File } from '../../../agent/restore/qcow2-target.ts'
 import { makeRawFile } from '../../../agent/restore/raw-target.ts'
 import { commitTarget } from '../../../agent/restore/target.ts'
@@ -28,8 +31,14 @@ const opener = (temp: TempFolder, format: Format) => {
 }
 
 const readAll = async (target: FileTarget): Promise<Buffer> => {
+  await using served = await target.serve()
+  await using client = await NbdClient.connect({
+    socketPath: served.socketPath,
+    exportName: IMAGE_EXPORT,
+    contexts: [],
+  })
   const bytes = Buffer.alloc(SIZE)
-  await target.read(0, bytes)
+  await client.readInto(0, bytes)
   return bytes
 }
 
@@ -105,4 +114,35 @@ test('a link, a file with another name, and one that somebody uses are not gone 
   await ended
   await using target = await open()
   expect(target.isKept).toBe(true)
+})
+
+/** Opens a file to go on with in a process of its own, in which another one opens it right after it was looked at. */
+const LATE = `
+  import { spawn } from 'node:child_process'
+  import { once } from 'node:events'
+  import fs from 'node:fs/promises'
+  import { syncBuiltinESMExports } from 'node:module'
+  const { open } = fs
+  let holder = null
+  fs.open = async (file, flags) => {
+    if (typeof flags === 'number' && file.endsWith('.partial')) {
+      holder = spawn('sh', ['-c', 'exec 3<>"$1"; echo open; read line', 'sh', file], { stdio: ['pipe', 'pipe', 'inherit'] })
+      await once(holder.stdout, 'data')
+    }
+    return await open(file, flags)
+  }
+  syncBuiltinESMExports()
+  const { openTarget } = await import(process.argv[1])
+  const how = { path: process.argv[2], size: ${SIZE}, format: 'raw', force: false, resume: true }
+  const code = await openTarget(how).then(() => 'open', (error) => error.code)
+  process.stdout.write(code)
+  process.exit()`
+
+test('one that another restore has opened since it was looked at is not gone on with', async () => {
+  await using temp = await tempFolder()
+  const { final, partial } = opener(temp, 'raw')
+  const module = path.resolve(import.meta.dirname, '../../../agent/restore/open-target.ts')
+  expect(await run(process.execPath, ['--input-type=module', '-e', LATE, module, final])).toBe('TARGET_IN_USE')
+  // and it is not touched
+  expect(await readFile(partial, 'utf8')).toBe('')
 })

@@ -88,3 +88,22 @@ test('over TCP as well, and a server that is away, gone or read-only is an error
   const refused = await failureOf(NbdTarget.open(`nbd+unix:///disk?socket=${reading.socketPath}`, MIB, { force: true }))
   expect(refused).toMatchObject({ code: 'TARGET_INVALID', message: expect.stringContaining('is read-only') })
 })
+
+test('a server that says nothing any more holds nobody up who wants to end', async () => {
+  await using temp = await tempFolder()
+  const file = temp.join('disk.raw')
+  await writeFile(file, Buffer.alloc(MIB))
+  await using server = await startQemuNbd(temp, '--format=raw', file)
+  const ending = new AbortController()
+  const how = { force: true, signal: ending.signal }
+  await using target = await NbdTarget.open(`nbd+unix:///disk?socket=${server.socketPath}`, MIB, how)
+  process.kill(server.pid, 'SIGSTOP')
+  try {
+    const writing = codeOf(target.write(0, new Uint8Array(MIB)))
+    ending.abort()
+    expect(await writing).toBe('CANCELLED')
+    await target[Symbol.asyncDispose]()
+  } finally {
+    process.kill(server.pid, 'SIGCONT')
+  }
+})

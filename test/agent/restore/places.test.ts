@@ -12,7 +12,9 @@ const MIB = 1024 * 1024
 
 const never = new AbortController().signal
 
-const asked = (...to: string[]) => ({ places: to.map((one) => ({ to: one, size: MIB, format: null })) })
+const asked = (...to: string[]) => ({
+  places: to.map((one) => ({ to: one, size: MIB, format: null, how: 'new' as const })),
+})
 
 const placesIn = (folder: string, taken: Record<string, string> = {}): Places =>
   new Places({ rules: () => ({ folders: [folder], devices: [] }), machines: [], writerOf: (at) => taken[at] })

@@ -1,9 +1,10 @@
-// A logical volume made for a restored disk: what LVM is told, with a loop device in the volume's place. No LVM runs here.
+// A logical volume made for a restored disk: what LVM is told, and what it makes of that, with a loop device in the volume's
+// place: no device mapper is needed.
 import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { ToolError, type RunTool } from '../../../agent/drivers/offline/tools.ts'
+import { runTool, ToolError, type RunTool } from '../../../agent/drivers/offline/tools.ts'
 import { RestoreNotes } from '../../../agent/restore/restore-notes.ts'
 import { commitTarget } from '../../../agent/restore/target.ts'
 import { VolumeTarget } from '../../../agent/restore/volume-target.ts'
@@ -126,4 +127,66 @@ test('it is removed where the restore fails, or a name is taken meanwhile; what 
   expect(full).toMatchObject({ code: 'TARGET_INVALID', message: expect.stringContaining('insufficient free space') })
   for (const name of ['lvm:vg0', 'lvm:vg0/a/b', 'lvm:--help/a', 'lvm:vg0/-a', 'lvm:vg0/', 'lvm:a b/c'])
     expect(await codeOf(VolumeTarget.make(name, MIB, { devices, run }))).toBe('TARGET_INVALID')
+})
+
+/** LVM's own programs on a group of a loop device, with a link to another one where the kernel would have a volume's. */
+const lvm = async (
+  temp: TempFolder,
+  { group, physical, device }: { readonly group: string; readonly physical: string; readonly device: string },
+): Promise<{ readonly run: RunTool; readonly devices: string } | null> => {
+  const folder = temp.join('lvm')
+  await mkdir(folder)
+  const filter = `filter = [ "a|^${physical}$|", "r|.*|" ] use_devicesfile = 0`
+  const config = `global { activation = 0 locking_dir = "${folder}" } backup { backup = 0 archive = 0 } devices { ${filter}
+    obtain_device_list_from_udev = 0 external_device_info_source = "none" }`
+  await writeFile(path.join(folder, 'lvm.conf'), config)
+  const own: RunTool = (program, args) => runTool(program, args, { LVM_SYSTEM_DIR: folder })
+  try {
+    await own('vgcreate', ['-y', group, physical])
+  } catch {
+    return null
+  }
+  const devices = temp.join('dev')
+  await mkdir(path.join(devices, group), { recursive: true })
+  const run: RunTool = async (program, args) => {
+    const said = await own(program, args)
+    if (program === 'lvcreate') await symlink(device, path.join(devices, group, args[args.indexOf('--name') + 1]!))
+    return said
+  }
+  return { run, devices }
+}
+
+test('LVM itself makes, names, refuses and removes it', async (context) => {
+  await using temp = await tempFolder()
+  for (const file of ['physical', 'volume']) await writeFile(temp.join(file), Buffer.alloc(32 * MIB))
+  await using physical = await loopDevice(temp.join('physical'))
+  await using device = await loopDevice(temp.join('volume'))
+  const group = `varve-test-${randomBytes(4).toString('hex')}`
+  const made =
+    physical === null || device === null
+      ? null
+      : await lvm(temp, { group, physical: physical.path, device: device.path })
+  if (made === null) {
+    context.skip('this process may not make a loop device, or LVM is not installed')
+    return
+  }
+  const { run, devices } = made
+  const volumes = async (): Promise<string[]> =>
+    (await run('lvs', ['--noheadings', '-o', 'lv_name', group])).split('\n').flatMap((line) => line.trim() || [])
+  {
+    await using _given = await VolumeTarget.make(`lvm:${group}/db1`, 5 * MIB + 512, { devices, run })
+    expect(await volumes()).toEqual([expect.stringMatching(/^varve-restore-[0-9a-f]{16}$/u)])
+  }
+  expect(await volumes()).toEqual([])
+  {
+    await using target = await VolumeTarget.make(`lvm:${group}/db1`, 5 * MIB + 512, { devices, run })
+    await target.write(0, randomBytes(4096))
+    await commitTarget(target)
+  }
+  expect(await volumes()).toEqual(['db1'])
+  expect(await codeOf(VolumeTarget.make(`lvm:${group}/db1`, MIB, { devices, run }))).toBe('TARGET_EXISTS')
+  const large = await failureOf(VolumeTarget.make(`lvm:${group}/db2`, 64 * MIB, { devices, run }))
+  expect(large).toMatchObject({ code: 'TARGET_INVALID', message: expect.stringMatching(/insufficient free space/u) })
+  const none = await failureOf(VolumeTarget.make(`lvm:${group}x/db2`, MIB, { devices, run }))
+  expect(none).toMatchObject({ code: 'TARGET_INVALID', message: expect.stringMatching(/not found/u) })
 })

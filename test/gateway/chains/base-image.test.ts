@@ -37,12 +37,12 @@ const baseOf = (code: 'DATA_DAMAGED' | 'STORE_FAILED'): BaseImage => {
 test('it holds each chunk at its place and no other', async () => {
   const base = baseOf('DATA_DAMAGED')
   for (const [position, ref] of refs.entries()) {
-    expect(await base.childAt(0, position)).toEqual(ref)
+    expect(await base.childrenAt(0, position, 1)).toEqual([ref])
     if (ref === null) continue
     expect(await base.holds(ref, position)).toBe(true)
     expect(await base.holds(ref, (position + 1) % refs.length)).toBe(false)
   }
-  expect(await base.childAt(2, 0)).toEqual(root)
+  expect(await base.childrenAt(2, 0, 1)).toEqual([root])
 })
 
 test('a damaged place holds nothing, and another failure is one', async () => {
@@ -51,6 +51,6 @@ test('a damaged place holds nothing, and another failure is one', async () => {
   const position = leaf.position + 1
   expect(await baseOf('DATA_DAMAGED').holds(refs[position]!, position)).toBe(false)
   expect(told).toEqual(['DATA_DAMAGED'])
-  await expect(baseOf('DATA_DAMAGED').childAt(0, position)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
+  await expect(baseOf('DATA_DAMAGED').childrenAt(0, position, 1)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
   await expect(baseOf('STORE_FAILED').holds(refs[position]!, position)).rejects.toMatchObject({ code: 'STORE_FAILED' })
 })

@@ -49,7 +49,7 @@ const grow = (
     idKey: tenant.idKey,
     chunkBytes: CHUNK_BYTES,
     hash: keyedHash,
-    base: { childAt: async (level, position): Promise<Ref> => (level === 0 && position === 0 ? ids[9]! : null) },
+    base: { childrenAt: async (level, position): Promise<Ref[]> => [level === 0 && position === 0 ? ids[9]! : null] },
   })
 
 test('a commit says what is in the tree when it is called, and what of it has changed', async () => {

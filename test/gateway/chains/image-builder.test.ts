@@ -7,11 +7,11 @@ import {
   EMPTY_STATE,
   encodeState,
   ImageBuilder,
-  type ChildAt,
+  type ChildrenAt,
 } from '../../../gateway/chains/image-builder.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import type { ReadNodes } from '../../../gateway/trees/node-reader.ts'
-import { childAt } from '../../../gateway/trees/places.ts'
+import { childrenAt } from '../../../gateway/trees/places.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import { decodeNode, FAN_OUT, rootLevel, sameRef, type Ref } from '../../../protocol/image-tree.ts'
 import { treeOf } from '../datastore/fixture.ts'
@@ -20,14 +20,14 @@ const idKey = randomBytes(32)
 const tenant = { id: 'a', name: 'a', idKey, chunkBytes: 4096, createdMs: 0 }
 const ids = Array.from({ length: 4 }, () => new Uint8Array(randomBytes(32)))
 
-const baseOf = (refs: readonly Ref[]): ChildAt => {
+const baseOf = (refs: readonly Ref[]): ChildrenAt => {
   const { root, nodes } = treeOf(tenant, refs)
   const byId = new Map(nodes.map((node) => [hex(node.id), decodeNode(node.bytes)]))
   const read: ReadNodes = async (wanted) => wanted.map((id) => byId.get(hex(id))!)
-  return (level, position) => childAt(read, { root, level: rootLevel(refs.length) }, level, position)
+  return (level, position, count) => childrenAt(read, { root, level: rootLevel(refs.length) }, level, position, count)
 }
 
-const writerOf = (chunks: number, base: ChildAt | null, state = encodeState(EMPTY_STATE)): ImageBuilder =>
+const writerOf = (chunks: number, base: ChildrenAt | null, state = encodeState(EMPTY_STATE)): ImageBuilder =>
   new ImageBuilder({ chunks, idKey, hash: keyedHash, state, base, onNode: () => {} })
 
 const spans = fc.oneof(

@@ -61,6 +61,8 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['points.hold', 'owner', ({ point }) => ['hold', point]],
   ['points.lock', 'owner', ({ point }) => ['hold', point, '--until', '2999-01-01']],
   ['points.prune', 'owner', () => ['prune', '--keep-last', '1']],
+  ['drills.list', 'owner', () => ['drills', 'list']],
+  ['drills.get', 'owner', ({ job }) => ['drills', 'show', job]],
   ['plans.apply', 'owner', () => ['plan', 'set', 'gold', '--keep-last', '3']],
   ['plans.list', 'owner', () => ['plan', 'list']],
   ['plans.get', 'owner', () => ['plan', 'show', 'gold']],
@@ -109,16 +111,19 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['store.checkFolder', 'platform', () => ['repair', '--check']],
 ]
 
-/** What only the console asks for, or an agent that restores or exports; the table of methods has them through both doors. */
+/** What only the console asks for, or an agent that reads points; the table of methods has them through both doors. */
 const ELSEWHERE: readonly MethodName[] = [
   'plans.timeline',
   'image.download',
   'image.read',
+  'drills.add',
+  'points.use',
   'restores.places',
   'restores.start',
   'restores.list',
   'restores.watch',
   'restores.cancel',
+  'drills.add',
   'store.growth',
   'store.proof',
   'store.damage',

@@ -24,9 +24,11 @@ const point: Point = {
   disks: [],
   attachments: [],
   missingAttachments: 0,
+  drill: null,
   leftOut: [],
   held: false,
   lockedUntilMs: null,
+  usedUntilMs: null,
   verifiedMs: null,
   lostBytes: 0,
 }
@@ -34,16 +36,26 @@ const point: Point = {
 test('points: what keeps each, when it was verified, how much of it is lost', () => {
   const cells = (more: Partial<Point>): string[] => pointCells({ ...point, ...more }, 2 * DAY_MS)
   const start = [ID, 'db1', '1970-01-02 00:00:00', 'full']
-  expect(cells({})).toEqual([...start, '-', '-', '-'])
-  expect(cells({ held: true, lockedUntilMs: 3 * DAY_MS, verifiedMs: 0, lostBytes: 4096 })).toEqual([
+  expect(cells({})).toEqual([...start, '-', '-', '-', '-'])
+  expect(
+    cells({
+      held: true,
+      lockedUntilMs: 3 * DAY_MS,
+      verifiedMs: 0,
+      drill: { id: ID, verdict: 'failed', addedMs: 0 },
+      lostBytes: 4096,
+    }),
+  ).toEqual([
     ...start,
     'held, locked until 1970-01-04 00:00:00',
     '1970-01-01 00:00:00',
+    'failed 1970-01-01 00:00:00',
     '4.0 KiB',
   ])
   expect(cells({ future: true })[2]).toBe('1970-01-02 00:00:00 (in the future)')
+  expect(cells({ usedUntilMs: 3 * DAY_MS })[4]).toBe('in use until 1970-01-04 00:00:00')
   // a lock whose time is over is none
-  expect(cells({ lockedUntilMs: 2 * DAY_MS })).toEqual([...start, '-', '-', '-'])
+  expect(cells({ lockedUntilMs: 2 * DAY_MS })).toEqual([...start, '-', '-', '-', '-'])
   expect(timeText(null)).toBe('-')
   expect(holdLine({ ...point, held: true }, 0)).toBe(`Restore point ${ID} of db1 is held.`)
   expect(holdLine(point, 0)).toBe(`Restore point ${ID} of db1 is neither held nor locked.`)

@@ -5,6 +5,7 @@ import { RECORD } from '../../../gateway/packs/format.ts'
 import { NodeCache } from '../../../gateway/trees/node-cache.ts'
 import { Quarantine } from '../../../gateway/datastore/quarantine.ts'
 import { damagedRecord } from '../../../gateway/packs/record-reader.ts'
+import { decodeNode, encodeNode } from '../../../protocol/image-tree.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { memoryLog, temporaryFolder } from './fixture.ts'
 
@@ -39,7 +40,7 @@ const setUp = async () => {
 test('damage is entered once, leaves the node cache, and is attributed', async () => {
   await using setting = await setUp()
   const { quarantine, nodeCache, tenant, catalog, attributions } = setting
-  nodeCache.set(tenant.id, ID, { level: 0, children: [] })
+  nodeCache.set(tenant.id, ID, decodeNode(encodeNode(0, [ID])))
   const error = damagedRecord(ID, 'it is not there')
   expect(await quarantine.enterError(error, RECORD.node)).toBe(true)
   expect(await quarantine.enterError(error, RECORD.node)).toBe(false)

@@ -1,7 +1,9 @@
 // Forecasts over what the catalog remembers of each day, for tenants and the disk, and last proofs.
+import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { Forecasts, lastProofOf } from '../../../gateway/freshness/forecasts.ts'
+import { Forecasts } from '../../../gateway/freshness/forecasts.ts'
 import { DAY_MS } from '../../../protocol/host/duration.ts'
+import { drillOutcome, FAILED } from '../../support/drill.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { testAuthority } from '../auth/test-authority.ts'
 import { addAgent, addMachine, addPoint } from '../catalog.ts'
@@ -48,15 +50,20 @@ test('a tenant by the growth of its packs, the disk by what is used of it, compu
   expect((await forecasts.ofStore()).bytesPerDay).not.toBeNull()
 })
 
-test('proofs are the newest and the oldest look at points, and how many were never looked at', async () => {
+test('proofs are the newest and the oldest look at points, how many were never looked at, and the last drill that passed', async () => {
   await using authority = await testAuthority()
   const { catalog, acme } = authority
   const nothing = { verifiedMs: null, oldestMs: null, unverified: 0, drilledMs: null }
-  expect(await lastProofOf(catalog, acme.id)).toEqual(nothing)
+  const proof = () => catalog.upkeep.proof({ tenant: acme.id })
+  expect(await proof()).toEqual(nothing)
   const machine = await addMachine(catalog, acme, await addAgent(catalog, acme), 'a')
   const points = [await addPoint(catalog, acme, machine), await addPoint(catalog, acme, machine)]
   await catalog.points.verified({ tenant: acme.id, points: [points[0]!], nowMs: 500 })
-  expect(await lastProofOf(catalog, acme.id)).toEqual({ ...nothing, verifiedMs: 500, unverified: 1 })
+  expect(await proof()).toEqual({ ...nothing, verifiedMs: 500, unverified: 1 })
   await catalog.points.verified({ tenant: acme.id, points: [points[1]!], nowMs: 900 })
-  expect(await lastProofOf(catalog, acme.id)).toEqual({ ...nothing, verifiedMs: 900, oldestMs: 500 })
+  expect(await proof()).toEqual({ ...nothing, verifiedMs: 900, oldestMs: 500 })
+  const drill = { tenant: acme.id, point: points[0]!, subject: 'ann', log: '', picture: null }
+  await catalog.drills.add({ ...drill, id: randomUUID(), outcome: drillOutcome(), nowMs: 1000 })
+  await catalog.drills.add({ ...drill, id: randomUUID(), outcome: drillOutcome(FAILED), nowMs: 1100 })
+  expect(await proof()).toMatchObject({ drilledMs: 1000 })
 })

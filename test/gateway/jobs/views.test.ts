@@ -113,10 +113,12 @@ test('a point shows neither its agent nor its configuration', () => {
     bytesStored: 3,
     durationMs: 4,
     lockedUntilMs: null,
+    usedUntilMs: null,
     verifiedMs: 5,
     lostBytes: 0,
     leftOut: [{ name: 'cd', reason: 'read-only' }],
     missingAttachments: 1,
+    drill: null,
   } as const
   const disks = [{ ...disk, name: 'vda', size: 5, root: null, changedBytes: 6, comparedChunks: 8 }]
   const attachments = [{ name: 'nvram', size: 0, root: null }]

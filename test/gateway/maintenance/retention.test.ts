@@ -20,6 +20,7 @@ const pointAt = (time: string | number, more: Partial<PlannedPoint> = {}): Plann
     checkpoint: true,
     empty: false,
     inUse: false,
+    usedUntilMs: null,
     ...more,
   }
 }
@@ -300,6 +301,7 @@ describe('for any points and rules', () => {
     checkpoint: fc.boolean(),
     empty: fc.boolean(),
     inUse: fc.boolean(),
+    usedUntilMs: fc.option(fc.integer({ min: NOW_MS - 5, max: NOW_MS + 5 })),
   })
   const anyPoints = fc.array(anyPoint, { maxLength: 60 }).map((list) =>
     list.map(({ minutes, ...rest }, index) => {
@@ -316,6 +318,7 @@ describe('for any points and rules', () => {
       checkpoint: true,
       empty: false,
       inUse: false,
+      usedUntilMs: null,
     })),
   )
   const few = fc.integer({ min: 0, max: 6 })
@@ -395,7 +398,10 @@ describe('for any points and rules', () => {
       fc.property(anyPoints, anyRules, (points, rules) => {
         const ids = idsKept(points, rules)
         const order = planRetention(points, rules, NOW_MS).map(({ point }) => point)
-        const mustStay = points.filter((one) => one.held || one.inUse || (one.lockedUntilMs ?? 0) > NOW_MS)
+        const isLater = (ms: number | null): boolean => (ms ?? 0) > NOW_MS
+        const mustStay = points.filter(
+          (one) => one.held || one.inUse || isLater(one.lockedUntilMs) || isLater(one.usedUntilMs),
+        )
         const whole = order.filter(({ empty }) => !empty)
         const newest = [whole[0], whole.find(({ damaged }) => !damaged)].filter((one) => one !== undefined)
         for (const { id } of [...mustStay, ...newest]) expect(ids).toContain(id)
@@ -406,7 +412,13 @@ describe('for any points and rules', () => {
   test('a hold, a lock or a wider within removes nothing that would stay without it', () => {
     fc.assert(
       fc.property(anyPoints, anyRules, fc.double({ min: 0, max: 99, noNaN: true }), (points, rules, days) => {
-        const plain = points.map((point) => ({ ...point, held: false, lockedUntilMs: null, inUse: false }))
+        const plain = points.map((point) => ({
+          ...point,
+          held: false,
+          lockedUntilMs: null,
+          inUse: false,
+          usedUntilMs: null,
+        }))
         const before = idsKept(plain, rules)
         expect(idsKept(points, rules)).toEqual(expect.arrayContaining(before))
         if (isOff(rules.keep)) return

@@ -1,13 +1,17 @@
 // Holds, locks, prune and rules over sessions: what each role can and cannot do to a point, and what the audit log says of it.
+import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { REFUSALS_PER_WINDOW_MAX } from '../../../gateway/auth/audit.ts'
 import type { Peer } from '../../../protocol/peer.ts'
+import { POINT_USES_OF_ONE_MAX } from '../../../protocol/limits.ts'
 import { KEEP_OFF } from '../../../protocol/plans.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { addMachine, addPoint } from '../catalog.ts'
 import { TestServices, type TestAgent } from '../services.ts'
 
 const DAY_MS = 24 * 3_600_000
+const USE = '0192aaaa-0000-4000-8000-0000c0ffee42'
+const USE_MS = 30_000
 const PRUNE = { machine: null, group: null, rules: null, points: null, dryRun: false } as const
 
 /** A machine with three points, a day apart, newest last. */
@@ -55,6 +59,57 @@ test('a hold keeps a point from everybody’s prune until somebody releases it',
     `a operator points.remove point=${first} ok`,
     'a operator points.prune  ok',
   ])
+})
+
+test('a point in use stays, for its own agent and for people; it goes once the use is ended, over, or its agent revoked', async () => {
+  await using test = await TestServices.open()
+  const { agent, ids } = await furnish(test)
+  const owner = await test.person('owner')
+  const operator = await test.person('operator')
+  const peer = (await test.session(agent.assertion())).peer
+  const stranger = (await test.session((await test.agent()).assertion())).peer
+  const [first, second, third] = ids as [string, string, string]
+  const use = (of: Peer, point: string, ttlMs: number, id = USE) => of.call('points.use', { use: id, point, ttlMs })
+  const prune = (points: string[]) => codeOf(owner.call('points.prune', { ...PRUNE, points }))
+  expect(await codeOf(use(stranger, first, USE_MS))).toBe('NOT_FOUND')
+  expect(await codeOf(use(await test.person('viewer'), first, USE_MS))).toBe('ROLE_FORBIDDEN')
+  const { untilMs } = await use(peer, first, USE_MS)
+  expect(untilMs).toBe(test.clock.now() + USE_MS)
+  expect((await owner.call('points.get', { point: first })).point.usedUntilMs).toBe(untilMs)
+  expect(await prune([first])).toBe('POINT_HELD')
+  const rules = { keep: { ...KEEP_OFF, last: 1 }, timeZone: 'UTC' }
+  const plan = await operator.call('points.prune', { ...PRUNE, machine: 'db1', rules, dryRun: true })
+  expect(plan.points.find(({ point }) => point === first)?.keptBy).toEqual(['in-use'])
+  // another caller's use of the same id is another one
+  await use(operator, second, USE_MS)
+  await use(stranger, first, 0)
+  await use(operator, first, 0, randomUUID())
+  expect(await prune([first])).toBe('POINT_HELD')
+  // its time is over, unless it is renewed
+  await test.pass(USE_MS - 1)
+  await use(peer, first, USE_MS)
+  await test.pass(1)
+  expect(await prune([first])).toBe('POINT_HELD')
+  expect(await prune([second])).toBe('none')
+  await use(peer, first, 0)
+  expect(await prune([first])).toBe('none')
+  expect(await codeOf(use(peer, first, USE_MS))).toBe('NOT_FOUND')
+  // who cannot come back cannot renew
+  await use(peer, third, USE_MS)
+  await owner.call('agents.revoke', { agent: agent.id })
+  expect(await prune([third])).toBe('none')
+})
+
+test('uses of points are bounded, for each user', async () => {
+  await using test = await TestServices.open()
+  const { agent, ids } = await furnish(test)
+  const peer = (await test.session(agent.assertion())).peer
+  const use = (of: Peer, ttlMs: number, id: string) => codeOf(of.call('points.use', { use: id, point: ids[0]!, ttlMs }))
+  for (let count = 0; count < POINT_USES_OF_ONE_MAX; count++) expect(await use(peer, USE_MS, randomUUID())).toBe('none')
+  expect(await use(peer, USE_MS, USE)).toBe('LIMIT_REACHED')
+  expect(await use(await test.person('operator'), USE_MS, USE)).toBe('none')
+  await test.pass(USE_MS)
+  expect(await use(peer, USE_MS, USE)).toBe('none')
 })
 
 test('a lock is an owner’s to set, and no role can shorten or remove it; when its time is over it is over', async () => {

@@ -8,6 +8,7 @@ import type { AuditEntry } from '../../../gateway/catalog/audit.ts'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { METHODS, methodOf, type Asked, type MethodName, type Params, type Result } from '../../../protocol/methods.ts'
 import type { Peer } from '../../../protocol/peer.ts'
+import { drillOutcome } from '../../support/drill.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { finishDisk, fullDisk } from '../catalog.ts'
 import { MAIL } from '../notify/stand.ts'
@@ -63,7 +64,7 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
     'agent.forget': async () => ({ removed: [], left: [] }),
     // all places are open, and nothing more comes until it is cancelled
     'agent.restore': async ({ disks }, call) => {
-      await call.send({ disk: disks[0]!.disk, doneBytes: 0, bytesReceived: 0 })
+      await call.send({ disk: disks[0]!.disk, doneBytes: 0, bytesReceived: 0, differBytes: null, writtenBytes: 0 })
       await once(call.signal, 'abort')
       throw new VarveError('CANCELLED', 'cancelled')
     },
@@ -182,11 +183,21 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   const order = { point: job, agent: agent.id, disks, overwrite: false }
   const { restore } = await good(owner, 'restores.start', order)
   await bad(owner, 'restores.start', { ...order, agent: randomUUID() }, 'NOT_FOUND')
+  // an agent that does not know how refuses, instead of replacing what is there
+  const onto = disks.map((disk) => ({ ...disk, how: 'onto' as const }))
+  await bad(owner, 'restores.start', { ...order, disks: onto, overwrite: true }, 'METHOD_UNKNOWN')
   await good(owner, 'restores.cancel', { restore })
   await bad(owner, 'restores.cancel', { restore }, 'JOB_ENDED')
 
+  const drill = { drill: randomUUID(), point: job, outcome: drillOutcome(), log: 'login: ', picture: null }
+  await good(owner, 'drills.add', drill)
+  await bad(owner, 'drills.add', { ...drill, drill: randomUUID(), point: randomUUID() }, 'NOT_FOUND')
+
   await good(owner, 'points.hold', { point: job, held: true })
   await bad(owner, 'points.hold', { point: randomUUID(), held: true }, 'NOT_FOUND')
+  const use = { use: randomUUID(), point: job, ttlMs: DAY_MS }
+  await good(owner, 'points.use', use)
+  await bad(owner, 'points.use', { ...use, point: randomUUID() }, 'NOT_FOUND')
   await good(owner, 'points.lock', { point: job, untilMs: test.clock.now() + DAY_MS })
   await bad(owner, 'points.lock', { point: job, untilMs: test.clock.now() + 1 }, 'POINT_HELD')
   const prune = { machine: null, group: null, rules: null, dryRun: false }

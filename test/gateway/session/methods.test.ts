@@ -15,6 +15,7 @@ import {
 import { ROLES, type Role } from '../../../protocol/claims.ts'
 import type { Peer } from '../../../protocol/peer.ts'
 import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
+import { drillOutcome } from '../../support/drill.ts'
 import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { addPoint, beginJob, fullDisk, startJob } from '../catalog.ts'
@@ -86,14 +87,23 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'image.download': { point, disk: 'vda', position: 0, skipDamaged: false },
   'image.read': { point, disk: 'vda' },
   'points.hold': { point, held: true },
+  'points.use': { use: point, point, ttlMs: 1 },
   'points.lock': { point, untilMs: 1 },
   'points.prune': { machine, group: null, plan: null, rules: null, points: null, dryRun: true },
   'points.lost': { point, ...PAGE },
   'restores.places': { agent, places: [] },
-  'restores.start': { point, agent, disks: [{ disk: 'vda', to: '/srv/vda', format: null }], overwrite: false },
+  'restores.start': {
+    point,
+    agent,
+    disks: [{ disk: 'vda', to: '/srv/vda', format: null, how: 'new' }],
+    overwrite: false,
+  },
   'restores.list': { machine: null, state: null, ...PAGE },
   'restores.watch': { restore: job },
   'restores.cancel': { restore: job },
+  'drills.add': { drill: job, point, outcome: drillOutcome(), log: '', picture: null },
+  'drills.list': { machine: null, point: null, ...PAGE },
+  'drills.get': { drill: job },
   'points.changes': {
     from: point,
     to: point,

@@ -6,7 +6,7 @@ import type { ReadNodes } from '../../../gateway/trees/node-reader.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
-import { decodeNode, FAN_OUT, rootLevel, TreeBuilder, type TreeNode } from '../../../protocol/image-tree.ts'
+import { decodeNode, encodeNode, FAN_OUT, rootLevel, TreeBuilder, type TreeNode } from '../../../protocol/image-tree.ts'
 
 const KEY = new Uint8Array(32).fill(7)
 
@@ -93,11 +93,11 @@ test('what is below a damaged node is passed over, and told', async () => {
 
 test('a walk reads a bounded number of nodes, also where they are damaged', async () => {
   const chunks = 2 * FAN_OUT * CONTENT_NODES_MAX
-  const node = { level: 0, children: Array.from({ length: FAN_OUT }, () => new Uint8Array(32).fill(1)) }
+  const children = Array.from({ length: FAN_OUT }, () => new Uint8Array(32).fill(1))
   let reads = 0
   const read: ReadNodes = async (_, level) => {
     reads += 1
-    return [level === 0 ? new VarveError('DATA_DAMAGED', 'a leaf') : { ...node, level: level! }]
+    return [level === 0 ? new VarveError('DATA_DAMAGED', 'a leaf') : decodeNode(encodeNode(level!, children))]
   }
   const tree = { root: new Uint8Array(32).fill(1), level: rootLevel(chunks) }
   const request = { tree, before: chunks, limit: 5, onDamaged: async () => undefined }
@@ -125,7 +125,7 @@ test('others have their turns while a walk reads nodes that are all at hand', as
     const children = Array.from({ length: FAN_OUT }, (_child, at) =>
       level === 0 && at > 0 ? null : new Uint8Array(32).fill(1),
     )
-    return [{ level: level!, children }]
+    return [decodeNode(encodeNode(level!, children))]
   }
   const tree = { root: new Uint8Array(32).fill(1), level: rootLevel(chunks) }
   await lastContent(read, { tree, before: chunks, limit: CONTENT_NODES_MAX, onDamaged: async () => undefined })

@@ -4,7 +4,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { childSpan, FAN_OUT, rootLevel, type Ref } from '../../../protocol/image-tree.ts'
+import { childSpan, FAN_OUT, rootLevel, TreeNode, type Ref } from '../../../protocol/image-tree.ts'
 import { leaves, type LeafRun } from '../../../gateway/trees/leaves.ts'
 import { collect } from '../datastore/fixture.ts'
 import { build, idOf, refsArbitrary } from './built-tree.ts'
@@ -65,7 +65,7 @@ describe('leaves', () => {
     const { root, chunks, source, nodes } = build(refs)
     const leaf = nodes.get(hex(root!))!.children[1]!
     const good = nodes.get(hex(leaf))!
-    nodes.set(hex(leaf), { ...good, level: 1 })
+    nodes.set(hex(leaf), new TreeNode(good.bytes.with(0, 1)))
     await expect(collect(leaves(source.read, root, chunks))).rejects.toMatchObject({
       code: 'DATA_DAMAGED',
       details: { id: hex(leaf) },
@@ -124,7 +124,7 @@ describe('around damage', () => {
 
   test('a node of the wrong level is lost; any other error ends the walk', async () => {
     const { root, chunks, nodes, source } = build(Array.from({ length: 100 }, (_, index) => idOf(index)))
-    for (const [name, node] of nodes) nodes.set(name, { ...node, level: 5 })
+    for (const [name, node] of nodes) nodes.set(name, new TreeNode(node.bytes.with(0, 5)))
     const told: string[] = []
     const onDamaged = async ({ message }: VarveError): Promise<void> => void told.push(message)
     expect(await collect(leaves(source.read, root, chunks, { from: 3, onDamaged }))).toEqual([

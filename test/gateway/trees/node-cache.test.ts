@@ -1,9 +1,10 @@
 // The cache of nodes: bounded, the least recently used leaves first, tenants apart.
 import { expect, test } from 'vitest'
+import { decodeNode, encodeNode } from '../../../protocol/image-tree.ts'
 import { NodeCache } from '../../../gateway/trees/node-cache.ts'
 
 const idOf = (index: number): Uint8Array => new Uint8Array(32).fill(index)
-const nodeOf = (level: number) => ({ level, children: [] })
+const nodeOf = (level: number) => decodeNode(encodeNode(level, [idOf(level)]))
 
 test('holds at most its bound and drops the least recently used', () => {
   const cache = new NodeCache(3)

@@ -2,12 +2,12 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
-import { childSpan, FAN_OUT, rootLevel, TreeBuilder } from '../../../protocol/image-tree.ts'
+import { childSpan, FAN_OUT, rootLevel, TreeBuilder, TreeNode } from '../../../protocol/image-tree.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
-import { childAt, chunksAt } from '../../../gateway/trees/places.ts'
+import { childrenAt, chunksAt } from '../../../gateway/trees/places.ts'
 import { build, idOf, KEY, refsArbitrary } from './built-tree.ts'
 
-describe('childAt', () => {
+describe('childrenAt', () => {
   test('a tree put together from the subtrees of another is the same tree', async () => {
     await fc.assert(
       fc.asyncProperty(refsArbitrary, fc.infiniteStream(fc.integer({ min: 1, max: 8000 })), async (refs, lengths) => {
@@ -19,7 +19,10 @@ describe('childAt', () => {
           const end = Math.min(copy.position + length, chunks)
           while (copy.position < end) {
             const at = copy.placeableLevel(end - copy.position)
-            copy.place(at, await childAt(source.read, { root, level }, at, copy.position))
+            const fits = Math.max(1, Math.floor((end - copy.position) / childSpan(at)))
+            const refs = await childrenAt(source.read, { root, level }, at, copy.position, fits)
+            expect(refs.length).toBeLessThanOrEqual(fits)
+            for (const ref of refs) copy.place(at, ref)
           }
         }
         expect(copy.finish()).toEqual(root)
@@ -30,9 +33,9 @@ describe('childAt', () => {
 
   test('the whole tree is the child above its root, and outside of it everything is zero', async () => {
     const { root, source } = build(Array.from({ length: 100 }, (_, index) => idOf(index)))
-    expect(await childAt(source.read, { root, level: 1 }, 2, 0)).toBe(root)
-    expect(await childAt(source.read, { root, level: 1 }, 0, childSpan(2) * 3)).toBe(null)
-    expect(await childAt(source.read, { root: null, level: 1 }, 0, 5)).toBe(null)
+    expect(await childrenAt(source.read, { root, level: 1 }, 2, 0, 5)).toEqual([root])
+    expect(await childrenAt(source.read, { root, level: 1 }, 0, childSpan(2) * 3, 2)).toEqual([null, null])
+    expect(await childrenAt(source.read, { root: null, level: 1 }, 0, FAN_OUT - 1, 9)).toEqual([null])
   })
 
   test.each([
@@ -43,7 +46,7 @@ describe('childAt', () => {
     [0, -1],
   ])('level %d at chunk %d is no subtree', async (level, position) => {
     const { root, source } = build(Array.from({ length: 100 }, (_, index) => idOf(index)))
-    await expect(childAt(source.read, { root, level: 1 }, level, position)).rejects.toMatchObject({
+    await expect(childrenAt(source.read, { root, level: 1 }, level, position, 1)).rejects.toMatchObject({
       code: 'UPLOAD_INVALID',
     })
   })
@@ -83,7 +86,7 @@ describe('chunksAt', () => {
   test('a node of the wrong level, or an absent one, is damage that names it', async () => {
     const { root, chunks, source, nodes } = build(Array.from({ length: FAN_OUT * 3 }, (_, index) => idOf(index)))
     const leaf = nodes.get(hex(root!))!.children[1]!
-    nodes.set(hex(leaf), { ...nodes.get(hex(leaf))!, level: 1 })
+    nodes.set(hex(leaf), new TreeNode(nodes.get(hex(leaf))!.bytes.with(0, 1)))
     const ask = (position: number) => chunksAt(source.read, { root, level: rootLevel(chunks) }, [0, position])
     await expect(ask(FAN_OUT + 1)).rejects.toMatchObject({ code: 'DATA_DAMAGED', details: { id: hex(leaf) } })
     nodes.delete(hex(leaf))

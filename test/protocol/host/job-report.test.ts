@@ -70,6 +70,7 @@ test('a restore point with its disks, what was left out and what it took', () =>
     took: { frozenMs: 42, scratch: { usedBytes: 2048, limitBytes: 8192 }, steps: [] },
     held: false,
     lockedUntilMs: null,
+    usedUntilMs: null,
     verifiedMs: null,
     lostBytes: 0,
     disks: [made],

@@ -4,6 +4,7 @@ import type { KeepReason } from '../../../../protocol/retention.ts'
 import type { Point } from '../../../../protocol/schemas.ts'
 import { nowMs } from '../../frame/console.ts'
 import { Mark, type Tone } from '../../parts/basics.tsx'
+import { drills } from '../../texts/drills.ts'
 import { machine as texts } from '../../texts/machine.ts'
 
 export interface Badge {
@@ -15,16 +16,23 @@ export interface Badge {
 export const isLocked = ({ lockedUntilMs }: Pick<Point, 'lockedUntilMs'>, now: number): boolean =>
   (lockedUntilMs ?? 0) > now
 
+/** Whether somebody reads it for longer than a call, as a machine does that runs from it. */
+export const isUsed = ({ usedUntilMs }: Pick<Point, 'usedUntilMs'>, now: number): boolean => (usedUntilMs ?? 0) > now
+
 /** The badges of a point, the worst first; `keptBy` is null where nobody said. */
 export const badgesOf = (point: Point, keptBy: readonly KeepReason[] | null, now: number): Badge[] => {
   const { badges } = texts
+  const { drill } = point
   const all: (Badge | null)[] = [
     point.lostBytes > 0 ? { tone: 'bad', text: badges.damaged } : null,
     point.future ? { tone: 'warn', text: badges.future } : null,
+    drill?.verdict === 'failed' ? { tone: 'bad', text: drills.badges.failed } : null,
     point.leftOut.length > 0 ? { tone: 'warn', text: badges.leftOut(point.leftOut.length) } : null,
     point.kind === 'full' ? { tone: null, text: badges.full } : null,
     point.lostBytes === 0 && point.verifiedMs !== null ? { tone: 'good', text: badges.verified } : null,
+    drill?.verdict === 'passed' ? { tone: 'good', text: drills.badges.passed } : null,
     point.held ? { tone: 'good', text: badges.held } : null,
+    isUsed(point, now) ? { tone: 'busy', text: badges.used } : null,
     isLocked(point, now) ? { tone: 'good', text: badges.locked } : null,
     keptBy !== null && keptBy.length === 0 ? { tone: 'quiet', text: badges.goes } : null,
   ]

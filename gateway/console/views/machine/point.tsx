@@ -12,7 +12,8 @@ import { useWatched } from '../../parts/hooks.ts'
 import { holdPoint, lockPoint, type Keeps } from '../../stores/points.ts'
 import { machine as texts } from '../../texts/machine.ts'
 import { points as words } from '../../texts/points.ts'
-import { isLocked } from './badges.tsx'
+import { isLocked, isUsed } from './badges.tsx'
+import { Drills } from './drills.tsx'
 import { Fact } from './facts.tsx'
 import { LOCK_DAYS, LOCK_DAYS_MAX, lockOf } from './lock.ts'
 import { frozenText, scratchText, stepsText } from './took.ts'
@@ -86,6 +87,11 @@ const PointFacts = ({
       )}
     </Fact>
     {keeps === null ? null : <KeptBy point={point} keeps={keeps} />}
+    {isUsed(point, nowMs.value) ? (
+      <Fact name={texts.point.used} isLong>
+        {texts.point.usedSays} <Ago timeMs={point.usedUntilMs} />.
+      </Fact>
+    ) : null}
     {point.lockedUntilMs !== null && isLocked(point, nowMs.value) ? (
       <Fact name={texts.point.locked}>
         <Time timeMs={point.lockedUntilMs} />
@@ -225,6 +231,7 @@ export const PointPanel = ({ point, machine, keeps, usages, onChanged }: PanelPr
         <Actions key={point.id} point={point} machine={machine} onChanged={onChanged} />
         <PointFacts point={point} keeps={keeps} usages={usages} />
         <Disks point={point} />
+        {link.may('drills.list') ? <Drills key={point.id} point={point.id} /> : null}
       </>
     )}
   </section>

@@ -1,4 +1,5 @@
 // The command that makes a host an agent: its configuration where there is none, the enrolment, the service. Pure.
+import { shellWord } from '../../parts/shell.ts'
 
 /** Where the gateway's own certificate is put on the host. */
 const CERTIFICATE_FILE = '/etc/varve/gateway.crt'
@@ -8,9 +9,6 @@ export const gatewayAddress = (pageUrl: string): string => {
   const { protocol, host } = new URL(pageUrl)
   return `${protocol === 'https:' ? 'wss' : 'ws'}://${host}`
 }
-
-/** A shell's word that stands for exactly this text. */
-const quoted = (text: string): string => (/^[\w./:@[\]-]+$/u.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`)
 
 export interface EnrolWishes {
   readonly address: string
@@ -33,7 +31,7 @@ export const enrolCommand = ({ address, token, certificate }: EnrolWishes): stri
     '[discover]',
     'libvirt = "qemu:///system"',
     'EOF',
-    `varve-agent enrol --gateway ${quoted(address)} --token - <<'EOF' && systemctl enable --now varve-agent`,
+    `varve-agent enrol --gateway ${shellWord(address)} --token - <<'EOF' && systemctl enable --now varve-agent`,
     token,
     'EOF',
     '',

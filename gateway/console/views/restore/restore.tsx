@@ -1,19 +1,21 @@
 // The view Restore: four steps to a restore that an agent carries out, each in the address, and the restores that run and ran.
 import type { ComponentChildren } from 'preact'
+import { useRef } from 'preact/hooks'
 import { link, nowMs, zone } from '../../frame/console.ts'
 import { filter, route } from '../../frame/router.ts'
 import { Button, ErrorNote, Loading, Mark } from '../../parts/basics.tsx'
-import { Copy } from '../../parts/copy.tsx'
 import { agoText, timeText } from '../../parts/format.ts'
 import { useMade, useWatched } from '../../parts/hooks.ts'
-import { chosenOf, placesOf, type Chosen } from '../../stores/restores.ts'
+import { chosenOf, placesOf, type Chosen, type Places } from '../../stores/restores.ts'
 import { restore as texts } from '../../texts/restore.ts'
 import { views as names } from '../../texts/views.ts'
+import { AtHost } from './at-host.tsx'
 import { ChooseMachine, ChoosePoint } from './choose.tsx'
 import { RestoreList } from './list.tsx'
 import { ChooseAgent, ChoosePlaces } from './places.tsx'
 import { Start } from './start.tsx'
-import { atHost, NOWHERE, offered, unplaced, wishOf, type Wish } from './wish.ts'
+import { ChooseWay } from './way.tsx'
+import { NOWHERE, targetsOf, unplaced, wishOf, type Wish } from './wish.ts'
 
 interface StepProps {
   readonly title: string
@@ -42,39 +44,41 @@ const Step = ({ title, made, children }: StepProps) => (
 
 const Placing = ({ chosen, agent, wish }: { chosen: Chosen; agent: string; wish: Wish }) => {
   const { point } = chosen
+  const targets = targetsOf(wish, point, zone.value)
+  const how = wish.way === 'onto' ? 'onto' : 'new'
   const asked = point.disks.flatMap(({ name, size }) => {
-    const to = wish.to.get(name)
-    return to === undefined || to === NOWHERE || !to.startsWith('/') ? [] : [{ to, size }]
+    const to = targets.get(name)
+    return to === undefined || to === NOWHERE || !to.startsWith('/') ? [] : [{ to, size, how } as const]
   })
   const key = JSON.stringify([agent, asked])
   const places = useWatched(useMade(() => placesOf(link, { agent, places: asked }), key))
-  const found = places.value.value
+  // while the agent looks at other places, the fields and the focus stay
+  const before = useRef<Places | null>(null)
+  before.current = places.value.value ?? before.current
+  const found = before.current
   return (
     <>
-      <ChoosePlaces point={point} wish={wish} places={places} />
-      {found === null || wish.to.size === 0 ? null : (
+      <ChoosePlaces
+        point={point}
+        wish={wish}
+        targets={targets}
+        found={found}
+        error={places.error.value}
+        onLookAgain={() => void places.refresh()}
+      />
+      {found === null || targets.size === 0 ? null : (
         <section class="start" aria-label={texts.steps.start}>
           <h2>{texts.steps.start}</h2>
-          <Start chosen={chosen} wish={wish} found={found} />
+          <Start
+            key={JSON.stringify([wish.way, ...targets])}
+            chosen={chosen}
+            wish={wish}
+            targets={targets}
+            found={found}
+          />
         </section>
       )}
     </>
-  )
-}
-
-const AtHost = ({ chosen: { point }, wish }: { chosen: Chosen; wish: Wish }) => {
-  const disks = point.disks
-    .filter(({ name }) => wish.to.size === 0 || wish.to.has(name))
-    .map(({ name }) => {
-      const to = wish.to.get(name) ?? NOWHERE
-      return { disk: name, to: to === NOWHERE ? offered('/var/tmp', point, name, zone.value) : to }
-    })
-  return (
-    <details class="panel">
-      <summary>{texts.atHost}</summary>
-      <p>{texts.atHostSays}</p>
-      <Copy text={atHost(point.id, disks)} label={texts.atHost} />
-    </details>
   )
 }
 
@@ -109,10 +113,11 @@ const WithPoint = ({ id, wish }: { id: string; wish: Wish }) => {
             <Mark tone="bad">{texts.damagedPoint}</Mark>
           </p>
         ) : null}
+        <ChooseWay wish={wish} />
         <ChooseAgent wish={wish} />
         {wish.agent === null ? null : <Placing key={wish.agent} chosen={chosen} agent={wish.agent} wish={wish} />}
       </Step>
-      <AtHost chosen={chosen} wish={wish} />
+      <AtHost point={point} wish={wish} />
     </>
   )
 }

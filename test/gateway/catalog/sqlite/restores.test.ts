@@ -6,7 +6,18 @@ import { RESTORES_RUNNING_MAX } from '../../../../protocol/limits.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import { addAgent, addMachine, addPoint } from '../../catalog.ts'
 
-const DISK = { disk: 'vda', size: 512, to: '/srv/vda', format: null, doneBytes: 0, bytesReceived: 0, remarks: [] }
+const DISK: NewRestore['disks'][number] = {
+  disk: 'vda',
+  size: 512,
+  to: '/srv/vda',
+  format: null,
+  how: 'new',
+  doneBytes: 0,
+  bytesReceived: 0,
+  differBytes: null,
+  writtenBytes: 0,
+  remarks: [],
+}
 
 const made = async () => {
   const authority = await testAuthority()
@@ -66,6 +77,30 @@ test('one that runs is listed and keeps its point; it ends once, and that is tol
   expect((await catalog.points.remove(removal)).removed).toBe(1)
   // it is shown after its point was removed
   expect((await at.list({ machine: 'db1', state: 'done' })).restores).toHaveLength(1)
+})
+
+test('of one onto what is there it is told how much was written, and of a comparison nothing', async () => {
+  await using at = await made()
+  const ends = async (disk: Partial<NewRestore['disks'][number]>): Promise<void> => {
+    const disks = [{ ...DISK, ...disk }]
+    await at.catalog.restores.end({ id: await at.start({ disks }), error: null, disks, nowMs: 3000 })
+  }
+  await ends({ how: 'onto', differBytes: 4096, writtenBytes: 4096 })
+  await ends({ how: 'compare', differBytes: 4096 })
+  expect((await at.told()).map(({ text }) => text)).toEqual([
+    expect.stringContaining('4.0 KiB that differed were written'),
+  ])
+  const left = await at.start({ disks: [{ ...DISK, how: 'onto' }] })
+  await at.catalog.restores.abandon({ nowMs: 4000 })
+  const { error } = (await at.catalog.restores.get({ tenant: at.acme.id, id: left }))!
+  expect(error?.message).toContain('.varve-incomplete')
+})
+
+test('one that was noted before anything was compared is of new files', async () => {
+  await using at = await made()
+  const { how: _how, differBytes: _differ, writtenBytes: _written, ...before } = DISK
+  await at.start({ disks: [before as NewRestore['disks'][number]] })
+  expect((await at.list()).restores[0]!.disks).toEqual([DISK])
 })
 
 test('what is not there cannot be restored, and what was refused is forgotten', async () => {

@@ -2,9 +2,22 @@
 import { signal } from '@preact/signals'
 import { expect, test } from 'vitest'
 import type { Link } from '../../../../gateway/console/net/link.ts'
-import { Rates, rateOf, Restores } from '../../../../gateway/console/stores/restores.ts'
+import { differOf, doneOf, Rates, rateOf, Restores, stepOf } from '../../../../gateway/console/stores/restores.ts'
 import type { Restore } from '../../../../protocol/restores.ts'
 import { HandClock } from '../../../support/hand-clock.ts'
+
+const DISK: Restore['disks'][number] = {
+  disk: 'vda',
+  size: 1000,
+  to: '/x',
+  format: 'raw',
+  how: 'new',
+  doneBytes: 0,
+  bytesReceived: 0,
+  differBytes: null,
+  writtenBytes: 0,
+  remarks: [],
+}
 
 const restore = (id: string, doneBytes: number, state: Restore['state'] = 'running'): Restore => ({
   id,
@@ -19,7 +32,7 @@ const restore = (id: string, doneBytes: number, state: Restore['state'] = 'runni
   startedMs: 1,
   endedMs: null,
   error: null,
-  disks: [{ disk: 'vda', size: 1000, to: '/x', format: 'raw', doneBytes, bytesReceived: 0, remarks: [] }],
+  disks: [{ ...DISK, doneBytes }],
 })
 
 test('a rate needs a second of looking', () => {
@@ -106,4 +119,36 @@ test('only the first page is asked for each second, and only while a restore run
   clock.advance(20_000)
   await settled()
   expect(asked).toHaveLength(2)
+})
+
+test('a restore onto what is there is compared first, and then written as far as it differs; it only goes on', () => {
+  const onto = (...disks: Partial<Restore['disks'][number]>[]): Restore => ({
+    ...restore('a', 0),
+    disks: disks.map((disk) => ({ ...DISK, how: 'onto', ...disk })),
+  })
+  const steps = [
+    onto({}, {}),
+    onto({ doneBytes: 500 }, {}),
+    onto({ doneBytes: 1000, differBytes: 100 }, { doneBytes: 200 }),
+    onto({ doneBytes: 1000, differBytes: 100 }, { doneBytes: 1000, differBytes: 50 }),
+    onto(
+      { doneBytes: 1000, differBytes: 100, writtenBytes: 100 },
+      { doneBytes: 1000, differBytes: 50, writtenBytes: 10 },
+    ),
+  ]
+  expect(steps.map(stepOf)).toEqual([
+    { kind: 'compare', done: 0, size: 2000 },
+    { kind: 'compare', done: 500, size: 2000 },
+    { kind: 'compare', done: 1200, size: 2000 },
+    { kind: 'differing', done: 0, size: 150 },
+    { kind: 'differing', done: 110, size: 150 },
+  ])
+  const done = steps.map(doneOf)
+  expect(done).toEqual(done.toSorted((a, b) => a - b))
+  expect(steps.map(differOf).slice(-2)).toEqual([
+    { differ: 150, written: 0 },
+    { differ: 150, written: 110 },
+  ])
+  expect(stepOf(restore('b', 300))).toEqual({ kind: 'write', done: 300, size: 1000 })
+  expect(differOf(restore('b', 300))).toBeNull()
 })

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { startMachine } from '../../../support/qemu.ts'
 import { DISK_BYTES, RealMachine } from '../real-machine.ts'
 import { axeFindings, ConsoleStand, findingsOfLooks, isTooWide, NARROW } from '../stand.ts'
 
@@ -57,7 +58,7 @@ test('by keys from a machine to a sentence of what will happen, and the disk is 
   expect(await page.getByRole('button', { name: 'Restore', exact: true }).isDisabled()).toBe(true)
   await path.fill(`${folder}/vda.raw`)
   await path.blur()
-  await page.getByText('new file').waitFor()
+  await page.getByText('new file', { exact: true }).waitFor()
   await page.getByText(/8.00 MiB of .*vda.* of .*db1.* go to host .* at .*vda.raw/u).waitFor()
   await page.getByText('128 KiB differ from the newest restore point.').waitFor()
   expect(await axeFindings(page)).toEqual([])
@@ -97,6 +98,107 @@ test('what is there is overwritten only after its host is typed', async () => {
   expect((await readdir(folder)).toSorted()).toEqual(['precious.raw', 'vda.raw'])
 })
 
+test('by keys to a whole machine in one folder; fields and focus stay while the agent looks', async () => {
+  const { page, complaints } = await stand.open('operator', `#/restore?point=${points[0]}&agent=${agent}`)
+  await page.getByRole('radio', { name: /The whole machine/u }).focus()
+  await page.keyboard.press('Space')
+  await page.getByRole('button', { name: /Use .*restored/u }).click()
+  await page
+    .getByText(/db1-vda-.*\.qcow2/u)
+    .first()
+    .waitFor()
+  const field = page.getByRole('textbox', { name: 'Folder on the host' })
+  await field.focus()
+  await field.fill(`${folder}/none`)
+  await page.keyboard.press('Enter')
+  await page.getByRole('button', { name: 'Look again' }).waitFor()
+  expect(await field.evaluate((element) => element === document.activeElement)).toBe(true)
+  expect(await page.getByRole('button', { name: 'Restore', exact: true }).isDisabled()).toBe(true)
+  expect(await axeFindings(page)).toEqual([])
+  // what was refused is looked at again, without typing anything anew
+  await mkdir(`${folder}/none`)
+  await page.getByRole('button', { name: 'Look again' }).click()
+  await page.getByText('new file', { exact: true }).waitFor()
+  expect(await axeFindings(page)).toEqual([])
+  await shot(page, 'restore-whole-wide-light')
+  await page.getByRole('button', { name: 'Restore', exact: true }).click()
+  await page.locator('.restores li').first().getByText('done').waitFor()
+  expect((await readdir(`${folder}/none`)).length).toBe(1)
+  expect(complaints).toEqual([])
+})
+
+test('an image that is there is compared before anybody decides, and then gets only what differs', async () => {
+  const to = `${folder}/damaged.raw`
+  const whole = await readFile(`${folder}/vda.raw`)
+  const damaged = Buffer.from(whole)
+  damaged.fill(1, 65_536, 65_540)
+  await writeFile(to, damaged)
+  const query = new URLSearchParams({ point: points[0]!, agent, way: 'onto' })
+  const { page, complaints } = await stand.open('operator', `#/restore?${query}`)
+  await page.getByRole('checkbox', { name: /vda/u }).check()
+  const path = page.getByRole('textbox', { name: /Path on the host of the image/u })
+  await path.fill(`${folder}/nothing.raw`)
+  await path.blur()
+  await page.getByText(/does not exist/u).waitFor()
+  expect(await page.getByRole('button', { name: 'Only compare' }).isDisabled()).toBe(true)
+  await path.fill(to)
+  await path.blur()
+  await page.getByText('a file of 8.00 MiB: it is compared, and only what differs is overwritten').waitFor()
+  await page.getByRole('button', { name: 'Only compare' }).click()
+  await page.locator('.start').getByText('64.0 KiB of 8.00 MiB differ; nothing was written.').waitFor()
+  expect((await readFile(to)).equals(damaged)).toBe(true)
+  expect(await axeFindings(page)).toEqual([])
+  await shot(page, 'restore-compared-wide-light')
+  await page.getByRole('button', { name: 'Write what differs' }).click()
+  const dialog = page.getByRole('dialog')
+  const host = (await page.locator('.restore select option:checked').textContent())!
+  await dialog.getByRole('textbox').fill(host)
+  await dialog.getByRole('button', { name: 'Write what differs' }).click()
+  await page.locator('.restores li').first().getByText('64.0 KiB of 8.00 MiB differed; 64.0 KiB written.').waitFor()
+  expect((await readFile(to)).equals(whole)).toBe(true)
+  expect(complaints).toEqual([])
+})
+
+test('an image that is in use is refused with who uses it, and may be looked at again', async () => {
+  const query = new URLSearchParams({ point: points[1]!, agent, way: 'onto' })
+  const used = `${folder}/used.raw`
+  await writeFile(used, Buffer.alloc(DISK_BYTES))
+  const at = stand.folder.join('other-qemu')
+  await mkdir(at)
+  const qemu = await startMachine({ folder: at, disks: [{ id: 'vda', format: 'raw', file: used, size: DISK_BYTES }] })
+  query.set('to:vda', used)
+  const { page } = await stand.open('operator', `#/restore?${query}`)
+  await page.getByText('TARGET_IN_USE').waitFor()
+  expect(await page.getByRole('button', { name: 'Write what differs' }).isDisabled()).toBe(true)
+  await qemu[Symbol.asyncDispose]()
+  await page.getByRole('button', { name: 'Look again' }).click()
+  await page
+    .getByText(/it is compared/u)
+    .first()
+    .waitFor()
+  expect(await page.getByRole('button', { name: 'Write what differs' }).isDisabled()).toBe(false)
+})
+
+test('at the host there is a command for each way, with a token for who has no agent', async () => {
+  const query = new URLSearchParams({ point: points[0]!, agent })
+  const { page, complaints } = await stand.open('operator', `#/restore?${query}`)
+  await page.locator('summary', { hasText: 'At the host' }).click()
+  const command = (name: string) => page.locator('.at-host pre', { hasText: name })
+  await command('--define').waitFor()
+  for (const words of ['--onto', 'varve-agent instant', 'varve-agent export', 'nbd+unix:///vda', 'varve-agent drill'])
+    expect([words, await command(words).count()]).toEqual([words, 1])
+  expect(await page.locator('.at-host pre').first().textContent()).toContain(points[0]!)
+  await page.getByRole('checkbox', { name: /with a token/u }).check()
+  const address = stand.gateway.url
+  await command(`--gateway ${address} --token-file ~/.varve-token`).first().waitFor()
+  expect(await axeFindings(page)).toEqual([])
+  await shot(page, 'restore-at-host-wide-light')
+  await page.setViewportSize(NARROW)
+  expect(await isTooWide(page)).toBe(false)
+  await shot(page, 'restore-at-host-narrow-light')
+  expect(complaints).toEqual([])
+})
+
 test('one that runs is shown with how far it is, and ended by who may; hostile names are text', async () => {
   const { catalog } = stand.gateway
   const tenant = await stand.gateway.addTenant('acme')
@@ -107,8 +209,11 @@ test('one that runs is shown with how far it is, and ended by who may; hostile n
     size: 4 * 2 ** 30,
     to: `/srv/${name}`,
     format: null,
+    how: 'new' as const,
     doneBytes: 2 ** 30,
     bytesReceived: 1,
+    differBytes: null,
+    writtenBytes: 0,
     remarks: [],
   }
   const made = { id: randomUUID(), tenant: tenant.id, point: point.id, agent, overwrite: false }
