@@ -1,6 +1,6 @@
 // A backup that is disturbed in the middle: what has to hold after it, whatever disturbed it.
 import { expect } from 'vitest'
-import { Dice } from '../support/model-dice.ts'
+import type { Dice } from '../support/model-dice.ts'
 import { MIB, type ModelMachine } from '../support/model-machine.ts'
 import { bare, expectDisks, expectNothingLeft, withCheckpoint } from '../support/stand-checks.ts'
 import type { Host } from '../support/stand-host.ts'

@@ -58,13 +58,16 @@ const setEnvironment = (env: Readonly<Record<string, string>>): void => {
 const written = (stream: NodeJS.WriteStream, text: string): Promise<void> =>
   new Promise((resolve) => void stream.write(text, () => resolve()))
 
+/** What the command's output has made of it, if anything. */
+const exitCode = (): number => Number(process.exitCode ?? 0)
+
 const perform = async ({ args, env, mark }: RunnerOrder): Promise<void> => {
   setEnvironment(env)
   input = null
   process.exitCode = undefined
   const known = new Map(SIGNALS.map((name) => [name, process.listeners(name)]))
   const before = active()
-  const code = (await run(args)) || Number(process.exitCode ?? 0)
+  const code = (await run(args)) || exitCode()
   process.exitCode = code
   const isOver = await ends(before)
   for (const [name, listeners] of known)
