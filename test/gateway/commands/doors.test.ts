@@ -116,7 +116,6 @@ const ELSEWHERE: readonly MethodName[] = [
   'plans.timeline',
   'image.download',
   'image.read',
-  'drills.add',
   'points.use',
   'restores.places',
   'restores.start',
