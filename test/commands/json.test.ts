@@ -71,20 +71,26 @@ const fieldsOf = (text: string): Fields =>
     return { path: place, shape: shape ?? null }
   })
 
+/** A row of a table, or an item of a list: names in backquotes, and what is said of them. */
+const ROW = /^(?:\| |- )(?<head>`[^`]+`(?:, `[^`]+`)*)(?:(?: *\||:) *(?<rest>.*?)(?: *\|)?)?$/u
+
 /** JSON.md: the fields of each shape and of each command's document. */
 const readDocument = (): { shapes: Map<string, Fields>; commands: Map<string, Fields> } => {
   const shapes = new Map<string, Fields>()
   const commands = new Map<string, Fields>()
   for (const section of readFileSync(DOCUMENT, 'utf8').split(/^#+ /mu)) {
     const [title = '', ...lines] = section.split('\n')
+    // wide ones are lists, whose items are wrapped
     const rows = lines
-      .filter((line) => line.startsWith('| `'))
-      .map((line) => line.split(/(?<!\\)\|/u).map((cell) => cell.trim()))
-    if (title === 'Documents') for (const row of rows) commands.set(row[1]!.replaceAll('`', ''), fieldsOf(row[2] ?? ''))
+      .join('\n')
+      .replaceAll(/\n {2}(?=\S)/gu, ' ')
+      .split('\n')
+      .flatMap((line) => ROW.exec(line)?.groups ?? [])
+    if (title === 'Documents') for (const { head, rest } of rows) commands.set(head!.slice(1, -1), fieldsOf(rest ?? ''))
     else
       shapes.set(
         title,
-        rows.flatMap((row) => fieldsOf(row[1]!)),
+        rows.flatMap(({ head }) => fieldsOf(head!)),
       )
   }
   return { shapes, commands }
