@@ -85,7 +85,8 @@ const readDocument = (): { shapes: Map<string, Fields>; commands: Map<string, Fi
       .join('\n')
       .replaceAll(/\n {2}(?=\S)/gu, ' ')
       .split('\n')
-      .flatMap((line) => ROW.exec(line)?.groups ?? [])
+      .map((line) => ROW.exec(line)?.groups)
+      .filter((groups) => groups !== undefined)
     if (title === 'Documents') for (const { head, rest } of rows) commands.set(head!.slice(1, -1), fieldsOf(rest ?? ''))
     else
       shapes.set(
