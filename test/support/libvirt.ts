@@ -195,27 +195,9 @@ export class TestDomain {
 
   /** One `qemu-io` command against a disk, as the guest's device would do it; throws when the disk refuses. */
   async guestIo(target: string, command: string): Promise<void> {
-    const log = path.join(this.libvirt.logFolder, `${this.name}.log`)
-    const before = (await readFile(log, 'utf8')).length
     const place = this.options.disks.findIndex((disk) => disk.target === target)
-    const line = `qemu-io -d /machine/peripheral/virtio-disk${place}/virtio-backend "${command}"`
-    const said = await humanCommand(this.libvirt.control, this.domain, line)
-    if (said.trim() !== '') throw new Error(`${line}: ${said}`)
-    // libvirt writes lines of its own between QEMU's
-    const lines = async (): Promise<string[]> =>
-      (await readFile(log, 'utf8'))
-        .slice(before)
-        .split('\n')
-        .filter((one) => !/^\d{4}-\d{2}-\d{2} /.test(one))
-    const [outcome = ''] = await eventually(async () => {
-      const found = await lines()
-      return found.length > 1 && found
-    })
-    const refused = !/^(wrote|read|discard) (\d+)\/\2 bytes/.test(outcome)
-    // two lines of figures follow bytes that are not as expected, and one anything that was done
-    const more = outcome.startsWith('Pattern') ? 2 : refused ? 0 : 1
-    await eventually(async () => (await lines()).length > 1 + more)
-    if (refused) throw new Error(`${command}: ${outcome}`)
+    const refusal = await this.libvirt.deviceIo(this.domain, place, command)
+    if (refusal !== null) throw new Error(`${command}: ${refusal}`)
   }
 
   async guestWrite(target: string, pattern: number, offset: number, length: number): Promise<void> {
@@ -363,6 +345,30 @@ export class TestLibvirt implements AsyncDisposable {
   }
 
   /** Ends the daemon and every QEMU of its own; returns when they have gone. */
+  /** One `qemu-io` command against the disk of this place, as the guest's device would do it; null, or why the disk refuses. */
+  async deviceIo(domain: LibvirtDomain, place: number, command: string): Promise<string | null> {
+    const log = path.join(this.logFolder, `${domain.name}.log`)
+    const before = (await readFile(log, 'utf8')).length
+    const line = `qemu-io -d /machine/peripheral/virtio-disk${place}/virtio-backend "${command}"`
+    const said = await humanCommand(this.control, domain, line)
+    if (said.trim() !== '') throw new Error(`${line}: ${said}`)
+    // QEMU prints the outcome to its own output, and libvirt writes lines of its own between
+    const lines = async (): Promise<string[]> =>
+      (await readFile(log, 'utf8'))
+        .slice(before)
+        .split('\n')
+        .filter((one) => !/^\d{4}-\d{2}-\d{2} /.test(one))
+    const [outcome = ''] = await eventually(async () => {
+      const found = await lines()
+      return found.length > 1 && found
+    })
+    const refused = !/^(wrote|read|discard) (\d+)\/\2 bytes/.test(outcome)
+    // two lines of figures follow bytes that are not as expected, and one anything that was done
+    const more = outcome.startsWith('Pattern') ? 2 : refused ? 0 : 1
+    await eventually(async () => (await lines()).length > 1 + more)
+    return refused ? outcome : null
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     // what is kept only saves time, and the folder may be another user's
     await this.#keepCapabilities().catch(() => undefined)
