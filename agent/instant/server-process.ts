@@ -21,6 +21,7 @@ import { defineStanding } from './domain.ts'
 import { Filler } from './filler.ts'
 import { FilledDisk, type DiskFiller } from './filling.ts'
 import { PointUse } from './point-use.ts'
+import { removeRecord } from './remove-record.ts'
 import { findRecord, InstantList, placesIn, writeRecord, type InstantRecord, type Places } from './record.ts'
 
 /** How often the machine is looked at, in milliseconds. */
@@ -230,8 +231,11 @@ const listen = async (places: Places, serving: Serving): Promise<Server> => {
 
 /** Nothing of it is needed any more. */
 const leave = async (places: Places, { id, way, domain }: InstantRecord): Promise<void> => {
-  if (domain !== null) await defineStanding(places, domain)
-  await rm(places.record)
+  if (domain === null) await removeRecord(places)
+  else {
+    await defineStanding(places, domain)
+    await rm(places.record)
+  }
   await InstantList.in(await stateFolderOf(way)).remove(id)
   await rm(places.private, { recursive: true, force: true })
 }
