@@ -1,13 +1,8 @@
 // A QEMU without a guest that takes the place of a machine that is off, while its disks are brought in.
-import { spawn } from 'node:child_process'
-import { VarveError } from '../../protocol/errors.ts'
-import { guardEnvironment } from '../guard-environment.ts'
+import { startTied } from '../processes/tied-process.ts'
 import { mendOverlay } from './overlay.ts'
 import type { InstantRecord, Places } from './record.ts'
 import { QEMU_DEFAULT } from './start-script.ts'
-
-/** Most characters kept of what it says. */
-const SAID_CHARS_MAX = 4096
 
 const option = (text: string): string => text.replaceAll(',', ',,')
 
@@ -27,27 +22,7 @@ export const startStandIn = async (places: Places, record: InstantRecord): Promi
   const qmp = ['-qmp', `unix:${option(places.qmp)},server=on,wait=off`]
   // with the lock of the start script, which says then that the machine runs
   const lock = domain === null ? places.script : places.domain
-  const locked = ['setpriv', '--pdeathsig', 'KILL', 'flock', '--no-fork', '-n', lock] as const
-  const [program, ...before] = locked
-  const child = spawn(program, [...before, QEMU_DEFAULT, ...machine, ...drives, ...qmp], {
-    // Ctrl-C at the terminal is for the command, which ends it cleanly
-    detached: true,
-    stdio: ['ignore', 'ignore', 'pipe'],
-    env: guardEnvironment(),
-  })
-  let said = ''
-  child.stderr.setEncoding('utf8').on('data', (piece: string) => (said = (said + piece).slice(-SAID_CHARS_MAX)))
-  const ended = new Promise<string>((resolve) => {
-    child.once('error', ({ message }) => resolve(message))
-    child.once('close', () => resolve(said.trim()))
-  })
-  if (child.pid === undefined)
-    throw new VarveError('TOOL_MISSING', `setpriv is not installed (Debian package util-linux): ${await ended}`)
-  return {
-    ended,
-    [Symbol.asyncDispose]: async () => {
-      child.kill('SIGTERM')
-      await ended
-    },
-  }
+  const locked = ['flock', '--no-fork', '-n', lock]
+  const qemu = await startTied([...locked, QEMU_DEFAULT, ...machine, ...drives, ...qmp])
+  return { ended: qemu.ended, [Symbol.asyncDispose]: () => qemu.end('SIGTERM') }
 }

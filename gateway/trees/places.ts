@@ -10,24 +10,6 @@ export interface Tree {
   readonly level: number
 }
 
-/** What nodes of `level` hold at each of these chunks; nodes that several of them share are read once. DATA_DAMAGED. */
-const refsAt = async (read: ReadNodes, tree: Tree, level: number, positions: readonly number[]): Promise<Ref[]> => {
-  let refs: Ref[] = positions.map(() => tree.root)
-  for (let at = tree.level; at >= level; at--) {
-    const ids = new Map(refs.filter((ref) => ref !== null).map((ref) => [idName(ref), ref]))
-    if (ids.size === 0) return refs
-    const nodes = await read([...ids.values()], at)
-    const byId = new Map([...ids.keys()].map((name, index) => [name, nodes[index]!]))
-    refs = refs.map((ref, index) => {
-      if (ref === null) return null
-      const node = byId.get(idName(ref))!
-      if (node instanceof VarveError) throw node
-      return node.child(Math.floor(positions[index]! / childSpan(at)) % FAN_OUT)
-    })
-  }
-  return refs
-}
-
 /**
  * The refs that nodes of `level` hold for the subtrees from chunk `position` on, which must be a multiple of such a child's span:
  * as many of `count` as lie in one node, at least one; what TreeBuilder.place(level, ...) takes to keep them. `null` where a
@@ -54,6 +36,20 @@ export const childrenAt = async (
   return Array.from({ length: Math.min(count, FAN_OUT - indexAt(level)) }, () => null)
 }
 
-/** What an image holds at each of these chunks, `null` for zeroes. DATA_DAMAGED. */
-export const chunksAt = (read: ReadNodes, tree: Tree, positions: readonly number[]): Promise<Ref[]> =>
-  refsAt(read, tree, 0, positions)
+/** What an image holds at each of these chunks, `null` for zeroes; nodes that several share are read once. DATA_DAMAGED. */
+export const chunksAt = async (read: ReadNodes, tree: Tree, positions: readonly number[]): Promise<Ref[]> => {
+  let refs: Ref[] = positions.map(() => tree.root)
+  for (let at = tree.level; at >= 0; at--) {
+    const ids = new Map(refs.filter((ref) => ref !== null).map((ref) => [idName(ref), ref]))
+    if (ids.size === 0) return refs
+    const nodes = await read([...ids.values()], at)
+    const byId = new Map([...ids.keys()].map((name, index) => [name, nodes[index]!]))
+    refs = refs.map((ref, index) => {
+      if (ref === null) return null
+      const node = byId.get(idName(ref))!
+      if (node instanceof VarveError) throw node
+      return node.child(Math.floor(positions[index]! / childSpan(at)) % FAN_OUT)
+    })
+  }
+  return refs
+}
