@@ -100,6 +100,8 @@ export interface Places {
   readonly qmp: string
   /** There while that process has stopped a guest for a moment. */
   readonly mark: string
+  /** There once the start script has been at QEMU's start: a machine may run and end between two looks of that process. */
+  readonly ran: string
   /** Where that process is asked. */
   readonly control: string
   readonly script: string
@@ -121,6 +123,7 @@ export const placesIn = (folder: string): Places => {
     nbd: path.join(inside, 'nbd'),
     qmp: path.join(inside, 'qmp'),
     mark: path.join(inside, 'stopped'),
+    ran: path.join(inside, 'ran'),
     control: path.join(inside, 'control'),
     script: path.join(folder, 'start.sh'),
     domain: path.join(folder, 'domain.xml'),

@@ -126,7 +126,11 @@ fi
 if [ -e ${shell(places.record)} ]; then
   # not all of the disks is here yet: what is not is served from the gateway, and brought in while the machine runs
   ${shell(agent)} instant resume ${shell(folder)} 9<&- || [ ! -e ${shell(places.record)} ]
-  [ ! -e ${shell(places.record)} ] || set -- -qmp ${shell(`unix:${option(places.qmp)},server=on,wait=off`)} "$@"
+  if [ -e ${shell(places.record)} ]; then
+    # before "instant abandon" deletes what the guest wrote it asks twice
+    : >${shell(places.ran)}
+    set -- -qmp ${shell(`unix:${option(places.qmp)},server=on,wait=off`)} "$@"
+  fi
 fi
 ${command === null ? guessed(places, record) : known(command, record, folder)}${lines(['-daemonize', '-pidfile', pid, ...extra])} "$@"
 `

@@ -157,7 +157,7 @@ test('who serves the disks is killed: the guest waits, and goes on once the agen
   expect(await serverOf(to)).not.toBe(server)
   await guest.end('kill')
   await eventually(async () => (await askServer(placesIn(to).control, 'status'))?.machine === 'off')
-  await host.done('instant', 'abandon', to, '--yes')
+  await host.done('instant', 'abandon', to, '--yes', '--lose-writes')
 })
 
 test('while the gateway is away reads wait and whole clusters are written; what has run is not abandoned by mistake', async () => {

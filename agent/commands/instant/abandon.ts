@@ -1,4 +1,5 @@
 // The command "instant abandon": ends a machine that runs from the gateway and deletes its disks, with what was written to them.
+import { existsSync } from 'node:fs'
 import { rm, rmdir } from 'node:fs/promises'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { interruption } from '../../../protocol/host/interruption.ts'
@@ -47,7 +48,7 @@ export const instantAbandon = async (folder: string, { yes, loseWrites, json }: 
   const state = await stateOf(places).catch(() => null)
   const { writtenBytes } = sumsOf(disksOf(record, state))
   const runs = state !== null && state.machine !== 'off'
-  const hasWritten = record.hasRun || writtenBytes > 0 || runs
+  const hasWritten = record.hasRun || existsSync(places.ran) || writtenBytes > 0 || runs
   const lost = hasWritten
     ? `${runs ? 'it runs now and would be ended, and ' : ''}what its guest has written since ${new Date(record.begunMs).toISOString()} would be lost (${sizeText(writtenBytes)} or more)`
     : 'it has not run, so nothing would be lost'

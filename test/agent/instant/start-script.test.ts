@@ -73,6 +73,7 @@ test('while its disks are brought in they are served first, and QEMU gets a moni
   const said = await run('-S')
   expect(said.slice(0, 4)).toEqual(['agent', 'instant', 'resume', places.folder])
   expect(said.slice(-4)).toEqual(['-qmp', `unix:${option(places.qmp)},server=on,wait=off`, '-S', ''])
+  expect(existsSync(places.ran)).toBe(true)
 })
 
 test('what cannot be served is not started, unless all of it has come meanwhile', async () => {
