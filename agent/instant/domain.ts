@@ -1,6 +1,6 @@
 // A domain of libvirt that runs before it is defined: it is gone whenever its QEMU ends, so that nobody starts it on disks that
 // are not complete and are not served; it is defined once they stand alone.
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { checkClashes, macsOf } from '../define/libvirt.ts'
 import { socketOwner } from '../drivers/libvirt/scratch-folders.ts'
@@ -64,6 +64,7 @@ export const startDomain = async (places: Places, record: InstantRecord, domain:
   await checkClashes(libvirt, { ...domain, macs: macsOf(xml) })
   for (const disk of record.disks) await mendOverlay(disk, places, record)
   try {
+    await writeFile(places.ran, '')
     await libvirt.createDomain(runningXml(xml, record.disks, places.nbd))
   } catch (thrown) {
     throw wayOut(thrown, `change ${places.domain} and start it again, or "instant abandon" it`)

@@ -100,7 +100,7 @@ export interface Places {
   readonly qmp: string
   /** There while that process has stopped a guest for a moment. */
   readonly mark: string
-  /** There once the start script has been at QEMU's start: a machine may run and end between two looks of that process. */
+  /** There once the machine was started: it may run and end between two looks of that process. */
   readonly ran: string
   /** Where that process is asked. */
   readonly control: string
