@@ -123,7 +123,11 @@ test('by keys to a whole machine in one folder; fields and focus stay while the 
   await shot(page, 'restore-whole-wide-light')
   await page.getByRole('button', { name: 'Restore', exact: true }).click()
   // the restore before it is first in the list until this one is there
-  await page.locator('.restores li').filter({ hasText: `${folder}/none/` }).getByText('done').waitFor()
+  await page
+    .locator('.restores li')
+    .filter({ hasText: `${folder}/none/` })
+    .getByText('done')
+    .waitFor()
   expect((await readdir(`${folder}/none`)).length).toBe(1)
   expect(complaints).toEqual([])
 })
