@@ -3,9 +3,11 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, UP, type Down } from '../../protocol/methods.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
-import type { LeasedDisk } from '../drivers/driver.ts'
+import { chunkCount } from '../../protocol/chunk.ts'
+import type { Lease, LeasedDisk } from '../drivers/driver.ts'
 import type { Pace } from '../pace.ts'
 import { NbdClient } from '../nbd/client.ts'
+import { Discards, discardUnchanged } from '../nbd/discards.ts'
 import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
 import type { Framed } from '../../protocol/host/chunk-steps.ts'
@@ -46,6 +48,8 @@ export interface UploadOptions {
   readonly pace: Pace
   /** Told of plain bytes as they are read. */
   readonly onRead: (bytes: number) => void
+  /** Told of chunks that the gateway has durable from the image's beginning on, which it will not ask for again. */
+  readonly onDurable?: (chunks: number) => void
   /** Told of stored bytes as they are sent. */
   readonly onSent?: (bytes: number) => void
 }
@@ -63,7 +67,8 @@ export interface UploadRequest extends UploadOptions {
 /** Who reads the segments of one image, as ImageWorkers do. */
 export type Segments = Pick<ImageWorkers, 'count' | 'read' | 'prepare' | 'drop'>
 
-type Extents = Parameters<typeof chunkRuns>[0]
+/** What an image has from a chunk on. */
+export type ExtentsFrom = (position: number) => Parameters<typeof chunkRuns>[0]
 
 interface UnderWay {
   readonly number: number
@@ -108,23 +113,25 @@ class ImageUpload {
     this.#call = peer.open('image.upload', { job, disk: image.name }, { signal })
   }
 
-  async run(extents: Extents): Promise<void> {
+  async run(extentsFrom: ExtentsFrom): Promise<void> {
     const messages = this.#call.messages[Symbol.asyncIterator]()
     const first = await messages.next()
     // a disk that was finished before has a result and no messages
-    if (first.done === true) return void (await this.#call.result)
+    if (first.done === true) return void (await this.#call.result.then(() => this.#allDurable()))
     if (first.value[0] !== DOWN.start) throw new VarveError('STREAM_INVALID', 'an upload begins with its start')
     const { position, proofKey } = first.value[1]
     this.#proofKey = Uint8Array.from(proofKey)
+    this.#request.onDurable?.(position)
     const receiving = this.#receive({ [Symbol.asyncIterator]: () => messages })
     // it is awaited below; until then its failure must not count as unhandled, which would end the whole agent
     receiving.catch(() => {})
     try {
-      await this.#sendSegments(extents, position)
+      await this.#sendSegments(extentsFrom(position), position)
       await this.#until(() => this.#inFlightItems === 0)
       this.#ended = true
       this.#call.end()
       await Promise.all([this.#call.result, receiving])
+      this.#allDurable()
     } catch (thrown) {
       this.#fail(thrown)
       this.#call.cancel()
@@ -136,7 +143,12 @@ class ImageUpload {
   }
 
   /** Reads segments as far ahead as there is room; they are asked about in order, each as soon as it is hashed. */
-  async #sendSegments(extents: Extents, from: number): Promise<void> {
+  #allDurable(): void {
+    const { chunkBytes, onDurable } = this.#request
+    onDurable?.(chunkCount(this.#image.size, chunkBytes))
+  }
+
+  async #sendSegments(extents: ReturnType<ExtentsFrom>, from: number): Promise<void> {
     const { chunkBytes, pace } = this.#request
     let asked = Promise.resolve()
     let number = 0
@@ -200,6 +212,7 @@ class ImageUpload {
       for await (const message of messages) {
         if (message[0] === DOWN.answers) this.#onAnswers(message[1])
         else if (message[0] === DOWN.verdicts) this.#onVerdicts(message[1])
+        else if (message[0] === DOWN.durable) this.#request.onDurable?.(message[1])
       }
       if (!this.#ended) throw new VarveError('STREAM_INVALID', 'the gateway ended the upload before the agent did')
     } catch (thrown) {
@@ -292,8 +305,8 @@ export const uploadSegments = (
   request: UploadOptions,
   image: Image,
   workers: Segments,
-  extents: Extents,
-): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extents))
+  extentsFrom: ExtentsFrom,
+): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extentsFrom))
 
 /** Uploads a disk from wherever the gateway has it durable; resolves when all of it is. */
 export const uploadImage = async (request: UploadRequest): Promise<void> => {
@@ -309,5 +322,25 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
       : { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
   const setup = { socketPath, exportName, size, chunkBytes, idKey }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
-  await uploadSegments(request, disk, workers, diskExtents({ allocation, dirty, size, bridgeBytes: BRIDGE_BYTES }))
+  const discards = disk.discards === true ? new Discards(allocation) : null
+  const onDurable = (chunks: number): void => discards?.upTo(Math.min(chunks * chunkBytes, size))
+  const map = { allocation, dirty, size, bridgeBytes: BRIDGE_BYTES }
+  // what is before may have been discarded, and is no more asked about either
+  const extentsFrom: ExtentsFrom = (position) => diskExtents({ ...map, from: position * chunkBytes })
+  await uploadSegments({ ...request, onDurable }, disk, workers, extentsFrom)
+  await discards?.settled()
+}
+
+/** Discards what a lease will not be asked for, once what is unchanged has been compared: long unchanged gaps. */
+export const discardUnasked = async ({ disks }: Pick<Lease, 'disks'>): Promise<void> => {
+  for (const { socketPath, exportName, size, dirtyContext, discards, reread } of disks) {
+    if (dirtyContext === null || discards !== true) continue
+    try {
+      await using client = await NbdClient.connect({ socketPath, exportName, contexts: [dirtyContext] })
+      const source = rereading(client, dirtyContext, reread)
+      await discardUnchanged(client, source, { context: dirtyContext, size, bridgeBytes: BRIDGE_BYTES })
+    } catch {
+      // it costs space; what is wrong with the export the first read says
+    }
+  }
 }

@@ -155,6 +155,15 @@ export class NbdClient implements AsyncDisposable {
     }
   }
 
+  /** Lets the server drop a range, whose content is then undefined. NBD_ERROR with ENOTSUP where the export cannot. */
+  async trim(offset: number, length: number): Promise<void> {
+    this.#checkWrite('trim', offset, length)
+    if (!this.flags.canTrim) throw localError('ENOTSUP', 'the NBD export cannot be trimmed')
+    for (let at = 0; at < length; at += RANGE_BYTES_MAX) {
+      await this.#submit({ command: 'trim', offset: offset + at, length: Math.min(RANGE_BYTES_MAX, length - at) })
+    }
+  }
+
   /** Makes all writes answered before the call durable, on every connection of a multi-connection export. */
   async flush(): Promise<void> {
     if (!this.flags.canFlush) throw localError('ENOTSUP', 'the NBD export cannot flush')

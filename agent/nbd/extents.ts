@@ -31,12 +31,14 @@ export interface DiskExtentsOptions {
   readonly allocationContext?: string
   /** The changes since a checkpoint; null if the whole disk counts as changed. */
   readonly dirty: { readonly client: StatusSource; readonly context: string } | null
+  /** Where the map begins, in bytes, 0 unless given; what is before is not asked about. */
+  readonly from?: number
   /** Size of the disk in bytes, at most that of the exports. */
   readonly size: number
   readonly windowBytes?: number
   /**
-   * Unchanged gaps up to this many bytes are included in allocation requests, which saves requests. It must be 0 (the
-   * default) for exports that refuse requests about unchanged ranges, as QEMU's snapshot-access does.
+   * Unchanged gaps up to this many bytes are included in allocation requests, which saves requests; longer ones never are. It
+   * must be 0 (the default) for exports that refuse requests about unchanged ranges.
    */
   readonly bridgeBytes?: number
 }
@@ -222,15 +224,15 @@ const checkOptions = ({ allocation, dirty, size }: DiskExtentsOptions): void => 
 }
 
 /**
- * The whole disk from 0 to `size`: ascending, without gaps, neighbours of one kind joined.
+ * The disk from `from` to `size`: ascending, without gaps, neighbours of one kind joined.
  * Give each source a connection of its own with one context: QEMU ends a connection with two when one of them fails.
  * Throws NBD_ERROR and NBD_PROTOCOL as the sources do.
  */
 export async function* diskExtents(options: DiskExtentsOptions): AsyncGenerator<DiskExtent> {
   checkOptions(options)
-  const { size, windowBytes = WINDOW_BYTES } = options
+  const { from = 0, size, windowBytes = WINDOW_BYTES } = options
   let last: DiskExtent | null = null
-  let at = 0
+  let at = from
   while (at < size) {
     for await (const batch of windowBatches(options, at, Math.min(windowBytes, size - at))) {
       for (const extent of batch) {

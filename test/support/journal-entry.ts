@@ -2,17 +2,22 @@
 
 import type { MachineConfig } from '../../agent/drivers/driver.ts'
 import type { JournalEntry } from '../../agent/drivers/journal.ts'
+import type { Fleecing } from '../../agent/drivers/qmp/keys.ts'
 import type { QmpEntry } from '../../agent/drivers/qmp/entry.ts'
 
 /** A machine of the driver `qmp`. */
 export const qmpMachine = (
   qmp: string,
-  { name = 'db1', exclude = [], guestAgent = null }: MachineChanges = {},
+  { name = 'db1', exclude = [], guestAgent = null, fleecing = null }: MachineChanges = {},
 ): MachineConfig => ({
   name,
   driver: 'qmp',
   address: qmp,
-  keys: { qmp, ...(guestAgent === null ? {} : { guest_agent: guestAgent }) },
+  keys: {
+    qmp,
+    ...(guestAgent === null ? {} : { guest_agent: guestAgent }),
+    ...(fleecing === null ? {} : { fleecing }),
+  },
   exclude,
   attach: [],
 })
@@ -21,6 +26,7 @@ interface MachineChanges {
   readonly name?: string
   readonly exclude?: readonly string[]
   readonly guestAgent?: string | null
+  readonly fleecing?: Fleecing | null
 }
 
 /** An entry with two disks, one full and one incremental. */
@@ -64,6 +70,8 @@ export const exampleEntry = (changes: Partial<QmpEntry> = {}): QmpEntry => ({
     evidence: '',
     comparedChunks: 0,
     reread: [],
+    compared: false,
+    access: null,
     scratchNode: `varve-c0ffee42-scratch-${index}`,
     scratchFile: `/nowhere/scratch/${index}.qcow2`,
     filterNode: `varve-c0ffee42-scratch-${index}f`,

@@ -10,6 +10,7 @@ import type {
   LeasedDisk,
   MachineConfig,
 } from '../../agent/drivers/driver.ts'
+import type { Fleecing } from '../../agent/drivers/qmp/keys.ts'
 import { QmpDriver, type QmpDriverParts } from '../../agent/drivers/qmp/qmp-driver.ts'
 import type { QmpCaller, QmpClient } from '../../agent/qmp/client.ts'
 import { listNodes } from '../../agent/qmp/disks.ts'
@@ -102,6 +103,8 @@ export interface TestAgent extends AsyncDisposable {
 export class LeaseBench extends LeaseStage implements AsyncDisposable {
   readonly machine: TestMachine
   guestAgent: string | null = null
+  /** Null for what the configuration takes by itself. */
+  fleecing: Fleecing | null = null
 
   constructor(folder: string, disks: readonly TestDisk[]) {
     super(
@@ -113,7 +116,7 @@ export class LeaseBench extends LeaseStage implements AsyncDisposable {
   }
 
   override get configured(): MachineConfig {
-    return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent: this.guestAgent })
+    return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent: this.guestAgent, fleecing: this.fleecing })
   }
 
   protected override get guest(): TestMachine {

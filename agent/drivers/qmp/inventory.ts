@@ -29,9 +29,10 @@ export const findBreak = (entry: QmpEntry, inventory: Inventory): string | null 
   const jobs = new Map(inventory.jobs.map(({ id, status }) => [id, status]))
   const exports = new Set(inventory.exports.map(({ id }) => id))
   const nodes = new Map(inventory.nodes.map((node) => [node.node, node]))
-  for (const { name, node, job, exportId, scratchNode, checkpoint } of entry.disks) {
+  for (const { name, node, job, exportId, scratchNode, access, checkpoint } of entry.disks) {
     if (!WORKING.has(jobs.get(job) ?? 'gone')) return `the copy job of disk ${name} has ended`
     if (!exports.has(exportId)) return `the export of disk ${name} is gone`
+    if (access !== null && !nodes.has(access.node)) return `the snapshot node of disk ${name} is gone`
     if (!nodes.has(scratchNode)) return `the scratch node of disk ${name} is gone`
     const bitmap = nodes.get(node)?.bitmaps.find((candidate) => candidate.name === checkpoint)
     if (bitmap === undefined || bitmap.inconsistent) return `the new checkpoint of disk ${name} is gone`

@@ -6,10 +6,16 @@ import { absolutePath, socketPath } from '../../socket-path.ts'
 import type { Machine } from '../driver.ts'
 import { disksKey } from '../offline/keys.ts'
 
+/** `on`: read through the copy job's own filter; `off`: through an overlay; `auto`: as suits the QEMU and the disk. */
+export const FLEECINGS = ['auto', 'on', 'off'] as const
+export type Fleecing = (typeof FLEECINGS)[number]
+
 export const keys = {
   /** The machine's QMP socket, for the agent alone. */
   qmp: socketPath,
   guest_agent: v.optional(socketPath),
+  /** How old blocks are kept and read while a backup runs. */
+  fleecing: v.optional(v.picklist(FLEECINGS)),
   /** What the machine is read from while it is off. */
   disks: v.optional(disksKey),
   /** The folder in which swtpm keeps the machine's TPM. */
@@ -28,6 +34,10 @@ export const guestAgentOf = ({ keys: own }: Pick<Machine, 'keys'>): string | nul
 /** The folder of its TPM's state; null where none is named. */
 export const tpmStateOf = ({ keys: own }: Pick<Machine, 'keys'>): string | null =>
   v.parse(keysSchema, own).tpm_state ?? null
+
+/** How its old blocks are kept. */
+export const fleecingOf = ({ keys: own }: Pick<Machine, 'keys'>): Fleecing =>
+  v.parse(keysSchema, own).fleecing ?? 'auto'
 
 export const addressOf = (own: Machine['keys']): string => path.normalize(qmpPathOf({ keys: own }))
 

@@ -3,9 +3,11 @@ import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { QmpHost } from './host.ts'
+import type { BlockNode } from '../../qmp/disks.ts'
 import { readInventory, type Inventory } from './inventory.ts'
 import { qmpEntries, type QmpEntry } from './entry.ts'
 import { leaseTail, ownNames, socketFolderName } from './names.ts'
+import type { NodeBitmap } from './plan.ts'
 import { tearDown, type TeardownTarget } from './teardown.ts'
 
 /** Orphaned objects, and the tails of the leases they were of. */
@@ -19,7 +21,12 @@ export const findOrphans = (inventory: Inventory, agentId: string, entries: read
   const own = ownNames(agentId)
   const known = new Set(
     entries.flatMap(({ disks, older }) => [
-      ...disks.flatMap(({ job, exportId, scratchNode }) => [job, exportId, scratchNode]),
+      ...disks.flatMap(({ job, exportId, scratchNode, access }) => [
+        job,
+        exportId,
+        scratchNode,
+        access?.node ?? scratchNode,
+      ]),
       ...older.exports,
       ...older.nodes,
     ]),
@@ -29,9 +36,16 @@ export const findOrphans = (inventory: Inventory, agentId: string, entries: read
   const nodes = new Set(
     inventory.nodes.map(({ node }) => node).filter((node) => own.scratchTail(node) !== null && !known.has(node)),
   )
-  if (exports.size + jobs.size + nodes.size === 0) return null
+  const transfers = new Set(entries.map(({ transfer }) => transfer))
+  const bitmaps = (found: readonly BlockNode[]): readonly NodeBitmap[] =>
+    found
+      .filter(({ node, readOnly }) => node !== '' && !readOnly)
+      .flatMap(({ node, bitmaps: of }) =>
+        of.filter(({ name }) => own.isTransfer(name) && !transfers.has(name)).map(({ name }) => ({ node, name })),
+      )
+  if (exports.size + jobs.size + nodes.size + bitmaps(inventory.nodes).length === 0) return null
   const tails = new Set([...nodes].flatMap((node) => own.scratchTail(node) ?? []))
-  return { target: { exports, jobs, nodes, socketPath: null, bitmaps: () => [] }, tails: [...tails] }
+  return { target: { exports, jobs, nodes, socketPath: null, bitmaps }, tails: [...tails] }
 }
 
 /** Removes the machine's orphans, with their servers and folders. */

@@ -1,6 +1,8 @@
 // A lease that the qmp driver began or adopted: watches its own objects until it ends.
 
 import type { VarveError } from '../../../protocol/errors.ts'
+import { pause } from '../../../protocol/host/within.ts'
+import type { ScratchUse } from '../../../protocol/schemas.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { QmpEvent } from '../../qmp/message.ts'
 import { CopyingLease, type CopyingLeaseParts } from '../copying-lease.ts'
@@ -10,6 +12,7 @@ import { finishLease } from './finish.ts'
 import { isGone } from './gone.ts'
 import { clearTheWay, gaveWay, watchMove } from './give-way.ts'
 import type { QmpHost } from './host.ts'
+import { brokenBy, findBroken } from './broken-snapshot.ts'
 import { breakingEvent, findBreak, readInventory } from './inventory.ts'
 import { qmpPathOf } from './keys.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
@@ -17,6 +20,9 @@ import { findMove, underWay } from './run-state.ts'
 
 /** How long a lease waits for a broken QMP connection to come back, in milliseconds. */
 export const LEASE_RECONNECT_LIMIT_MS = 15_000
+
+/** How often the size of scratch images that shrink is looked at, in milliseconds. */
+const SCRATCH_MEASURE_MS = 1_000
 
 const QEMU = {
   reconnectMs: LEASE_RECONNECT_LIMIT_MS,
@@ -37,16 +43,22 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
   readonly checkpoint = true
   /** Why QEMU is shutting down, once it has said so. */
   #shutdown: string | null = null
+  #usedBytesMax = 0
 
   constructor({ client, ...parts }: QmpLeaseParts) {
     super(parts, QEMU)
     this.start(client)
     void this.#watchMove()
+    if (parts.entry.disks.some(({ access }) => access !== null)) void this.#measure()
   }
 
-  protected override exportOf({ kind }: JournalDisk): Pick<LeasedDisk, 'socketPath' | 'dirtyContext'> {
+  protected override exportOf({
+    kind,
+    access,
+  }: JournalDisk): Pick<LeasedDisk, 'socketPath' | 'dirtyContext' | 'discards'> {
     const { socketPath, transfer } = this.entry
-    return { socketPath, dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${transfer}` : null }
+    const dirtyContext = kind === 'incremental' ? `qemu:dirty-bitmap:${transfer}` : null
+    return { socketPath, dirtyContext, ...(access === null ? {} : { discards: true }) }
   }
 
   protected override write(entry: QmpEntry): Promise<void> {
@@ -86,6 +98,27 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
 
   protected override isGone(error: unknown): boolean {
     return isGone(error)
+  }
+
+  /** What was read is discarded, so that the images are largest in the middle of the lease. */
+  override async scratch(): Promise<ScratchUse | null> {
+    const now = await super.scratch()
+    if (now === null) return null
+    this.#usedBytesMax = Math.max(this.#usedBytesMax, now.usedBytes)
+    return { ...now, usedBytes: this.#usedBytesMax }
+  }
+
+  async whyUnreadable(): Promise<VarveError | null> {
+    const broken = await findBroken(this.entry)
+    return broken === null ? null : brokenBy(broken, this.entry.machine.name)
+  }
+
+  /** Keeps how large the images were, until the lease ends. */
+  async #measure(): Promise<void> {
+    while (!this.stopping.aborted) {
+      await this.scratch()
+      await pause(SCRATCH_MEASURE_MS, this.stopping)
+    }
   }
 
   async #watchMove(): Promise<void> {

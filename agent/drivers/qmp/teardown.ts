@@ -7,6 +7,7 @@ import { readInventory, type Inventory } from './inventory.ts'
 import type { QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
 import { ClosedDoor, HANDSHAKES_LIMIT_MS } from '../nbd-door.ts'
+import { ownNames } from './names.ts'
 import { nbdServerListens } from './nbd-probe.ts'
 import { checkpointBitmaps, ownAgents, type NodeBitmap } from './plan.ts'
 
@@ -23,6 +24,11 @@ export interface TeardownCommand {
 }
 
 const SERVER_STOP = 'nbd-server-stop'
+
+/** The driver of a node that shows a disk as it was, over the filter of its copy job. */
+const SNAPSHOT_ACCESS = 'snapshot-access'
+
+const removeNode = ({ node }: BlockNode): TeardownCommand => ({ command: 'blockdev-del', args: { 'node-name': node } })
 
 const removeBitmap = ({ node, name }: NodeBitmap): TeardownCommand => ({
   command: 'block-dirty-bitmap-remove',
@@ -56,6 +62,19 @@ const uselessAfterCommit = (
   return checkpointBitmaps(nodes, agents, (lease) => lease !== entry.id && !keep.has(lease))
 }
 
+/** Transfer bitmaps on disks' own nodes: that of the lease, and after a commit what its base's agent left when the machine moved. */
+const transferBitmaps = (
+  entry: QmpEntry,
+  nodes: readonly BlockNode[],
+  agents: readonly string[],
+): readonly NodeBitmap[] => {
+  const own = agents.map((agent) => ownNames(agent))
+  const isOver = (name: string): boolean => name === entry.transfer || own.some((names) => names.isTransfer(name))
+  return nodes
+    .filter(({ node, readOnly }) => node !== '' && !readOnly)
+    .flatMap(({ node, bitmaps }) => bitmaps.filter(({ name }) => isOver(name)).map(({ name }) => ({ node, name })))
+}
+
 /**
  * Everything an entry's lease made, and the bitmaps that its outcome makes useless: older checkpoints after a commit,
  * the new one after a failure. `keep` names leases whose checkpoints others need.
@@ -63,15 +82,24 @@ const uselessAfterCommit = (
 export const leaseTarget = (entry: QmpEntry, outcome: LeaseOutcome, keep: ReadonlySet<string>): TeardownTarget => ({
   exports: new Set([...entry.disks.map(({ exportId }) => exportId), ...entry.older.exports]),
   jobs: new Set(entry.disks.map(({ job }) => job)),
-  nodes: new Set([...entry.disks.map(({ scratchNode }) => scratchNode), ...entry.older.nodes]),
+  nodes: new Set([
+    ...entry.disks.flatMap(({ scratchNode, access }) => (access === null ? [scratchNode] : [access.node, scratchNode])),
+    ...entry.older.nodes,
+  ]),
   socketPath: entry.socketPath,
   bitmaps: (nodes) =>
     outcome === 'committed'
-      ? uselessAfterCommit(entry, nodes, keep)
-      : checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === entry.id),
+      ? [...transferBitmaps(entry, nodes, agentsOf(entry)), ...uselessAfterCommit(entry, nodes, keep)]
+      : [
+          ...transferBitmaps(entry, nodes, []),
+          ...checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === entry.id),
+        ],
 })
 
-/** The commands that come next, in the order exports, jobs, nodes, server, bitmaps; empty when nothing is left. */
+/**
+ * The commands that come next, in the order exports, snapshot-access nodes, jobs, nodes, server, bitmaps; empty when nothing is
+ * left. A job that ends while an export of its snapshot is being removed makes QEMU 7.2 stand still for good, and its guest too.
+ */
 export const nextTeardown = (
   target: TeardownTarget,
   inventory: Inventory,
@@ -79,6 +107,8 @@ export const nextTeardown = (
 ): readonly TeardownCommand[] => {
   const exports = inventory.exports.filter(({ id }) => target.exports.has(id))
   if (exports.length > 0) return exports.map(({ id }) => ({ command: 'block-export-del', args: { id, mode: 'hard' } }))
+  const accesses = inventory.nodes.filter(({ node, driver }) => driver === SNAPSHOT_ACCESS && target.nodes.has(node))
+  if (accesses.length > 0) return accesses.map(removeNode)
   const jobs = inventory.jobs.filter(({ id }) => target.jobs.has(id))
   if (jobs.length > 0) {
     return jobs.map(({ id, status }) =>
@@ -88,7 +118,7 @@ export const nextTeardown = (
     )
   }
   const nodes = inventory.nodes.filter(({ node }) => target.nodes.has(node))
-  if (nodes.length > 0) return nodes.map(({ node }) => ({ command: 'blockdev-del', args: { 'node-name': node } }))
+  if (nodes.length > 0) return nodes.map(removeNode)
   // it may have to wait for clients, and nothing that costs the guest anything may wait with it
   const foreign = inventory.exports.some(({ type }) => type === 'nbd')
   if (serverListens && !foreign) return [{ command: SERVER_STOP, args: {} }]

@@ -2,6 +2,7 @@
 
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { describe } from 'vitest'
 import type { LeaseBase, LeaseRequest } from '../../../../agent/drivers/driver.ts'
 import { asBase, checkpointsOf, LeaseBench, MIB, threeDisks, type TestAgent } from '../../../support/lease.ts'
 import type { Program } from '../../../support/stand-program.ts'
@@ -62,8 +63,11 @@ class QmpSuiteHost extends LeaseBench implements SuiteHost {
   }
 }
 
-driverSuite(async (folder, disks) => {
-  const host = new QmpSuiteHost(folder, threeDisks(folder).slice(0, disks))
-  await host.start()
-  return host
+describe.each(['on', 'off'] as const)('fleecing = "%s"', (fleecing) => {
+  driverSuite(async (folder, disks) => {
+    const host = new QmpSuiteHost(folder, threeDisks(folder).slice(0, disks))
+    host.fleecing = fleecing
+    await host.start()
+    return host
+  })
 })
