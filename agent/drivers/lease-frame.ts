@@ -18,7 +18,7 @@ export interface FramedDisk {
   readonly evidence: string
   readonly comparedChunks: number
   readonly reread: readonly (readonly [number, number])[]
-  /** Unchanged chunks were compared; absent where that need not outlive the agent. */
+  /** Unchanged chunks were compared; true only where they may have been discarded since. */
   readonly compared?: boolean
   readonly exportName: string
 }
@@ -112,7 +112,10 @@ export abstract class LeaseFrame<Entry extends FramedEntry> implements Lease {
     const disks = this.entry.disks.map((disk) => {
       const outcome = outcomes.get(disk.name)
       if (outcome === undefined) return disk
-      const known = { comparedChunks: outcome.chunks, ...(disk.compared === undefined ? {} : { compared: true }) }
+      const known = {
+        comparedChunks: outcome.chunks,
+        ...(this.exportOf(disk).discards === true ? { compared: true } : {}),
+      }
       return { ...disk, ...(outcome.missed ? CHANGES_MISSED : {}), ...known }
     })
     const entry: Entry = { ...this.entry, disks }

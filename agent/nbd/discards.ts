@@ -30,7 +30,9 @@ export class Discards {
   readonly #target: Trimmed
   #done = 0
   #until = 0
-  #working: Promise<void> | null = null
+  /** Stays so after a failure. */
+  #isWorking = false
+  #working = Promise.resolve()
 
   constructor(target: Trimmed) {
     this.#target = target
@@ -39,7 +41,7 @@ export class Discards {
   /** Nothing before `offset` will be asked for again. */
   upTo(offset: number): void {
     this.#until = Math.max(this.#until, offset)
-    this.#working ??= this.#work()
+    if (!this.#isWorking) this.#working = this.#work()
   }
 
   /** Resolves when all of it is discarded. */
@@ -48,12 +50,13 @@ export class Discards {
   }
 
   async #work(): Promise<void> {
+    this.#isWorking = true
     try {
       for (let next = piecesOf(this.#done, this.#until); next !== null; next = piecesOf(this.#done, this.#until)) {
         await this.#target.trim(next.offset, next.length)
         this.#done = next.offset + next.length
       }
-      this.#working = null
+      this.#isWorking = false
     } catch {
       // what cannot be discarded stays until the lease ends
     }

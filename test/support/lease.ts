@@ -73,6 +73,16 @@ export const dyingAt = (
   }
 }
 
+/** Wraps a caller whose commands reach QEMU with other arguments. */
+const altered = (caller: QmpCaller, alter: Alter): QmpCaller => ({
+  version: caller.version,
+  closed: caller.closed,
+  subscribe: (listener) => caller.subscribe(listener),
+  execute: (command, args, options) => caller.execute(command, alter(command, args ?? {}), options),
+})
+
+type Alter = (command: string, args: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>>
+
 const preceded = (caller: QmpCaller, before: (command: string) => Promise<void>): QmpCaller => ({
   version: caller.version,
   closed: caller.closed,
@@ -88,6 +98,8 @@ type AgentOptions = Partial<Pick<DriverHost, 'reserveBytes'> & Pick<QmpDriverPar
   readonly dies?: (command: string) => 'before' | 'after' | null
   /** Runs before each command of the driver reaches QEMU. */
   readonly before?: (command: string) => Promise<void>
+  /** Gives the arguments with which a command reaches QEMU. */
+  readonly alter?: Alter
 }
 
 /** One life of an agent process: a link, a journal, a driver. */
@@ -123,13 +135,14 @@ export class LeaseBench extends LeaseStage implements AsyncDisposable {
     return this.machine
   }
 
-  async agent({ dies, before, warn = () => undefined, ...options }: AgentOptions = {}): Promise<TestAgent> {
+  async agent({ dies, before, alter, warn = () => undefined, ...options }: AgentOptions = {}): Promise<TestAgent> {
     await mkdir(this.stateFolder, { recursive: true })
     const { promise: died, resolve } = Promise.withResolvers<void>()
     let last: QmpClient | null = null
     const between = (client: QmpClient): QmpCaller => {
       last = client
       if (before !== undefined) return preceded(client, before)
+      if (alter !== undefined) return altered(client, alter)
       if (dies === undefined) return client
       return dyingAt(client, dies, () => {
         client.close()

@@ -14,8 +14,11 @@ import type { QmpVersion } from '../../qmp/message.ts'
 import type { DiskDecision } from '../decide.ts'
 import type { Fleecing } from './keys.ts'
 
-/** The oldest QEMU whose snapshot access is used, as major and minor. */
-const ACCESS_MIN = [7, 2] as const
+/**
+ * The oldest QEMU whose snapshot access is used, as major and minor. Before, a read or a map that begins in what was copied and
+ * ends in what was not gives what the guest has written since, without a sign (seen on 7.2.22; mended in 8.2.1 and 9.0).
+ */
+const ACCESS_MIN = [9, 0] as const
 
 /** The oldest QEMU whose backup jobs may have `on-cbw-error`. */
 const BREAKS_MIN = [10, 1] as const
@@ -73,7 +76,7 @@ export const accessOf = (
 ): AccessOf => {
   if (wish === 'on' && !access) {
     const needed = ACCESS_MIN.join('.')
-    const sentence = `fleecing = "on" needs QEMU ${needed} or newer, and this is ${major}.${minor}: set it to "auto"`
+    const sentence = `fleecing = "on" needs QEMU ${needed} or newer, as older ones give wrong bytes there, and this is ${major}.${minor}: set it to "auto"`
     throw new VarveError('DISK_UNSUPPORTED', sentence)
   }
   return (decision) => (wish === 'off' || !access || (wish === 'auto' && !suits(decision)) ? null : { breaks })

@@ -3,6 +3,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe } from 'vitest'
+import { qemuMajor } from '../../../support/qemu.ts'
 import type { LeaseBase, LeaseRequest } from '../../../../agent/drivers/driver.ts'
 import { asBase, checkpointsOf, LeaseBench, MIB, threeDisks, type TestAgent } from '../../../support/lease.ts'
 import type { Program } from '../../../support/stand-program.ts'
@@ -63,7 +64,8 @@ class QmpSuiteHost extends LeaseBench implements SuiteHost {
   }
 }
 
-describe.each(['on', 'off'] as const)('fleecing = "%s"', (fleecing) => {
+// a QEMU that is too old for one way refuses it, which fleecing.test.ts shows
+describe.each(qemuMajor() >= 9 ? (['on', 'off'] as const) : (['off'] as const))('fleecing = "%s"', (fleecing) => {
   driverSuite(async (folder, disks) => {
     const host = new QmpSuiteHost(folder, threeDisks(folder).slice(0, disks))
     host.fleecing = fleecing
