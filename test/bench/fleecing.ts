@@ -156,8 +156,8 @@ const tableOf = (measured: readonly Measured[], kind: string): Report['tables'][
 })
 
 const METHOD = [
-  `A real Linux guest under TCG writes blocks of ${WRITE_BYTES / 1024} KiB at random places of two disks in turn, each with O_DIRECT, without
-a pause; dd in the guest says how long each write took, and QEMU's latency histograms (block-latency-histogram-set) say the same as the
+  `A real Linux guest under TCG writes blocks of ${WRITE_BYTES / 1024} KiB at random places of two disks in turn, each with O_DIRECT, with
+a pause of 5 ms; the guest says how long each write took, and QEMU's latency histograms (block-latency-histogram-set) say the same as the
 disk's device sees it; their values are upper ends of steps of a fifth. Both disks are qcow2 and full of incompressible bytes. Gateway,
 agent and guest share the machine: much of a write's time is the processor that the backup takes. Of no backup ${ALONE_MS / 1000} s are measured,
 of an increment ${BETWEEN_MS / 1000} s of writes are read.`,

@@ -1,14 +1,47 @@
-// A real guest that does nothing but write to its disks, one durable block after the other, and says how long each took.
+// A real guest that does nothing but write to its disks, one block after the other, and says how long each took.
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
 import { QmpClient } from '../../agent/qmp/client.ts'
 import { buildGuest } from '../rig/build-guest.ts'
 import { writeCpio } from '../rig/cpio.ts'
+import { run } from '../rig/run.ts'
 import { bootGuest, type Guest, type GuestDisk } from '../rig/guest.ts'
 
 /** Bytes of one write. */
 export const WRITE_BYTES = 65_536
+
+/** Pause between two writes, in microseconds. */
+const PAUSE_US = 5_000
+
+const WRITER = `
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+static long long now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
+}
+int main(void) {
+  int disks[2] = { open("/dev/vda", O_WRONLY | O_DIRECT), open("/dev/vdb", O_WRONLY | O_DIRECT) };
+  long long blocks = lseek(disks[0], 0, SEEK_END) / ${WRITE_BYTES};
+  char *block = NULL;
+  if (posix_memalign((void **)&block, 4096, ${WRITE_BYTES}) != 0) return 1;
+  for (int at = 0; at < ${WRITE_BYTES}; at++) block[at] = (char)random();
+  puts("READY");
+  for (int turn = 0;; turn = !turn) {
+    long long began = now();
+    if (pwrite(disks[turn], block, ${WRITE_BYTES}, random() % blocks * ${WRITE_BYTES}) != ${WRITE_BYTES}) puts("FAILED");
+    printf("W %lld\\n", now() - began);
+    fflush(stdout);
+    usleep(${PAUSE_US});
+  }
+}
+`
 
 const INIT = `#!/bin/sh
 export PATH=/bin
@@ -19,15 +52,7 @@ exec </dev/console >/dev/console 2>&1
 while read -r module; do
   insmod "/modules/$module.ko" 2>/dev/null
 done </modules/order
-head -c ${WRITE_BYTES} /dev/urandom >/tmp/block
-blocks=$(($(cat /sys/block/vda/size) / ${WRITE_BYTES / 512}))
-echo READY
-while :; do
-  for disk in vda vdb; do
-    place=$(((RANDOM * 32768 + RANDOM) % blocks))
-    busybox dd if=/tmp/block of=/dev/$disk bs=${WRITE_BYTES} count=1 seek=$place conv=notrunc oflag=direct
-  done
-done
+exec /writer
 `
 
 /** Longest latency that QEMU's histogram tells from longer ones is about 20 s; each step is a fifth more, in nanoseconds. */
@@ -54,16 +79,21 @@ export interface Latencies {
 const quantile = (sorted: readonly number[], share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
 
-/** Kernel and initial file system of the test guest, whose first program is replaced; made in the folder. */
+/** Kernel and initial file system of the test guest with another first program, which gcc compiles; made in the folder. */
 export const makeWritingGuest = async (
   folder: string,
 ): Promise<{ readonly kernel: string; readonly initrd: string }> => {
   const { kernel, initrd } = await buildGuest()
-  const own = path.join(folder, 'writing.cpio')
+  const [own, source, writer] = ['writing.cpio', 'writer.c', 'writer'].map((name) => path.join(folder, name))
+  await writeFile(source!, WRITER)
+  await run('gcc', ['-O2', '-static', '-o', writer!, source!])
   // the kernel unpacks one archive behind the other
-  const init = writeCpio([{ kind: 'file', path: 'init', data: Buffer.from(INIT), executable: true }])
-  await writeFile(own, Buffer.concat([await readFile(initrd), init]))
-  return { kernel, initrd: own }
+  const programs = writeCpio([
+    { kind: 'file', path: 'init', data: Buffer.from(INIT), executable: true },
+    { kind: 'file', path: 'writer', data: await readFile(writer!), executable: true },
+  ])
+  await writeFile(own!, Buffer.concat([await readFile(initrd), programs]))
+  return { kernel, initrd: own! }
 }
 
 export interface WritingGuestOptions {
@@ -105,8 +135,10 @@ export class WritingGuest implements AsyncDisposable {
 
   /** Counts from now on. */
   async reset(): Promise<void> {
-    for (const id of ['vda', 'vdb'])
+    for (const disk of ['vda', 'vdb']) {
+      const id = `/machine/peripheral/${disk}/virtio-backend`
       await this.#control.execute('block-latency-histogram-set', { id, 'boundaries-write': BOUNDARIES })
+    }
     this.#from = this.#guest.lines.length
   }
 
@@ -114,8 +146,8 @@ export class WritingGuest implements AsyncDisposable {
   latencies(): Latencies {
     const ms = this.#guest.lines
       .slice(this.#from)
-      .flatMap((line) => / copied, ([0-9.]+) seconds/u.exec(line)?.[1] ?? [])
-      .map((seconds) => Number(seconds) * 1000)
+      .flatMap((line) => /^W (\d+)$/u.exec(line)?.[1] ?? [])
+      .map((us) => Number(us) / 1000)
       .toSorted((a, b) => a - b)
     return { count: ms.length, p50: quantile(ms, 0.5), p99: quantile(ms, 0.99), longest: ms.at(-1) ?? Number.NaN }
   }
