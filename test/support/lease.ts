@@ -10,6 +10,7 @@ import type {
   LeasedDisk,
   MachineConfig,
 } from '../../agent/drivers/driver.ts'
+import type { Mode } from '../../agent/drivers/qmp/modes.ts'
 import { QmpDriver, type QmpDriverParts } from '../../agent/drivers/qmp/qmp-driver.ts'
 import type { QmpCaller, QmpClient } from '../../agent/qmp/client.ts'
 import { listNodes } from '../../agent/qmp/disks.ts'
@@ -102,6 +103,7 @@ export interface TestAgent extends AsyncDisposable {
 export class LeaseBench extends LeaseStage implements AsyncDisposable {
   readonly machine: TestMachine
   guestAgent: string | null = null
+  mode: Mode = 'pull'
 
   constructor(folder: string, disks: readonly TestDisk[]) {
     super(
@@ -113,7 +115,7 @@ export class LeaseBench extends LeaseStage implements AsyncDisposable {
   }
 
   override get configured(): MachineConfig {
-    return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent: this.guestAgent })
+    return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent: this.guestAgent, mode: this.mode })
   }
 
   protected override get guest(): TestMachine {

@@ -10,6 +10,8 @@ import type { LeaseOutcome } from '../driver.ts'
 import { endLease } from '../ending.ts'
 import { lookAtScratch } from '../scratch-watch.ts'
 import { qmpPathOf } from './keys.ts'
+import { isThere } from '../scratch-guard-order.ts'
+import { standIn } from './push-begin.ts'
 import { isStoppedByScratch, rescuedOf } from './rescue.ts'
 import { findMove, findMoved } from './run-state.ts'
 import { leaseTarget, tearDown, type TeardownTarget } from './teardown.ts'
@@ -52,6 +54,8 @@ export const finishLease = (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcom
       const target = leaseTarget(entry, settled, await host.journal.keptCheckpoints(entry.id))
       const client = await host.connect(qmpPathOf(entry.machine))
       const moved = await findMoved(client)
+      // a guest's write may wait for it
+      if (entry.mode === 'push' && (await isThere(entry.socketFolder))) await standIn(entry)
       const stopped = moved === null && (await standsStill(host, client, entry))
       await tearDown(client, { ...target, bitmaps: () => [] })
       await tearDown(client, target, () => refuseBitmaps(client, entry, target))
