@@ -48,8 +48,8 @@ export interface UploadOptions {
   readonly onRead: (bytes: number) => void
   /** Told of stored bytes as they are sent. */
   readonly onSent?: (bytes: number) => void
-  /** Told up to where the image is durable at the gateway, in bytes. */
-  readonly onDurable?: (bytes: number) => void
+  /** Told of chunks that the gateway has durable from the image's beginning on, which it will not ask for again. */
+  readonly onDurable?: (chunks: number) => void
   /** Told once, when the upload fails: its extents need not be waited for. */
   readonly onFailed?: () => void
 }
@@ -120,7 +120,7 @@ class ImageUpload {
     if (first.value[0] !== DOWN.start) throw new VarveError('STREAM_INVALID', 'an upload begins with its start')
     const { position, proofKey } = first.value[1]
     this.#proofKey = Uint8Array.from(proofKey)
-    this.#onDurable(position)
+    this.#request.onDurable?.(position)
     const receiving = this.#receive({ [Symbol.asyncIterator]: () => messages })
     // it is awaited below; until then its failure must not count as unhandled, which would end the whole agent
     receiving.catch(() => {})
@@ -205,17 +205,13 @@ class ImageUpload {
       for await (const message of messages) {
         if (message[0] === DOWN.answers) this.#onAnswers(message[1])
         else if (message[0] === DOWN.verdicts) this.#onVerdicts(message[1])
-        else if (message[0] === DOWN.durable) this.#onDurable(message[1])
+        else if (message[0] === DOWN.durable) this.#request.onDurable?.(message[1])
       }
       if (!this.#ended) throw new VarveError('STREAM_INVALID', 'the gateway ended the upload before the agent did')
     } catch (thrown) {
       this.#fail(thrown)
       throw thrown
     }
-  }
-
-  #onDurable(position: number): void {
-    this.#request.onDurable?.(position * this.#request.chunkBytes)
   }
 
   #onAnswers(answers: Uint8Array): void {
@@ -314,7 +310,7 @@ const uploadPushed = async (request: UploadRequest, disk: LeasedDisk, pushed: Pu
   await using workers = new ImageWorkers(setup, { multiConn: true })
   const failed = new AbortController()
   const signal = AbortSignal.any([request.signal, failed.signal])
-  const onDurable = (bytes: number): void => pushed.durable(bytes)
+  const onDurable = (chunks: number): void => pushed.durable(Math.min(chunks * chunkBytes, size))
   const extents = pushed.extents(chunkBytes, signal)
   await uploadSegments({ ...request, onDurable, onFailed: () => failed.abort() }, disk, workers, extents)
   pushed.durable(size)

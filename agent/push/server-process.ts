@@ -1,6 +1,7 @@
 // The process that QEMU's backup jobs of one lease write to. It outlives the agent, so that no guest's write fails when that
 // ends, and ends when the lease's folders are gone, or when both QEMU and the agent are.
 //
+//   argument          the lease's folder of sockets, for whoever looks at the processes
 //   standard input    one line of JSON (PushOrder)
 //   standard output   "ready" once it listens, or "failed" and why
 //   socket `push`     NBD, for QEMU

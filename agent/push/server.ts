@@ -122,7 +122,7 @@ export const startPushServer = async (order: PushOrder): Promise<PushServer> => 
   // what a dead one left
   for (const path of [writerSocket(socketFolder), controlSocket(socketFolder)]) await rm(path, { force: true })
   const program = fileURLToPath(new URL('./server-process.ts', import.meta.url))
-  const child = spawn(process.execPath, ['--max-semi-space-size=2', program], {
+  const child = spawn(process.execPath, ['--max-semi-space-size=2', program, socketFolder], {
     detached: true,
     cwd: '/',
     stdio: ['pipe', 'pipe', 'ignore'],

@@ -97,13 +97,17 @@ export class PushSide {
     }
   }
 
+  /** Why what QEMU writes cannot become a restore point; null where it can. LEASE_LOST. */
+  async problem(): Promise<string | null> {
+    const { disks } = await this.server.state()
+    const index = disks.findIndex(({ broken }) => broken !== null)
+    return index < 0 ? null : `disk ${this.#options.entry.disks[index]!.name} cannot be taken: ${disks[index]!.broken}`
+  }
+
   async #look(entry: QmpEntry, client: QmpCaller): Promise<void> {
+    const problem = await this.problem()
+    if (problem !== null) return this.#options.onBroken(problem)
     const state = await this.server.state()
-    const broken = state.disks.findIndex((disk) => disk.broken !== null)
-    if (broken >= 0) {
-      this.#options.onBroken(`disk ${entry.disks[broken]!.name} cannot be taken: ${state.disks[broken]!.broken}`)
-      return
-    }
     const { jobs } = await readInventory(client)
     const jobOf = new Map(jobs.map((job) => [job.id, job]))
     for (const [index, { job, heldBytes }] of entry.disks.entries()) {

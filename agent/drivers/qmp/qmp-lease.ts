@@ -86,7 +86,7 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
   protected override async look(client: QmpCaller, cause?: unknown): Promise<VarveError | null> {
     const move = await findMove(client)
     if (move !== null) return gaveWay(this.entry.machine.name, move)
-    const why = findBreak(this.entry, await readInventory(client))
+    const why = findBreak(this.entry, await readInventory(client)) ?? (await this.#push?.problem()) ?? null
     return why === null ? null : this.lostBy(why, cause)
   }
 

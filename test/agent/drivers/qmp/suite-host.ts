@@ -3,6 +3,7 @@
 import { readdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { LeaseBase, LeaseDriver, LeasedDisk, LeaseRequest } from '../../../../agent/drivers/driver.ts'
+import type { Mode } from '../../../../agent/drivers/qmp/modes.ts'
 import {
   asBase,
   checkpointsOf,
@@ -25,7 +26,7 @@ export class QmpSuiteHost extends LeaseBench implements SuiteHost {
     return [...this.model.keys()]
   }
 
-  override agent({ dies, ...options }: SuiteAgentOptions = {}): Promise<TestAgent> {
+  override agent({ dies, ...options }: SuiteAgentOptions & { readonly speed?: number } = {}): Promise<TestAgent> {
     return super.agent({
       ...options,
       ...(dies === undefined ? {} : { dies: (command) => (isLook(command) ? null : dies()) }),
@@ -83,7 +84,7 @@ interface Instant {
 
 /** QEMU writes: of an increment there is only what has changed, and the rest is in its base. */
 export class PushSuiteHost extends QmpSuiteHost implements SuiteHost {
-  override mode = 'push' as const
+  override mode: Mode = 'push'
   readonly writesOnlyChanges = true
   readonly #instants = new Map<string, Instant>()
 
@@ -93,7 +94,7 @@ export class PushSuiteHost extends QmpSuiteHost implements SuiteHost {
     return request
   }
 
-  override async agent(options: SuiteAgentOptions = {}): Promise<TestAgent> {
+  override async agent(options: SuiteAgentOptions & { readonly speed?: number } = {}): Promise<TestAgent> {
     const agent = await super.agent(options)
     const begin: LeaseDriver['begin'] = (request) => {
       this.#note(request)
@@ -106,6 +107,10 @@ export class PushSuiteHost extends QmpSuiteHost implements SuiteHost {
       },
     })
     return { ...agent, driver, [Symbol.asyncDispose]: () => agent[Symbol.asyncDispose]() }
+  }
+
+  setMode(mode: Mode): void {
+    this.mode = mode
   }
 
   override async content(disk: LeasedDisk): Promise<Buffer> {
