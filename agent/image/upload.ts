@@ -3,7 +3,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, UP, type Down } from '../../protocol/methods.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
-import type { LeasedDisk } from '../drivers/driver.ts'
+import type { LeasedDisk, PushedContent } from '../drivers/driver.ts'
 import type { Pace } from '../pace.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
@@ -48,6 +48,10 @@ export interface UploadOptions {
   readonly onRead: (bytes: number) => void
   /** Told of stored bytes as they are sent. */
   readonly onSent?: (bytes: number) => void
+  /** Told of chunks that the gateway has durable from the image's beginning on, which it will not ask for again. */
+  readonly onDurable?: (chunks: number) => void
+  /** Told once, when the upload fails: its extents need not be waited for. */
+  readonly onFailed?: () => void
 }
 
 /** What is uploaded; `size` is bytes. */
@@ -116,6 +120,7 @@ class ImageUpload {
     if (first.value[0] !== DOWN.start) throw new VarveError('STREAM_INVALID', 'an upload begins with its start')
     const { position, proofKey } = first.value[1]
     this.#proofKey = Uint8Array.from(proofKey)
+    this.#request.onDurable?.(position)
     const receiving = this.#receive({ [Symbol.asyncIterator]: () => messages })
     // it is awaited below; until then its failure must not count as unhandled, which would end the whole agent
     receiving.catch(() => {})
@@ -200,6 +205,7 @@ class ImageUpload {
       for await (const message of messages) {
         if (message[0] === DOWN.answers) this.#onAnswers(message[1])
         else if (message[0] === DOWN.verdicts) this.#onVerdicts(message[1])
+        else if (message[0] === DOWN.durable) this.#request.onDurable?.(message[1])
       }
       if (!this.#ended) throw new VarveError('STREAM_INVALID', 'the gateway ended the upload before the agent did')
     } catch (thrown) {
@@ -281,6 +287,7 @@ class ImageUpload {
   }
 
   #fail(thrown: unknown): void {
+    if (this.#failure === null) this.#request.onFailed?.()
     this.#failure ??= asVarveError(thrown)
     this.#failed.abort(this.#failure)
     this.#wake()
@@ -295,9 +302,24 @@ export const uploadSegments = (
   extents: Extents,
 ): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extents))
 
+/** Uploads a disk that QEMU writes here, as far as it has, and tells what need not be kept any more. */
+const uploadPushed = async (request: UploadRequest, disk: LeasedDisk, pushed: PushedContent): Promise<void> => {
+  const { chunkBytes, idKey } = request
+  const { size } = disk
+  const setup = { spool: pushed.spool, size, chunkBytes, idKey }
+  await using workers = new ImageWorkers(setup, { multiConn: true })
+  const failed = new AbortController()
+  const signal = AbortSignal.any([request.signal, failed.signal])
+  const onDurable = (chunks: number): void => pushed.durable(Math.min(chunks * chunkBytes, size))
+  const extents = pushed.extents(chunkBytes, signal)
+  await uploadSegments({ ...request, onDurable, onFailed: () => failed.abort() }, disk, workers, extents)
+  pushed.durable(size)
+}
+
 /** Uploads a disk from wherever the gateway has it durable; resolves when all of it is. */
 export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const { disk, chunkBytes, idKey } = request
+  if (disk.pushed !== undefined) return await uploadPushed(request, disk, disk.pushed)
   const { socketPath, exportName, size, dirtyContext } = disk
   await using resources = new AsyncDisposableStack()
   const connect = async (contexts: string[]): Promise<NbdClient> =>
