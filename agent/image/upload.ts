@@ -6,6 +6,7 @@ import type { OpenCall, Peer } from '../../protocol/peer.ts'
 import type { LeasedDisk } from '../drivers/driver.ts'
 import type { Pace } from '../pace.ts'
 import { NbdClient } from '../nbd/client.ts'
+import { Discards } from '../nbd/discards.ts'
 import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
 import type { Framed } from '../../protocol/host/chunk-steps.ts'
@@ -48,6 +49,10 @@ export interface UploadOptions {
   readonly onRead: (bytes: number) => void
   /** Told of stored bytes as they are sent. */
   readonly onSent?: (bytes: number) => void
+  /** Told of the chunk before which everything is durable at the gateway. */
+  readonly onDurable?: (position: number) => void
+  /** A limit for what is read of the image. */
+  readonly readThrottle?: Throttle
 }
 
 /** What is uploaded; `size` is bytes. */
@@ -63,7 +68,8 @@ export interface UploadRequest extends UploadOptions {
 /** Who reads the segments of one image, as ImageWorkers do. */
 export type Segments = Pick<ImageWorkers, 'count' | 'read' | 'prepare' | 'drop'>
 
-type Extents = Parameters<typeof chunkRuns>[0]
+/** The map of an image; what lies before this chunk is durable already, and not looked at again. */
+type Extents = (position: number) => Parameters<typeof chunkRuns>[0]
 
 interface UnderWay {
   readonly number: number
@@ -120,7 +126,8 @@ class ImageUpload {
     // it is awaited below; until then its failure must not count as unhandled, which would end the whole agent
     receiving.catch(() => {})
     try {
-      await this.#sendSegments(extents, position)
+      this.#request.onDurable?.(position)
+      await this.#sendSegments(extents(position), position)
       await this.#until(() => this.#inFlightItems === 0)
       this.#ended = true
       this.#call.end()
@@ -136,7 +143,7 @@ class ImageUpload {
   }
 
   /** Reads segments as far ahead as there is room; they are asked about in order, each as soon as it is hashed. */
-  async #sendSegments(extents: Extents, from: number): Promise<void> {
+  async #sendSegments(extents: ReturnType<Extents>, from: number): Promise<void> {
     const { chunkBytes, pace } = this.#request
     let asked = Promise.resolve()
     let number = 0
@@ -145,6 +152,7 @@ class ImageUpload {
       const way: UnderWay = { number: number++, segment, bytes, heldBytes: 0, ids: new Uint8Array(0), asked: [] }
       await this.#until(() => this.#inFlightItems < IN_FLIGHT_ITEMS_MAX && this.#takeRoom(way))
       this.#inFlightItems += itemsOf(segment)
+      await this.#request.readThrottle?.take(bytes, this.#failed.signal)
       const hashed = segment.reads === 0 ? null : this.#hash(way)
       const before = asked
       asked = Promise.all([before, hashed]).then(([, hash]) => this.#ask(way, hash))
@@ -200,6 +208,7 @@ class ImageUpload {
       for await (const message of messages) {
         if (message[0] === DOWN.answers) this.#onAnswers(message[1])
         else if (message[0] === DOWN.verdicts) this.#onVerdicts(message[1])
+        else if (message[0] === DOWN.durable) this.#request.onDurable?.(message[1])
       }
       if (!this.#ended) throw new VarveError('STREAM_INVALID', 'the gateway ended the upload before the agent did')
     } catch (thrown) {
@@ -309,5 +318,13 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
       : { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
   const setup = { socketPath, exportName, size, chunkBytes, idKey }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
-  await uploadSegments(request, disk, workers, diskExtents({ allocation, dirty, size, bridgeBytes: BRIDGE_BYTES }))
+  const bridgeBytes = disk.clips === true ? 0 : BRIDGE_BYTES
+  const extents: Extents = (position) =>
+    diskExtents({ allocation, dirty, size, bridgeBytes, fromBytes: position * chunkBytes })
+  if (disk.discards !== true) return await uploadSegments(request, disk, workers, extents)
+  const discards = resources.use(new Discards(await connect([])))
+  const onDurable = (position: number): void => discards.durable(position * chunkBytes)
+  const watched: Extents = (position) => discards.watch(extents(position))
+  await uploadSegments({ ...request, onDurable }, disk, workers, watched)
+  discards.durable(size)
 }

@@ -155,6 +155,16 @@ export class NbdClient implements AsyncDisposable {
     }
   }
 
+  /** Gives up the content of a range, whose space the server may free. NBD_ERROR with ENOTSUP where the export cannot. */
+  async trim(offset: number, length: number): Promise<void> {
+    this.#checkWrite('trim', offset, length)
+    if (!this.flags.canTrim) throw localError('ENOTSUP', 'the NBD export cannot discard')
+    for (let at = 0; at < length; at += RANGE_BYTES_MAX) {
+      const pieceLength = Math.min(RANGE_BYTES_MAX, length - at)
+      await this.#submit({ command: 'trim', offset: offset + at, length: pieceLength })
+    }
+  }
+
   /** Makes all writes answered before the call durable, on every connection of a multi-connection export. */
   async flush(): Promise<void> {
     if (!this.flags.canFlush) throw localError('ENOTSUP', 'the NBD export cannot flush')

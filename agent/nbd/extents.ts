@@ -34,6 +34,8 @@ export interface DiskExtentsOptions {
   /** Size of the disk in bytes, at most that of the exports. */
   readonly size: number
   readonly windowBytes?: number
+  /** Nothing is asked about what lies before it, in bytes: that counts as unchanged. A multiple of the chunk size; 0 unless given. */
+  readonly fromBytes?: number
   /**
    * Unchanged gaps up to this many bytes are included in allocation requests, which saves requests. It must be 0 (the
    * default) for exports that refuse requests about unchanged ranges, as QEMU's snapshot-access does.
@@ -229,8 +231,8 @@ const checkOptions = ({ allocation, dirty, size }: DiskExtentsOptions): void => 
 export async function* diskExtents(options: DiskExtentsOptions): AsyncGenerator<DiskExtent> {
   checkOptions(options)
   const { size, windowBytes = WINDOW_BYTES } = options
-  let last: DiskExtent | null = null
-  let at = 0
+  let at = Math.min(options.fromBytes ?? 0, size)
+  let last: DiskExtent | null = at === 0 ? null : { offset: 0, length: at, kind: 'keep' }
   while (at < size) {
     for await (const batch of windowBatches(options, at, Math.min(windowBytes, size - at))) {
       for (const extent of batch) {
