@@ -113,6 +113,11 @@ export interface LeasedDisk {
   readonly reread: readonly (readonly [number, number])[]
   /** The export answers only within the changed blocks: nothing is asked about the gaps between them. Absent for false. */
   readonly clips?: boolean
+  /**
+   * Only what lies within one block of so many bytes is asked at once, and no map: QEMU before 9.0 answers wrongly through
+   * snapshot-access otherwise. Absent for no such limit.
+   */
+  readonly boundaryBytes?: number
   /** What is durable at the gateway is discarded in the export, which frees scratch space. Absent for false. */
   readonly discards?: boolean
 }

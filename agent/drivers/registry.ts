@@ -2,7 +2,16 @@
 
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Forgotten } from '../../protocol/methods.ts'
-import type { DriverHost, DriverKind, GivenKind, Lease, LeaseDriver, LeaseRequest, Machine, MachineConfig } from './driver.ts'
+import type {
+  DriverHost,
+  DriverKind,
+  GivenKind,
+  Lease,
+  LeaseDriver,
+  LeaseRequest,
+  Machine,
+  MachineConfig,
+} from './driver.ts'
 import { EXTERNAL } from './external/kind.ts'
 import { LeaseJournal, type JournalOptions } from './journal.ts'
 import { LIBVIRT } from './libvirt/kind.ts'

@@ -5,6 +5,8 @@ import type { Framed } from '../../protocol/host/chunk-steps.ts'
 export interface WorkerSetup {
   readonly socketPath: string
   readonly exportName: string
+  /** As a leased disk has it. */
+  readonly boundaryBytes?: number | undefined
   readonly size: number
   readonly chunkBytes: number
   readonly idKey: Uint8Array

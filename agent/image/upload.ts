@@ -7,7 +7,7 @@ import type { LeasedDisk } from '../drivers/driver.ts'
 import type { Pace } from '../pace.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { Discards } from '../nbd/discards.ts'
-import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
+import { ALLOCATION_CONTEXT, diskExtents, mapped } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
 import type { Framed } from '../../protocol/host/chunk-steps.ts'
 import { PICK, type Hashed, type Prepared } from './messages.ts'
@@ -307,7 +307,7 @@ export const uploadSegments = (
 /** Uploads a disk from wherever the gateway has it durable; resolves when all of it is. */
 export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const { disk, chunkBytes, idKey } = request
-  const { socketPath, exportName, size, dirtyContext } = disk
+  const { socketPath, exportName, size, dirtyContext, boundaryBytes } = disk
   await using resources = new AsyncDisposableStack()
   const connect = async (contexts: string[]): Promise<NbdClient> =>
     resources.use(await NbdClient.connect({ socketPath, exportName, contexts }))
@@ -316,11 +316,11 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
     dirtyContext === null
       ? null
       : { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
-  const setup = { socketPath, exportName, size, chunkBytes, idKey }
+  const setup = { socketPath, exportName, size, chunkBytes, idKey, boundaryBytes }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
   const bridgeBytes = disk.clips === true ? 0 : BRIDGE_BYTES
   const extents: Extents = (position) =>
-    diskExtents({ allocation, dirty, size, bridgeBytes, fromBytes: position * chunkBytes })
+    diskExtents({ allocation: mapped(allocation, disk), dirty, size, bridgeBytes, fromBytes: position * chunkBytes })
   if (disk.discards !== true) return await uploadSegments(request, disk, workers, extents)
   const discards = resources.use(new Discards(await connect([])))
   const onDurable = (position: number): void => discards.durable(position * chunkBytes)

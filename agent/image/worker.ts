@@ -33,9 +33,9 @@ const close = async (image: number): Promise<void> => {
 
 const methods = {
   open: (image: number, setup: WorkerSetup): void => {
-    const { socketPath, exportName } = setup
+    const { socketPath, exportName, boundaryBytes } = setup
     const opening = new AbortController()
-    const client = NbdClient.connect({ socketPath, exportName, contexts: [], signal: opening.signal })
+    const client = NbdClient.connect({ socketPath, exportName, contexts: [], signal: opening.signal, boundaryBytes })
     // a failure is reported by the first read
     client.catch(() => {})
     const readInto = async (offset: number, bytes: Buffer): Promise<void> =>

@@ -25,6 +25,15 @@ export interface StatusSource {
   blockStatus(offset: number, length: number): Promise<StatusByContext>
 }
 
+/** The same source, or one that takes everything for data: of an export of which only one block at a time may be asked. */
+export const mapped = (source: StatusSource, { boundaryBytes }: { readonly boundaryBytes?: number }): StatusSource =>
+  boundaryBytes === undefined
+    ? source
+    : {
+        size: source.size,
+        blockStatus: (_, length) => Promise.resolve(new Map([[ALLOCATION_CONTEXT, [{ length, flags: 0 }]]])),
+      }
+
 export interface DiskExtentsOptions {
   /** Has `allocationContext`; only asked about what may have changed. */
   readonly allocation: StatusSource

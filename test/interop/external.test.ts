@@ -1,5 +1,5 @@
 // Backups under leases that somebody else holds, with a real gateway, agent and QEMU, which is driven as qemu-server drives it.
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { LeaseHolder, type AccessOptions, type AccessVolume } from '../support/lease-holder.ts'
 import { Dice } from '../support/model-dice.ts'
@@ -14,7 +14,11 @@ const vda: ModelDisk = { id: 'vda', format: 'qcow2', size: 8 * MIB, content: new
 const vdb: ModelDisk = { id: 'vdb', format: 'raw', size: 2 * MIB, content: new Dice(51).bytes(2 * MIB) }
 
 interface Answer {
-  readonly point?: { readonly id: string; readonly disks: readonly Record<string, unknown>[]; readonly attachments: unknown }
+  readonly point?: {
+    readonly id: string
+    readonly disks: readonly Record<string, unknown>[]
+    readonly attachments: unknown
+  }
   readonly error?: { readonly code: string; readonly message: string }
 }
 
@@ -50,7 +54,10 @@ class Scene implements AsyncDisposable {
     return new Program('agent', [...args, '--agent-config', this.host.configFile])
   }
 
-  async run(volumes: Readonly<Record<string, AccessVolume>>, ...more: readonly string[]): Promise<Outcome & { answer: Answer }> {
+  async run(
+    volumes: Readonly<Record<string, AccessVolume>>,
+    ...more: readonly string[]
+  ): Promise<Outcome & { answer: Answer }> {
     const ended = await this.command(volumes, ...more).ended
     const last = ended.stdout.trimEnd().split('\n').at(-1) ?? ''
     return { ...ended, answer: JSON.parse(last === '' ? '{}' : last) as Answer }

@@ -61,9 +61,7 @@ const collected =
   (text: string, before: readonly V[] = []): V[] => [...before, parse(text)]
 
 const agentConfig = (): Option =>
-  new Option('--agent-config <file>', "the agent's configuration")
-    .env('VARVE_AGENT_CONFIG')
-    .default(CONFIG_DEFAULT)
+  new Option('--agent-config <file>', "the agent's configuration").env('VARVE_AGENT_CONFIG').default(CONFIG_DEFAULT)
 
 const machineOption = (): Option => new Option('--machine <name>', 'its name at the gateway').makeOptionMandatory()
 

@@ -20,6 +20,7 @@ const diskSchema = v.object({
   bitmap: v.nullable(text),
   exporter: v.nullable(processMarkSchema),
   clips: v.boolean(),
+  isNarrow: v.boolean(),
   kind: v.picklist(READ_KINDS),
   reason: v.picklist(READ_REASONS),
   base: v.nullable(v.object({ name: text })),

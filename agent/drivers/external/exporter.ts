@@ -1,8 +1,22 @@
 // Which process serves an NBD socket: a bitmap that is not stored ends with it, so another one cannot have the same bitmap.
 
-import { readdir, readFile, readlink, realpath } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { readdir, readFile, readlink, realpath, stat } from 'node:fs/promises'
+import { guardEnvironment } from '../../guard-environment.ts'
 import { parseUnixSockets } from '../../processes/unix-sockets.ts'
 import { markProcess, type ProcessMark } from '../../process-mark.ts'
+
+/**
+ * QEMU from here on answers a read or a map rightly that begins in what snapshot-access has copied and ends in what it has not;
+ * before, it gives what the guest has written since.
+ */
+const RIGHT_FROM = 9
+
+/** How long a program may take to say its version, in milliseconds. */
+const VERSION_LIMIT_MS = 10_000
+
+const VERSION = /^(?:QEMU emulator version|qemu-storage-daemon version|qemu-nbd) (\d{1,4})\./u
 
 /** Whether a process has the socket of this inode open. */
 const hasOpen = async (pid: string, inode: string): Promise<boolean> => {
@@ -26,5 +40,19 @@ export const exporterOf = async (socketPath: string): Promise<ProcessMark | null
     return holders.length === 1 ? markProcess(Number(holders[0])) : null
   } catch {
     return null
+  }
+}
+
+/** Whether it is a QEMU that is known to answer rightly, by what its own program says; the one that runs, though it was replaced. */
+export const answersRightly = async (exporter: ProcessMark | null): Promise<boolean> => {
+  if (exporter === null) return false
+  try {
+    // as its own user: what runs there may be anything
+    const { uid, gid } = await stat(`/proc/${exporter.pid}`)
+    const options = { uid, gid, timeout: VERSION_LIMIT_MS, maxBuffer: 64 * 1024, env: guardEnvironment() }
+    const { stdout } = await promisify(execFile)(`/proc/${exporter.pid}/exe`, ['--version'], options)
+    return Number(VERSION.exec(stdout)?.[1] ?? 0) >= RIGHT_FROM
+  } catch {
+    return false
   }
 }

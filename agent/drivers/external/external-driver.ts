@@ -19,7 +19,14 @@ import { earlierLeases } from '../earlier-leases.ts'
 import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { decideGiven, refuseGiven, type GivenDecision } from './decide.ts'
-import { EXTERNAL_DRIVER, externalEntries, fromJournal, writeEntry, type ExternalDisk, type ExternalEntry } from './entry.ts'
+import {
+  EXTERNAL_DRIVER,
+  externalEntries,
+  fromJournal,
+  writeEntry,
+  type ExternalDisk,
+  type ExternalEntry,
+} from './entry.ts'
 import { ExternalLease } from './external-lease.ts'
 import { lookAt } from './look.ts'
 import { Offers, type Given } from './offers.ts'
@@ -31,7 +38,7 @@ const LOOKS_AT_ONCE = 8
 const NOTE = 'its lease is held by somebody else: whether the guest was frozen is not known here'
 
 const diskOf = ({ seen, kind, reason, base, reread }: GivenDecision): ExternalDisk => {
-  const { disk, size, exporter, clips } = seen
+  const { disk, size, exporter, clips, isNarrow } = seen
   const { name, socketPath, exportName, bitmap } = disk
   return {
     name,
@@ -41,6 +48,7 @@ const diskOf = ({ seen, kind, reason, base, reread }: GivenDecision): ExternalDi
     bitmap,
     exporter,
     clips,
+    isNarrow,
     kind,
     reason,
     base: base === null ? null : { name: base },

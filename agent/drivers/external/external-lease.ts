@@ -8,6 +8,9 @@ import type { ExternalDisk, ExternalEntry } from './entry.ts'
 import { contextOf } from './look.ts'
 import type { Given } from './offers.ts'
 
+/** The least that QEMU copies at once before a guest's write, in bytes. */
+const COPIED_BYTES = 64 * 1024
+
 export interface ExternalLeaseParts {
   readonly entry: ExternalEntry
   readonly given: Given
@@ -30,7 +33,10 @@ export class ExternalLease extends LeaseFrame<ExternalEntry> {
   }
 
   override get disks(): readonly LeasedDisk[] {
-    return super.disks.map((disk, index) => ({ ...disk, clips: this.entry.disks[index]!.clips, discards: true }))
+    return super.disks.map((disk, index) => {
+      const { clips, isNarrow } = this.entry.disks[index]!
+      return { ...disk, clips, discards: true, ...(isNarrow ? { boundaryBytes: COPIED_BYTES } : {}) }
+    })
   }
 
   /** Its scratch space is its holder's. */
@@ -43,7 +49,11 @@ export class ExternalLease extends LeaseFrame<ExternalEntry> {
     this.leaveAsItIs()
   }
 
-  protected override exportOf({ socketPath, base, bitmap }: ExternalDisk): Pick<LeasedDisk, 'socketPath' | 'dirtyContext'> {
+  protected override exportOf({
+    socketPath,
+    base,
+    bitmap,
+  }: ExternalDisk): Pick<LeasedDisk, 'socketPath' | 'dirtyContext'> {
     return { socketPath, dirtyContext: base === null || bitmap === null ? null : contextOf(bitmap) }
   }
 

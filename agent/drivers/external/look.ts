@@ -5,7 +5,7 @@ import { NbdClient } from '../../nbd/client.ts'
 import { WINDOW_BYTES, isChanged, type StatusSource } from '../../nbd/extents.ts'
 import type { ByteRange } from '../../nbd/reread.ts'
 import type { ProcessMark } from '../../process-mark.ts'
-import { exporterOf } from './exporter.ts'
+import { answersRightly, exporterOf } from './exporter.ts'
 import type { OfferedDisk } from './offer.ts'
 import { RANGES_MAX } from './records.ts'
 
@@ -22,6 +22,8 @@ export interface SeenExport {
   readonly changed: readonly ByteRange[] | null
   /** It answers only within the changed ranges. */
   readonly clips: boolean
+  /** It answers rightly only within one block of the least size that QEMU copies. */
+  readonly isNarrow: boolean
 }
 
 /** Name of the NBD context of a bitmap. */
@@ -87,8 +89,10 @@ export const lookAt = async (disk: OfferedDisk): Promise<SeenExport> => {
   const { size } = client
   if (size === 0) throw new VarveError('DISK_UNSUPPORTED', `the export ${exportName} of disk ${name} has no bytes`)
   const exporter = await exporterOf(socketPath)
+  const isNarrow = !(await answersRightly(exporter))
   const [context] = contexts
-  if (context === undefined) return { disk, size, exporter, changed: [], clips: false }
+  if (context === undefined) return { disk, size, exporter, changed: [], clips: false, isNarrow }
   const { changed, clean } = await mapOf(client, context, size)
-  return { disk, size, exporter, changed, clips: clean !== null && (await refusesRead(client, clean)) }
+  const clips = clean !== null && (await refusesRead(client, clean))
+  return { disk, size, exporter, changed, clips, isNarrow }
 }
