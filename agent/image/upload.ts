@@ -3,12 +3,11 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, UP, type Down } from '../../protocol/methods.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
-import { chunkCount } from '../../protocol/chunk.ts'
-import type { Lease, LeasedDisk } from '../drivers/driver.ts'
+import type { Lease, LeasedDisk, PushedContent } from '../drivers/driver.ts'
 import type { Pace } from '../pace.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { Discards, discardUnchanged } from '../nbd/discards.ts'
-import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
+import { ALLOCATION_CONTEXT, diskExtents, mapped } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
 import type { Framed } from '../../protocol/host/chunk-steps.ts'
 import { PICK, type Hashed, type Prepared } from './messages.ts'
@@ -48,10 +47,14 @@ export interface UploadOptions {
   readonly pace: Pace
   /** Told of plain bytes as they are read. */
   readonly onRead: (bytes: number) => void
-  /** Told of chunks that the gateway has durable from the image's beginning on, which it will not ask for again. */
-  readonly onDurable?: (chunks: number) => void
   /** Told of stored bytes as they are sent. */
   readonly onSent?: (bytes: number) => void
+  /** Told of chunks that the gateway has durable from the image's beginning on, which it will not ask for again. */
+  readonly onDurable?: (chunks: number) => void
+  /** Told once, when the upload fails: its extents need not be waited for. */
+  readonly onFailed?: () => void
+  /** A limit for what is read of the image. */
+  readonly readThrottle?: Throttle
 }
 
 /** What is uploaded; `size` is bytes. */
@@ -67,7 +70,7 @@ export interface UploadRequest extends UploadOptions {
 /** Who reads the segments of one image, as ImageWorkers do. */
 export type Segments = Pick<ImageWorkers, 'count' | 'read' | 'prepare' | 'drop'>
 
-/** What an image has from a chunk on. */
+/** The map of an image; what lies before this chunk is durable already, and not looked at again. */
 export type ExtentsFrom = (position: number) => Parameters<typeof chunkRuns>[0]
 
 interface UnderWay {
@@ -117,21 +120,20 @@ class ImageUpload {
     const messages = this.#call.messages[Symbol.asyncIterator]()
     const first = await messages.next()
     // a disk that was finished before has a result and no messages
-    if (first.done === true) return void (await this.#call.result.then(() => this.#allDurable()))
+    if (first.done === true) return void (await this.#call.result)
     if (first.value[0] !== DOWN.start) throw new VarveError('STREAM_INVALID', 'an upload begins with its start')
     const { position, proofKey } = first.value[1]
     this.#proofKey = Uint8Array.from(proofKey)
-    this.#request.onDurable?.(position)
     const receiving = this.#receive({ [Symbol.asyncIterator]: () => messages })
     // it is awaited below; until then its failure must not count as unhandled, which would end the whole agent
     receiving.catch(() => {})
     try {
+      this.#request.onDurable?.(position)
       await this.#sendSegments(extentsFrom(position), position)
       await this.#until(() => this.#inFlightItems === 0)
       this.#ended = true
       this.#call.end()
       await Promise.all([this.#call.result, receiving])
-      this.#allDurable()
     } catch (thrown) {
       this.#fail(thrown)
       this.#call.cancel()
@@ -143,11 +145,6 @@ class ImageUpload {
   }
 
   /** Reads segments as far ahead as there is room; they are asked about in order, each as soon as it is hashed. */
-  #allDurable(): void {
-    const { chunkBytes, onDurable } = this.#request
-    onDurable?.(chunkCount(this.#image.size, chunkBytes))
-  }
-
   async #sendSegments(extents: ReturnType<ExtentsFrom>, from: number): Promise<void> {
     const { chunkBytes, pace } = this.#request
     let asked = Promise.resolve()
@@ -157,6 +154,7 @@ class ImageUpload {
       const way: UnderWay = { number: number++, segment, bytes, heldBytes: 0, ids: new Uint8Array(0), asked: [] }
       await this.#until(() => this.#inFlightItems < IN_FLIGHT_ITEMS_MAX && this.#takeRoom(way))
       this.#inFlightItems += itemsOf(segment)
+      await this.#request.readThrottle?.take(bytes, this.#failed.signal)
       const hashed = segment.reads === 0 ? null : this.#hash(way)
       const before = asked
       asked = Promise.all([before, hashed]).then(([, hash]) => this.#ask(way, hash))
@@ -294,6 +292,7 @@ class ImageUpload {
   }
 
   #fail(thrown: unknown): void {
+    if (this.#failure === null) this.#request.onFailed?.()
     this.#failure ??= asVarveError(thrown)
     this.#failed.abort(this.#failure)
     this.#wake()
@@ -308,10 +307,25 @@ export const uploadSegments = (
   extentsFrom: ExtentsFrom,
 ): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extentsFrom))
 
+/** Uploads a disk that QEMU writes here, as far as it has, and tells what need not be kept any more. */
+const uploadPushed = async (request: UploadRequest, disk: LeasedDisk, pushed: PushedContent): Promise<void> => {
+  const { chunkBytes, idKey } = request
+  const { size } = disk
+  const setup = { spool: pushed.spool, size, chunkBytes, idKey }
+  await using workers = new ImageWorkers(setup, { multiConn: true })
+  const failed = new AbortController()
+  const signal = AbortSignal.any([request.signal, failed.signal])
+  const onDurable = (chunks: number): void => pushed.durable(Math.min(chunks * chunkBytes, size))
+  const extents = pushed.extents(chunkBytes, signal)
+  await uploadSegments({ ...request, onDurable, onFailed: () => failed.abort() }, disk, workers, () => extents)
+  pushed.durable(size)
+}
+
 /** Uploads a disk from wherever the gateway has it durable; resolves when all of it is. */
 export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const { disk, chunkBytes, idKey } = request
-  const { socketPath, exportName, size, dirtyContext } = disk
+  if (disk.pushed !== undefined) return await uploadPushed(request, disk, disk.pushed)
+  const { socketPath, exportName, size, dirtyContext, boundaryBytes } = disk
   await using resources = new AsyncDisposableStack()
   const connect = async (contexts: string[]): Promise<NbdClient> =>
     resources.use(await NbdClient.connect({ socketPath, exportName, contexts }))
@@ -320,21 +334,27 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
     dirtyContext === null
       ? null
       : { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
-  const setup = { socketPath, exportName, size, chunkBytes, idKey }
+  const setup = { socketPath, exportName, size, chunkBytes, idKey, boundaryBytes }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
-  const discards = disk.discards === true ? new Discards(allocation) : null
-  const onDurable = (chunks: number): void => discards?.upTo(Math.min(chunks * chunkBytes, size))
-  const map = { allocation, dirty, size, bridgeBytes: BRIDGE_BYTES }
-  // what is before may have been discarded, and is no more asked about either
-  const extentsFrom: ExtentsFrom = (position) => diskExtents({ ...map, from: position * chunkBytes })
-  await uploadSegments({ ...request, onDurable }, disk, workers, extentsFrom)
-  await discards?.settled()
+  const bridgeBytes = disk.clips === true ? 0 : BRIDGE_BYTES
+  const extentsFrom: ExtentsFrom = (position) =>
+    diskExtents({ allocation: mapped(allocation, disk), dirty, size, bridgeBytes, fromBytes: position * chunkBytes })
+  if (disk.discards !== true) return await uploadSegments(request, disk, workers, extentsFrom)
+  const discards = new Discards(allocation, { unchangedToo: disk.compared === true })
+  const onDurable = (chunks: number): void => discards.upTo(Math.min(chunks * chunkBytes, size))
+  const watched: ExtentsFrom = (position) => discards.watch(extentsFrom(position))
+  try {
+    await uploadSegments({ ...request, onDurable }, disk, workers, watched)
+    discards.upTo(size)
+  } finally {
+    await discards.settled()
+  }
 }
 
-/** Discards what a lease will not be asked for, once what is unchanged has been compared: long unchanged gaps. */
+/** Discards what a lease will not be asked for, where what is unchanged has been compared: long unchanged gaps. */
 export const discardUnasked = async ({ disks }: Pick<Lease, 'disks'>): Promise<void> => {
-  for (const { socketPath, exportName, size, dirtyContext, discards, reread } of disks) {
-    if (dirtyContext === null || discards !== true) continue
+  for (const { socketPath, exportName, size, dirtyContext, compared, reread } of disks) {
+    if (dirtyContext === null || compared !== true) continue
     try {
       await using client = await NbdClient.connect({ socketPath, exportName, contexts: [dirtyContext] })
       const source = rereading(client, dirtyContext, reread)

@@ -25,17 +25,26 @@ export interface StatusSource {
   blockStatus(offset: number, length: number): Promise<StatusByContext>
 }
 
+/** The same source, or one that takes everything for data: of an export of which only one block at a time may be asked. */
+export const mapped = (source: StatusSource, { boundaryBytes }: { readonly boundaryBytes?: number }): StatusSource =>
+  boundaryBytes === undefined
+    ? source
+    : {
+        size: source.size,
+        blockStatus: (_, length) => Promise.resolve(new Map([[ALLOCATION_CONTEXT, [{ length, flags: 0 }]]])),
+      }
+
 export interface DiskExtentsOptions {
   /** Has `allocationContext`; only asked about what may have changed. */
   readonly allocation: StatusSource
   readonly allocationContext?: string
   /** The changes since a checkpoint; null if the whole disk counts as changed. */
   readonly dirty: { readonly client: StatusSource; readonly context: string } | null
-  /** Where the map begins, in bytes, 0 unless given; what is before is not asked about. */
-  readonly from?: number
   /** Size of the disk in bytes, at most that of the exports. */
   readonly size: number
   readonly windowBytes?: number
+  /** Nothing is asked about what lies before it, in bytes: that counts as unchanged. A multiple of the chunk size; 0 unless given. */
+  readonly fromBytes?: number
   /**
    * Unchanged gaps up to this many bytes are included in allocation requests, which saves requests; longer ones never are. It
    * must be 0 (the default) for exports that refuse requests about unchanged ranges.
@@ -224,15 +233,15 @@ const checkOptions = ({ allocation, dirty, size }: DiskExtentsOptions): void => 
 }
 
 /**
- * The disk from `from` to `size`: ascending, without gaps, neighbours of one kind joined.
+ * The whole disk from 0 to `size`: ascending, without gaps, neighbours of one kind joined.
  * Give each source a connection of its own with one context: QEMU ends a connection with two when one of them fails.
  * Throws NBD_ERROR and NBD_PROTOCOL as the sources do.
  */
 export async function* diskExtents(options: DiskExtentsOptions): AsyncGenerator<DiskExtent> {
   checkOptions(options)
-  const { from = 0, size, windowBytes = WINDOW_BYTES } = options
-  let last: DiskExtent | null = null
-  let at = from
+  const { size, windowBytes = WINDOW_BYTES } = options
+  let at = Math.min(options.fromBytes ?? 0, size)
+  let last: DiskExtent | null = at === 0 ? null : { offset: 0, length: at, kind: 'keep' }
   while (at < size) {
     for await (const batch of windowBatches(options, at, Math.min(windowBytes, size - at))) {
       for (const extent of batch) {

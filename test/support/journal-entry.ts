@@ -4,11 +4,12 @@ import type { MachineConfig } from '../../agent/drivers/driver.ts'
 import type { JournalEntry } from '../../agent/drivers/journal.ts'
 import type { Fleecing } from '../../agent/drivers/qmp/keys.ts'
 import type { QmpEntry } from '../../agent/drivers/qmp/entry.ts'
+import type { Mode } from '../../agent/drivers/qmp/modes.ts'
 
 /** A machine of the driver `qmp`. */
 export const qmpMachine = (
   qmp: string,
-  { name = 'db1', exclude = [], guestAgent = null, fleecing = null }: MachineChanges = {},
+  { name = 'db1', exclude = [], guestAgent = null, fleecing = null, mode }: MachineChanges = {},
 ): MachineConfig => ({
   name,
   driver: 'qmp',
@@ -17,6 +18,7 @@ export const qmpMachine = (
     qmp,
     ...(guestAgent === null ? {} : { guest_agent: guestAgent }),
     ...(fleecing === null ? {} : { fleecing }),
+    ...(mode === undefined ? {} : { mode }),
   },
   exclude,
   attach: [],
@@ -27,6 +29,7 @@ interface MachineChanges {
   readonly exclude?: readonly string[]
   readonly guestAgent?: string | null
   readonly fleecing?: Fleecing | null
+  readonly mode?: Mode
 }
 
 /** An entry with two disks, one full and one incremental. */
@@ -37,6 +40,7 @@ export const exampleEntry = (changes: Partial<QmpEntry> = {}): QmpEntry => ({
   machine: { name: 'db1', driver: 'qmp', address: '/nowhere/qmp', keys: { qmp: '/nowhere/qmp' } },
   phase: 'preparing',
   outcome: null,
+  mode: 'pull',
   transfer: 'varve-c0ffee42-xfer-new',
   baseLease: 'base',
   baseAgent: '0192aaaa-0000-7000-8000-0000c0ffee42',

@@ -11,6 +11,7 @@ import type {
   MachineConfig,
 } from '../../agent/drivers/driver.ts'
 import type { Fleecing } from '../../agent/drivers/qmp/keys.ts'
+import type { Mode } from '../../agent/drivers/qmp/modes.ts'
 import { QmpDriver, type QmpDriverParts } from '../../agent/drivers/qmp/qmp-driver.ts'
 import type { QmpCaller, QmpClient } from '../../agent/qmp/client.ts'
 import { listNodes } from '../../agent/qmp/disks.ts'
@@ -93,9 +94,25 @@ const preceded = (caller: QmpCaller, before: (command: string) => Promise<void>)
   },
 })
 
+const slowed = (caller: QmpCaller, speed: number): QmpCaller => ({
+  version: caller.version,
+  closed: caller.closed,
+  subscribe: (listener) => caller.subscribe(listener),
+  execute: async (command, args, options) => {
+    if (command !== 'transaction') return await caller.execute(command, args, options)
+    const { actions } = args as { readonly actions: readonly { readonly type: string; readonly data: object }[] }
+    const slow = actions.map((action) =>
+      action.type === 'blockdev-backup' ? { ...action, data: { ...action.data, speed } } : action,
+    )
+    return await caller.execute(command, { actions: slow }, options)
+  },
+})
+
 type AgentOptions = Partial<Pick<DriverHost, 'reserveBytes'> & Pick<QmpDriverParts, 'freeBytes'>> & {
   readonly warn?: (details: object, message: string) => void
   readonly dies?: (command: string) => 'before' | 'after' | null
+  /** Backup jobs copy so many bytes a second, until that is changed. */
+  readonly speed?: number
   /** Runs before each command of the driver reaches QEMU. */
   readonly before?: (command: string) => Promise<void>
   /** Gives the arguments with which a command reaches QEMU. */
@@ -117,6 +134,7 @@ export class LeaseBench extends LeaseStage implements AsyncDisposable {
   guestAgent: string | null = null
   /** Null for what the configuration takes by itself. */
   fleecing: Fleecing | null = null
+  mode: Mode = 'pull'
 
   constructor(folder: string, disks: readonly TestDisk[]) {
     super(
@@ -128,14 +146,22 @@ export class LeaseBench extends LeaseStage implements AsyncDisposable {
   }
 
   override get configured(): MachineConfig {
-    return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent: this.guestAgent, fleecing: this.fleecing })
+    const { guestAgent, fleecing, mode } = this
+    return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent, fleecing, mode })
   }
 
   protected override get guest(): TestMachine {
     return this.machine
   }
 
-  async agent({ dies, before, alter, warn = () => undefined, ...options }: AgentOptions = {}): Promise<TestAgent> {
+  async agent({
+    dies,
+    before,
+    alter,
+    speed,
+    warn = () => undefined,
+    ...options
+  }: AgentOptions = {}): Promise<TestAgent> {
     await mkdir(this.stateFolder, { recursive: true })
     const { promise: died, resolve } = Promise.withResolvers<void>()
     let last: QmpClient | null = null
@@ -143,6 +169,7 @@ export class LeaseBench extends LeaseStage implements AsyncDisposable {
       last = client
       if (before !== undefined) return preceded(client, before)
       if (alter !== undefined) return altered(client, alter)
+      if (speed !== undefined) return slowed(client, speed)
       if (dies === undefined) return client
       return dyingAt(client, dies, () => {
         client.close()

@@ -4,6 +4,7 @@ import type { VarveError } from '../../../protocol/errors.ts'
 import { pause } from '../../../protocol/host/within.ts'
 import type { ScratchUse } from '../../../protocol/schemas.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
+import type { PushServer } from '../../push/server.ts'
 import type { QmpEvent } from '../../qmp/message.ts'
 import { CopyingLease, type CopyingLeaseParts } from '../copying-lease.ts'
 import type { LeasedDisk, LeaseOutcome } from '../driver.ts'
@@ -15,6 +16,8 @@ import type { QmpHost } from './host.ts'
 import { brokenBy, findBroken } from './broken-snapshot.ts'
 import { breakingEvent, findBreak, readInventory } from './inventory.ts'
 import { qmpPathOf } from './keys.ts'
+import { standIn } from './push-begin.ts'
+import { PushSide } from './push-side.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
 import { findMove, underWay } from './run-state.ts'
 
@@ -33,6 +36,8 @@ const QEMU = {
 
 export interface QmpLeaseParts extends CopyingLeaseParts<QmpEntry, QmpHost> {
   readonly client: QmpCaller
+  /** The process that QEMU writes to in mode push; null in mode pull. */
+  readonly writer: PushServer | null
 }
 
 /** Why QEMU says that it shuts down, such as `guest-shutdown`. */
@@ -45,18 +50,36 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
   #shutdown: string | null = null
   #usedBytesMax = 0
 
-  constructor({ client, ...parts }: QmpLeaseParts) {
+  readonly #push: PushSide | null
+
+  constructor({ client, writer, ...parts }: QmpLeaseParts) {
     super(parts, QEMU)
+    this.#push =
+      writer &&
+      new PushSide({
+        entry: this.entry,
+        server: writer,
+        connect: () => this.connect(),
+        onBroken: (why) => void this.giveUp(this.lostBy(why)),
+      })
     this.start(client)
     void this.#watchMove()
-    if (parts.entry.disks.some(({ access }) => access !== null)) void this.#measure()
+    if (this.#push !== null) void this.#watchWriter(this.#push)
+    if (this.entry.disks.some(({ access }) => access !== null)) void this.#measure()
   }
 
-  protected override exportOf({
-    kind,
-    access,
-  }: JournalDisk): Pick<LeasedDisk, 'socketPath' | 'dirtyContext' | 'discards'> {
-    const { socketPath, transfer } = this.entry
+  /** Records what became known at the instant. */
+  override complete(entry: QmpEntry): void {
+    super.complete(entry)
+    void this.#push?.follow(entry, this.stopping)
+  }
+
+  protected override exportOf(
+    disk: JournalDisk,
+  ): Pick<LeasedDisk, 'socketPath' | 'dirtyContext'> & Partial<Pick<LeasedDisk, 'pushed' | 'discards'>> {
+    const { socketPath, transfer, disks } = this.entry
+    const { kind, access } = disk
+    if (this.#push !== null) return { socketPath, dirtyContext: null, pushed: this.#push.content(disks.indexOf(disk)) }
     const dirtyContext = kind === 'incremental' ? `qemu:dirty-bitmap:${transfer}` : null
     return { socketPath, dirtyContext, ...(access === null ? {} : { discards: true }) }
   }
@@ -72,7 +95,7 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
   protected override async look(client: QmpCaller, cause?: unknown): Promise<VarveError | null> {
     const move = await findMove(client)
     if (move !== null) return gaveWay(this.entry.machine.name, move)
-    const why = findBreak(this.entry, await readInventory(client))
+    const why = findBreak(this.entry, await readInventory(client)) ?? (await this.#push?.problem()) ?? null
     return why === null ? null : this.lostBy(why, cause)
   }
 
@@ -82,6 +105,7 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
       if (event.event === 'RESET') this.#shutdown = null
       const move = event.event === 'MIGRATION' ? underWay(event.data['status']) : null
       if (move !== null) void this.#giveWay(move)
+      if (event.event === 'JOB_STATUS_CHANGE') this.#push?.wake()
       const why = breakingEvent(this.entry, event)
       if (why === null) return
       this.lose(this.lostBy(this.#shutdown === null ? why : `its QEMU has ended (${this.#shutdown})`))
@@ -92,8 +116,12 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
     return giveUpJobs(client, rescuedOf(this.entry))
   }
 
-  protected override remove(outcome: LeaseOutcome): Promise<void> {
-    return finishLease(this.host, this.entry, outcome)
+  protected override async remove(outcome: LeaseOutcome): Promise<void> {
+    try {
+      await finishLease(this.host, this.entry, outcome)
+    } finally {
+      this.#push?.server[Symbol.dispose]()
+    }
   }
 
   protected override isGone(error: unknown): boolean {
@@ -119,6 +147,19 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
       await this.scratch()
       await pause(SCRATCH_MEASURE_MS, this.stopping)
     }
+  }
+
+  /** A guest's writes wait for that process: when it ends another one takes its place, and QEMU's jobs are cancelled. */
+  async #watchWriter({ server }: PushSide): Promise<void> {
+    const error = await server.lost
+    if (this.isEnding) return
+    try {
+      await standIn(this.entry)
+    } catch (thrown) {
+      const about = { lease: this.id, machine: this.entry.machine.name, err: thrown }
+      this.host.log.warn(about, 'the process that QEMU writes the backup to could not be replaced')
+    }
+    await this.giveUp(this.lostBy(error.message, error))
   }
 
   async #watchMove(): Promise<void> {

@@ -9,7 +9,8 @@ import type { LeaseOutcome } from '../driver.ts'
 import { ClosedDoor, HANDSHAKES_LIMIT_MS } from '../nbd-door.ts'
 import { ownNames } from './names.ts'
 import { nbdServerListens } from './nbd-probe.ts'
-import { checkpointBitmaps, ownAgents, type NodeBitmap } from './plan.ts'
+import type { NodeBitmap } from './actions.ts'
+import { checkpointBitmaps, ownAgents } from './plan.ts'
 
 /** How long removing a lease's objects may take, in milliseconds. */
 export const TEARDOWN_LIMIT_MS = 30_000
@@ -62,6 +63,12 @@ const uselessAfterCommit = (
   return checkpointBitmaps(nodes, agents, (lease) => lease !== entry.id && !keep.has(lease))
 }
 
+const nodesOf = ({ scratchNode, access, push }: QmpEntry['disks'][number]): string[] => [
+  scratchNode,
+  ...(access === null ? [] : [access.node]),
+  ...(push === undefined ? [] : [push.endSource, push.endTarget]),
+]
+
 /** Transfer bitmaps on disks' own nodes: that of the lease, and after a commit what its base's agent left when the machine moved. */
 const transferBitmaps = (
   entry: QmpEntry,
@@ -81,12 +88,10 @@ const transferBitmaps = (
  */
 export const leaseTarget = (entry: QmpEntry, outcome: LeaseOutcome, keep: ReadonlySet<string>): TeardownTarget => ({
   exports: new Set([...entry.disks.map(({ exportId }) => exportId), ...entry.older.exports]),
-  jobs: new Set(entry.disks.map(({ job }) => job)),
-  nodes: new Set([
-    ...entry.disks.flatMap(({ scratchNode, access }) => (access === null ? [scratchNode] : [access.node, scratchNode])),
-    ...entry.older.nodes,
-  ]),
-  socketPath: entry.socketPath,
+  jobs: new Set(entry.disks.flatMap(({ job, push }) => (push === undefined ? [job] : [job, push.endJob]))),
+  nodes: new Set([...entry.disks.flatMap(nodesOf), ...entry.older.nodes]),
+  // QEMU writes to a server of ours
+  socketPath: entry.mode === 'push' ? null : entry.socketPath,
   bitmaps: (nodes) =>
     outcome === 'committed'
       ? [...transferBitmaps(entry, nodes, agentsOf(entry)), ...uselessAfterCommit(entry, nodes, keep)]

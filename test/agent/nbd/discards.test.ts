@@ -63,10 +63,10 @@ test('an increment that is cut at any places asks for nothing that is gone, and 
       let durable = 0
       for (const end of [...ends.toSorted((one, other) => one - other), Infinity]) {
         const map = { allocation: disk.allocation, dirty: { client: disk.bitmap(answer), context: BITMAP } }
-        const options = { ...map, size: disk.size, from: durable, windowBytes: window * PIECE, bridgeBytes }
-        const discards = new Discards(disk)
+        const options = { ...map, size: disk.size, fromBytes: durable, windowBytes: window * PIECE, bridgeBytes }
+        const discards = new Discards(disk, { unchangedToo: true })
         discards.upTo(durable)
-        for await (const { offset, length, kind } of diskExtents(options)) {
+        for await (const { offset, length, kind } of discards.watch(diskExtents(options))) {
           if (offset >= end * PIECE) break
           for (let at = offset; at < offset + length && kind !== 'keep'; at += PIECE) {
             expect(disk.gone[at / PIECE]).toBe(false)
@@ -90,16 +90,26 @@ test('an increment that is cut at any places asks for nothing that is gone, and 
 test('only whole pieces go, and never the first', () => {
   fc.assert(
     fc.property(fc.nat(10 * PIECE), fc.nat(10 * PIECE), (from, length) => {
-      const pieces = piecesOf(from, from + length)
+      const pieces = piecesOf({ offset: from, end: from + length })
       if (pieces === null) {
         expect(length).toBeLessThan(2 * PIECE + (from < PIECE ? PIECE : 0))
         return
       }
-      expect([pieces.offset % PIECE, pieces.length % PIECE]).toEqual([0, 0])
+      expect([pieces.offset % PIECE, pieces.end % PIECE]).toEqual([0, 0])
       expect(pieces.offset).toBeGreaterThanOrEqual(Math.max(from, PIECE))
-      expect(pieces.offset + pieces.length).toBeLessThanOrEqual(from + length)
+      expect(pieces.end).toBeLessThanOrEqual(from + length)
     }),
   )
+})
+
+test('unchanged gaps stay where they may still be compared, and a beginning with nothing to discard ends nothing', async () => {
+  const disk = new Disk([true, true, false, true])
+  const discards = new Discards(disk)
+  discards.upTo(0)
+  const map = { allocation: disk.allocation, dirty: { client: disk.bitmap(9), context: BITMAP }, size: disk.size }
+  for await (const { offset, length } of discards.watch(diskExtents(map))) discards.upTo(offset + length)
+  await discards.settled()
+  expect(disk.gone).toEqual([false, true, false, true])
 })
 
 test('a server that refuses is not asked again', async () => {
@@ -110,8 +120,13 @@ test('a server that refuses is not asked again', async () => {
       return Promise.reject(new Error('no'))
     },
   })
-  for (const end of [4, 6, 8]) {
-    discards.upTo(end * PIECE)
+  const disk = new Disk([true, true, true, true])
+  for await (const { offset, length } of discards.watch(
+    diskExtents({ allocation: disk.allocation, dirty: null, size: disk.size }),
+  )) {
+    discards.upTo(offset + length - PIECE)
+    await discards.settled()
+    discards.upTo(offset + length)
     await discards.settled()
   }
   expect(asked).toBe(1)

@@ -75,6 +75,7 @@ const request: LeaseRequest = {
   freezeTimeoutMs: 1000,
   refuseFull: [],
   refuseLeftOut: [],
+  chunkBytes: 65_536,
 }
 
 test('a copy breaks its snapshot only where that is what is read: with an overlay newer bytes would pass for old ones', () => {
