@@ -3,10 +3,10 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, UP, type Down } from '../../protocol/methods.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
-import type { Lease, LeasedDisk, PushedContent } from '../drivers/driver.ts'
+import type { LeasedDisk, PushedContent } from '../drivers/driver.ts'
 import type { Pace } from '../pace.ts'
 import { NbdClient } from '../nbd/client.ts'
-import { Discards, discardUnchanged } from '../nbd/discards.ts'
+import { Discards } from '../nbd/discards.ts'
 import { ALLOCATION_CONTEXT, diskExtents, mapped } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
 import type { Framed } from '../../protocol/host/chunk-steps.ts'
@@ -33,7 +33,7 @@ const WANTED_SHARE_MIN = 1 / 8
 const WANTED_SHARE_WEIGHT = 1 / 4
 
 /** Unchanged gaps that are asked about together with the changes around them, in bytes. */
-const BRIDGE_BYTES = 16 * 1024 * 1024
+export const BRIDGE_BYTES = 16 * 1024 * 1024
 
 /** What every upload needs. */
 export interface UploadOptions {
@@ -348,19 +348,5 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
     discards.upTo(size)
   } finally {
     await discards.settled()
-  }
-}
-
-/** Discards what a lease will not be asked for, where what is unchanged has been compared: long unchanged gaps. */
-export const discardUnasked = async ({ disks }: Pick<Lease, 'disks'>): Promise<void> => {
-  for (const { socketPath, exportName, size, dirtyContext, compared, reread } of disks) {
-    if (dirtyContext === null || compared !== true) continue
-    try {
-      await using client = await NbdClient.connect({ socketPath, exportName, contexts: [dirtyContext] })
-      const source = rereading(client, dirtyContext, reread)
-      await discardUnchanged(client, source, { context: dirtyContext, size, bridgeBytes: BRIDGE_BYTES })
-    } catch {
-      // it costs space; what is wrong with the export the first read says
-    }
   }
 }
