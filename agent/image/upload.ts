@@ -343,10 +343,7 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const discards = new Discards(allocation, { unchangedToo: disk.compared === true })
   const onDurable = (chunks: number): void => discards.upTo(Math.min(chunks * chunkBytes, size))
   const watched: ExtentsFrom = (position) => discards.watch(extentsFrom(position))
-  try {
-    await uploadSegments({ ...request, onDurable }, disk, workers, watched)
-    discards.upTo(size)
-  } finally {
-    await discards.settled()
-  }
+  await uploadSegments({ ...request, onDurable }, disk, workers, watched).finally(() => discards.settled())
+  discards.upTo(size)
+  await discards.settled()
 }

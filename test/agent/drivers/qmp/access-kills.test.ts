@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { LeaseBase } from '../../../../agent/drivers/driver.ts'
-import { asBase, LeaseBench, threeDisks } from '../../../support/lease.ts'
+import { asBase, LeaseBench, MIB, threeDisks } from '../../../support/lease.ts'
 import { qemuMajor } from '../../../support/qemu.ts'
 import { tempFolder } from '../../../support/temp.ts'
 
@@ -30,6 +30,9 @@ test.each(qemuMajor() >= 9 ? (['on', 'off'] as const) : (['off'] as const))(
     await using bench = new LeaseBench(folder.path, threeDisks(folder.path).slice(0, 2))
     bench.fleecing = fleecing
     await bench.machine.start()
+    // what is allocated already survives a QEMU that is killed
+    for (const disk of ['vda', 'vdb']) await bench.write(disk, 0xee, 0, MIB)
+    await bench.machine.restart()
     for (let at = 1, over = false; !over; at += 1) {
       expect(at).toBeLessThan(STEPS_MAX)
       let base: LeaseBase
