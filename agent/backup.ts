@@ -292,7 +292,8 @@ export class Backups implements AsyncDisposable {
     await steps.time('compare', () => compareLease(comparing))
     const announcement = new Announcement(announcementOf(job, lease, attached), steps)
     const throttle = this.#throttle
-    const what = { job, lease, attached, announcement, keys }
+    const readThrottle = new Throttle(lease.bandwidth ?? null, clock)
+    const what = { job, lease, attached, announcement, keys, readThrottle }
     const sending = { ...what, link, throttle, signal, awayMs: OFFLINE_LIMIT_MS, steps, traffic, pace }
     const bytesRead = await sendImages(sending)
     await steps.time('check', check)

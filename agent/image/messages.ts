@@ -3,7 +3,14 @@ import type { Framed } from '../../protocol/host/chunk-steps.ts'
 import type { SpoolPlace } from '../push/spool.ts'
 
 /** Where an image is read: over NBD, or where QEMU has written it. */
-export type ImagePlace = { readonly socketPath: string; readonly exportName: string } | { readonly spool: SpoolPlace }
+export type ImagePlace =
+  | {
+      readonly socketPath: string
+      readonly exportName: string
+      /** As a leased disk has it. */
+      readonly boundaryBytes?: number | undefined
+    }
+  | { readonly spool: SpoolPlace }
 
 /** What a worker thread is started with. */
 export type WorkerSetup = ImagePlace & {

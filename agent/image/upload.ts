@@ -6,7 +6,8 @@ import type { OpenCall, Peer } from '../../protocol/peer.ts'
 import type { LeasedDisk, PushedContent } from '../drivers/driver.ts'
 import type { Pace } from '../pace.ts'
 import { NbdClient } from '../nbd/client.ts'
-import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
+import { Discards } from '../nbd/discards.ts'
+import { ALLOCATION_CONTEXT, diskExtents, mapped } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
 import type { Framed } from '../../protocol/host/chunk-steps.ts'
 import { PICK, type Hashed, type Prepared } from './messages.ts'
@@ -52,6 +53,8 @@ export interface UploadOptions {
   readonly onDurable?: (chunks: number) => void
   /** Told once, when the upload fails: its extents need not be waited for. */
   readonly onFailed?: () => void
+  /** A limit for what is read of the image. */
+  readonly readThrottle?: Throttle
 }
 
 /** What is uploaded; `size` is bytes. */
@@ -67,7 +70,8 @@ export interface UploadRequest extends UploadOptions {
 /** Who reads the segments of one image, as ImageWorkers do. */
 export type Segments = Pick<ImageWorkers, 'count' | 'read' | 'prepare' | 'drop'>
 
-type Extents = Parameters<typeof chunkRuns>[0]
+/** The map of an image; what lies before this chunk is durable already, and not looked at again. */
+export type ExtentsFrom = (position: number) => Parameters<typeof chunkRuns>[0]
 
 interface UnderWay {
   readonly number: number
@@ -112,7 +116,7 @@ class ImageUpload {
     this.#call = peer.open('image.upload', { job, disk: image.name }, { signal })
   }
 
-  async run(extents: Extents): Promise<void> {
+  async run(extentsFrom: ExtentsFrom): Promise<void> {
     const messages = this.#call.messages[Symbol.asyncIterator]()
     const first = await messages.next()
     // a disk that was finished before has a result and no messages
@@ -120,12 +124,12 @@ class ImageUpload {
     if (first.value[0] !== DOWN.start) throw new VarveError('STREAM_INVALID', 'an upload begins with its start')
     const { position, proofKey } = first.value[1]
     this.#proofKey = Uint8Array.from(proofKey)
-    this.#request.onDurable?.(position)
     const receiving = this.#receive({ [Symbol.asyncIterator]: () => messages })
     // it is awaited below; until then its failure must not count as unhandled, which would end the whole agent
     receiving.catch(() => {})
     try {
-      await this.#sendSegments(extents, position)
+      this.#request.onDurable?.(position)
+      await this.#sendSegments(extentsFrom(position), position)
       await this.#until(() => this.#inFlightItems === 0)
       this.#ended = true
       this.#call.end()
@@ -141,7 +145,7 @@ class ImageUpload {
   }
 
   /** Reads segments as far ahead as there is room; they are asked about in order, each as soon as it is hashed. */
-  async #sendSegments(extents: Extents, from: number): Promise<void> {
+  async #sendSegments(extents: ReturnType<ExtentsFrom>, from: number): Promise<void> {
     const { chunkBytes, pace } = this.#request
     let asked = Promise.resolve()
     let number = 0
@@ -150,6 +154,7 @@ class ImageUpload {
       const way: UnderWay = { number: number++, segment, bytes, heldBytes: 0, ids: new Uint8Array(0), asked: [] }
       await this.#until(() => this.#inFlightItems < IN_FLIGHT_ITEMS_MAX && this.#takeRoom(way))
       this.#inFlightItems += itemsOf(segment)
+      await this.#request.readThrottle?.take(bytes, this.#failed.signal)
       const hashed = segment.reads === 0 ? null : this.#hash(way)
       const before = asked
       asked = Promise.all([before, hashed]).then(([, hash]) => this.#ask(way, hash))
@@ -299,8 +304,8 @@ export const uploadSegments = (
   request: UploadOptions,
   image: Image,
   workers: Segments,
-  extents: Extents,
-): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extents))
+  extentsFrom: ExtentsFrom,
+): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extentsFrom))
 
 /** Uploads a disk that QEMU writes here, as far as it has, and tells what need not be kept any more. */
 const uploadPushed = async (request: UploadRequest, disk: LeasedDisk, pushed: PushedContent): Promise<void> => {
@@ -312,7 +317,7 @@ const uploadPushed = async (request: UploadRequest, disk: LeasedDisk, pushed: Pu
   const signal = AbortSignal.any([request.signal, failed.signal])
   const onDurable = (chunks: number): void => pushed.durable(Math.min(chunks * chunkBytes, size))
   const extents = pushed.extents(chunkBytes, signal)
-  await uploadSegments({ ...request, onDurable, onFailed: () => failed.abort() }, disk, workers, extents)
+  await uploadSegments({ ...request, onDurable, onFailed: () => failed.abort() }, disk, workers, () => extents)
   pushed.durable(size)
 }
 
@@ -320,7 +325,7 @@ const uploadPushed = async (request: UploadRequest, disk: LeasedDisk, pushed: Pu
 export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const { disk, chunkBytes, idKey } = request
   if (disk.pushed !== undefined) return await uploadPushed(request, disk, disk.pushed)
-  const { socketPath, exportName, size, dirtyContext } = disk
+  const { socketPath, exportName, size, dirtyContext, boundaryBytes } = disk
   await using resources = new AsyncDisposableStack()
   const connect = async (contexts: string[]): Promise<NbdClient> =>
     resources.use(await NbdClient.connect({ socketPath, exportName, contexts }))
@@ -329,7 +334,19 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
     dirtyContext === null
       ? null
       : { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
-  const setup = { socketPath, exportName, size, chunkBytes, idKey }
+  const setup = { socketPath, exportName, size, chunkBytes, idKey, boundaryBytes }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
-  await uploadSegments(request, disk, workers, diskExtents({ allocation, dirty, size, bridgeBytes: BRIDGE_BYTES }))
+  const bridgeBytes = disk.clips === true ? 0 : BRIDGE_BYTES
+  const extentsFrom: ExtentsFrom = (position) =>
+    diskExtents({ allocation: mapped(allocation, disk), dirty, size, bridgeBytes, fromBytes: position * chunkBytes })
+  if (disk.discards !== true) return await uploadSegments(request, disk, workers, extentsFrom)
+  const discards = new Discards(allocation)
+  const onDurable = (chunks: number): void => discards.upTo(Math.min(chunks * chunkBytes, size))
+  const watched: ExtentsFrom = (position) => discards.watch(extentsFrom(position))
+  try {
+    await uploadSegments({ ...request, onDurable }, disk, workers, watched)
+    discards.upTo(size)
+  } finally {
+    await discards.settled()
+  }
 }

@@ -24,8 +24,8 @@ const spare: Buffer[] = []
 
 const openSource = async (place: ImagePlace, signal: AbortSignal): Promise<ImageSource> => {
   if ('spool' in place) return new SpoolReader(place.spool)
-  const { socketPath, exportName } = place
-  return await NbdClient.connect({ socketPath, exportName, contexts: [], signal })
+  const { socketPath, exportName, boundaryBytes } = place
+  return await NbdClient.connect({ socketPath, exportName, contexts: [], signal, boundaryBytes })
 }
 
 const readerOf = (image: number): SegmentReader => images.get(image)!.reader
