@@ -55,8 +55,13 @@ const sourceOf = (element: XmlElement | null): Source | null => {
   if (element === null) return null
   const index = Number.parseInt(attributeOf(element, 'index') ?? '', 10)
   const path = attributeOf(element, 'file') ?? attributeOf(element, 'dev')
-  const hosts = childrenOf(element, 'host').map((host) => `${attributeOf(host, 'name')}:${attributeOf(host, 'port')}`)
-  const named = LOCATORS.flatMap((name) => attributeOf(element, name) ?? []).concat(hosts)
+  const hosts = childrenOf(element, 'host').map(
+    (host) => attributeOf(host, 'socket') ?? `${attributeOf(host, 'name')}:${attributeOf(host, 'port')}`,
+  )
+  // of an NVMe controller that QEMU drives itself
+  const address = elementAt(element, 'address')
+  const slot = ['domain', 'bus', 'slot', 'function'].flatMap((name) => attributeOf(address, name) ?? [])
+  const named = LOCATORS.flatMap((name) => attributeOf(element, name) ?? []).concat(hosts, slot)
   if (named.length === 0) return null
   return { fileName: path ?? named.join(' '), path, index: Number.isNaN(index) ? null : index }
 }

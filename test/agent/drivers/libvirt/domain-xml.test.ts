@@ -74,6 +74,16 @@ test('a file with what lies below it, a device and a disk of the network', () =>
   ])
 })
 
+test('disks of the network and of controllers that QEMU drives are told apart', () => {
+  const disks = xml`
+<disk type='network'><source protocol='nbd' name='d'><host transport='unix' socket='/run/a'/></source><target dev='vda'/></disk>
+<disk type='network'><source protocol='nbd' name='d'><host transport='unix' socket='/run/b'/></source><target dev='vdb'/></disk>
+<disk type='nvme'><source type='pci' namespace='1'><address bus='0x01' slot='0x0'/></source><target dev='vdc'/></disk>
+<disk type='nvme'><source type='pci' namespace='1'><address bus='0x02' slot='0x0'/></source><target dev='vdd'/></disk>`
+  const names = readDomain(domain(disks)).disks.map(({ fileName }) => fileName)
+  expect(new Set(names).size).toBe(4)
+})
+
 test('what cannot be written is left out, and an empty drive is no disk', () => {
   const disks = xml`
 <disk device='cdrom'><target dev='sda'/></disk>

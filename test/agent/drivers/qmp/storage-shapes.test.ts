@@ -1,5 +1,4 @@
 // Every shape of storage that a QEMU machine has: held exactly and incrementally, left out with a reason, or refused by name.
-import { spawn, type ChildProcess } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -7,8 +6,8 @@ import type { Lease } from '../../../../agent/drivers/driver.ts'
 import { refusalOf } from '../../../../agent/qmp/disk-devices.ts'
 import { asBase, dirtyRanges, LeaseBench, MIB } from '../../../support/lease.ts'
 import { run } from '../../../support/run.ts'
-import { isListenerSeen } from '../../../../agent/drivers/nbd-door.ts'
-import { eventually, tempFolder } from '../../../support/temp.ts'
+import { DiskServer } from '../../../support/shape-server.ts'
+import { tempFolder } from '../../../support/temp.ts'
 
 const KIB64 = 65_536
 const SIZE = 4 * MIB
@@ -22,29 +21,6 @@ const image = (driver: string, name: string, filename: string, more: object = {}
 })
 const create = async (...args: readonly string[]): Promise<void> => {
   await run('qemu-img', ['create', '-q', ...args])
-}
-
-/** A program that serves until it is disposed of. */
-class Server implements AsyncDisposable {
-  readonly #child: ChildProcess
-
-  private constructor(child: ChildProcess) {
-    this.#child = child
-  }
-
-  static async start(program: string, args: readonly string[], socket: string): Promise<Server> {
-    const child = spawn(program, args, { stdio: 'ignore' })
-    await eventually(async () => {
-      if (child.exitCode !== null) throw new Error(`${program} ended`)
-      return await isListenerSeen(socket)
-    })
-    return new Server(child)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    const exited = new Promise((resolve) => this.#child.once('exit', resolve))
-    if (this.#child.exitCode === null && this.#child.kill('SIGKILL')) await exited
-  }
 }
 
 interface Shape {
@@ -129,8 +105,7 @@ const reads = ({ disks }: Lease): string[] => disks.map(({ name, kind, reason })
 test('filters, encryption, a data file, a chain, a network disk, LUNs and namespaces: exact, and increments thereafter', async () => {
   await using folder = await tempFolder()
   const shapes = await heldShapes(folder.path)
-  const served = ['-t', '-f', 'raw', '-e', '8', '-x', 'disk', '-k', folder.join('nbd'), folder.join('served')]
-  await using _server = await Server.start('qemu-nbd', served, folder.join('nbd'))
+  await using _server = await DiskServer.nbd(folder.join('served'), folder.join('nbd'))
   await using bench = new LeaseBench(folder.path, [])
   await bench.machine.start({ extra: shapes.flatMap(({ args }) => args) })
   await using agent = await bench.agent()
@@ -208,7 +183,7 @@ test('a disk that others write too, or that another program has, is refused by n
   for (const name of ['vda', 'cluster', 'outside']) await create('-f', 'raw', at(name), String(MIB))
   const exported = `type=vhost-user-blk,id=e,node-name=f,writable=on,addr.type=unix,addr.path=${at('vhost')}`
   const storage = ['--blockdev', `driver=file,node-name=f,filename=${at('outside')}`, '--export', exported]
-  await using _server = await Server.start('qemu-storage-daemon', storage, at('vhost'))
+  await using _server = await DiskServer.start('qemu-storage-daemon', storage, at('vhost'))
   await using bench = new LeaseBench(folder.path, [])
   const args = [
     ...node(image('raw', 'vda', at('vda'))),
@@ -242,23 +217,4 @@ test.each([
   ['virtio-blk-device', true, 'raw', /share-rw/u],
 ])('a %s (shared: %s) of %s is refused', (type, shared, format, why) => {
   expect(refusalOf({ type, shared }, format)).toMatch(why)
-})
-
-test('thirty disks of one machine are of one lease', async () => {
-  await using folder = await tempFolder()
-  const names = Array.from({ length: 30 }, (_, index) => `disk${index}`)
-  for (const name of names) await create('-f', 'raw', folder.join(name), String(MIB))
-  await using bench = new LeaseBench(folder.path, [])
-  const disks = names.flatMap((name, lun) => [
-    ...node(image('raw', name, folder.join(name))),
-    ...['-device', `scsi-hd,bus=hba.0,scsi-id=0,lun=${lun},drive=${name},id=${name}`],
-  ])
-  await bench.machine.start({ extra: ['-device', 'virtio-scsi-pci,id=hba', ...disks] })
-  await using agent = await bench.agent()
-  for (const [index, name] of names.entries())
-    await bench.machine.guestIo(`/machine/peripheral/${name}`, `write -P ${index + 1} 0 64k`)
-  const lease = await agent.driver.begin(bench.request())
-  expect(reads(lease).toSorted()).toEqual(names.map((name) => `${name} full first`).toSorted())
-  for (const disk of lease.disks) expect((await bench.content(disk))[0]).toBe(names.indexOf(disk.name) + 1)
-  await lease.end('committed')
 })
