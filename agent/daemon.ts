@@ -7,7 +7,12 @@ import { Backups } from './backup.ts'
 import { systemClock } from '../protocol/host/clock.ts'
 import type { AgentConfig } from './config.ts'
 import type { DriverHost, LeaseDriver, Machine } from './drivers/driver.ts'
+import { isExternal } from './drivers/external/machines.ts'
+import type { Offer } from './drivers/external/offer.ts'
+import { Offers } from './drivers/external/offers.ts'
+import { Records } from './drivers/external/records.ts'
 import { Drivers, openJournal } from './drivers/registry.ts'
+import { serveLeases, type LeaseServerOptions } from './external/lease-server.ts'
 import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
@@ -70,7 +75,8 @@ export const runAgent = async (
   let inventory: Inventory | null = null
   const onMoved = (machine: string): void => inventory?.changed(machine)
   const reserveBytes = config.scratch_reserve
-  const host: DriverHost = { stateFolder: config.state, agents, journal, thawer, reserveBytes, log, onMoved }
+  const offers = new Offers()
+  const host: DriverHost = { stateFolder: config.state, offers, agents, journal, thawer, reserveBytes, log, onMoved }
   const drivers = resources.use(await Drivers.open(host))
   const driverOf = (machine: Pick<Machine, 'driver'>): LeaseDriver => drivers.of(machine)
   // before the gateway answers and whatever it says: it may be away for long
@@ -107,9 +113,11 @@ export const runAgent = async (
   inventory = announced
   // until there is a link, it will dial with all that is new anyway
   let opened: GatewayLink | null = null
+  const external = new Set(await new Records(config.state).machines())
   const live = resources.use(
     new LiveConfig({
       config,
+      external: () => [...external],
       driverOf,
       isBusy: (machine) => backups.jobOf(machine) !== null,
       onMachine: (machine) => announced.changed(machine),
@@ -119,6 +127,7 @@ export const runAgent = async (
     }),
   )
   await live.start()
+  if (external.size > 0) live.takeExternal()
   const forget: Drivers['forget'] = (machine, disk) => drivers.forget(machine, disk)
   const restores = resources.use(orderedRestores(config, () => link, log))
   const served = { inventory: announced, backups, relay, restores, forget }
@@ -129,6 +138,13 @@ export const runAgent = async (
   opened = link
   const session = (): Dialled | null => (link.current === null ? null : (sessions.get(link.current) ?? null))
   resources.use(await lendSession(config, session, log))
+  const announce = async ({ machine }: Offer): Promise<void> => {
+    external.add(machine)
+    live.takeExternal()
+    refuseOwn(config, machine)
+    await announced.told(machine)
+  }
+  resources.use(await takeLeases({ ...config, offers, announce }, log))
   onReloadable((read) => live.reload(read))
   const ended = await Promise.race([stopped, link.ended()])
   // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;
@@ -224,6 +240,25 @@ const lendSession = async (
     log.error({ err: error }, 'commands of this host cannot use the connection of the agent')
     return new AsyncDisposableStack()
   }
+}
+
+/** Where leases of others cannot be taken, machines of the configuration are backed up nevertheless. */
+const takeLeases = async (options: LeaseServerOptions, log: Log): Promise<AsyncDisposable> => {
+  try {
+    return await serveLeases(options)
+  } catch (error) {
+    log.error({ err: error }, 'leases of others cannot be taken')
+    return new AsyncDisposableStack()
+  }
+}
+
+/** EXISTS for a machine of the configuration, which its own driver reads; LIMIT_REACHED where there are too many. */
+const refuseOwn = ({ machines }: Pick<AgentConfig, 'machines'>, name: string): void => {
+  const machine = machines.find((one) => one.name === name)
+  if (machine === undefined) throw new VarveError('LIMIT_REACHED', `this agent has ${machines.length} machines already`)
+  if (isExternal(machine)) return
+  const sentence = `machine ${name} is of this agent's configuration, which reads it with its driver ${machine.driver}: give the lease under another name`
+  throw new VarveError('EXISTS', sentence)
 }
 
 /** Warns of what will soon break a session, now and each day while it is open. */
