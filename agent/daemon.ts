@@ -11,9 +11,12 @@ import { Drivers, openJournal } from './drivers/registry.ts'
 import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
+import { HookNotes } from './hooks/hook-notes.ts'
+import { runLeftHooks } from './hooks/left-hooks.ts'
 import { Identity } from './identity.ts'
 import { KeepServed } from './instant/keep-served.ts'
 import { Inventory } from './inventory.ts'
+import { TargetLeases } from './leases/target-leases.ts'
 import { LiveConfig } from './live-config.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { DAY_MS } from '../protocol/host/duration.ts'
@@ -56,6 +59,9 @@ export const runAgent = async (
   // before anything that may fail or wait: a guest that was left frozen needs neither identity nor gateway nor QMP
   const thawer = resources.use(new Thawer({ notes: FreezeNotes.in(config.state), log }))
   thawer.start()
+  void runLeftHooks(HookNotes.in(config.state), null, ({ machine, lease }, { fault }) =>
+    log.warn({ machine, lease, fault }, 'the hook after an instant was still owed, and has run'),
+  ).catch((error: unknown) => log.warn({ err: error }, 'what hooks are owed cannot be read'))
   const identity = await Identity.load(config.state)
   for (const left of await RestoreNotes.in(config.state).settle()) log.warn({ left }, 'a restore was killed')
   const journal = await openJournal(config.state, {
@@ -80,12 +86,24 @@ export const runAgent = async (
   } catch (error) {
     log.error({ err: error }, 'the lease journal cannot be read')
   }
+  const leases: TargetLeases = new TargetLeases({
+    machines: config.machines,
+    driverOf,
+    begin: (request) => drivers.begin(request),
+    journal,
+    stateFolder: config.state,
+    freezeTimeoutMs: config.freeze_limit * 1000,
+    jobOf: (machine) => backups.jobOf(machine),
+    clock: systemClock,
+    log,
+  })
   const backups: Backups = resources.use(
     new Backups({
       agentId: identity.record.agentId,
       formerAgents: former,
       machines: config.machines,
       driverOf,
+      leases,
       begin: (request) => drivers.begin(request),
       journal,
       stateFolder: config.state,
@@ -102,6 +120,7 @@ export const runAgent = async (
     driverOf,
     allowed: config.relay,
     jobOf: (machine) => backups.jobOf(machine),
+    leaseOf: (machine) => leases.of(machine),
   })
   const announced = resources.use(inventoryOf(config, identity, { backups, driverOf }, log))
   inventory = announced
@@ -111,7 +130,7 @@ export const runAgent = async (
     new LiveConfig({
       config,
       driverOf,
-      isBusy: (machine) => backups.jobOf(machine) !== null,
+      isBusy: (machine) => backups.jobOf(machine) !== null || leases.of(machine) !== null,
       onMachine: (machine) => announced.changed(machine),
       onReconnect: (why) => opened?.reconnect(new VarveError('CONNECTION_LOST', why)),
       clock: systemClock,
@@ -121,9 +140,10 @@ export const runAgent = async (
   await live.start()
   const forget: Drivers['forget'] = (machine, disk) => drivers.forget(machine, disk)
   const restores = resources.use(orderedRestores(config, () => link, log))
-  const served = { inventory: announced, backups, relay, restores, forget }
+  void leases.resume()
+  const served = { inventory: announced, backups, leases, relay, restores, forget }
   resources.use(new KeepServed(config.state, log))
-  resources.use(await openStatus({ config, record: linkRecord, backups, journal, traffic, log }))
+  resources.use(await openStatus({ config, record: linkRecord, backups, leases, journal, traffic, log }))
   const sessions = new WeakMap<Peer, Dialled>()
   const link: GatewayLink = resources.use(gatewayLink(config, identity, served, { record: linkRecord, sessions, log }))
   opened = link
@@ -133,6 +153,8 @@ export const runAgent = async (
   const ended = await Promise.race([stopped, link.ended()])
   // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;
   // an agent that the gateway turned away for good has no next start to leave them to
+  if (ended === 'TERM') leases.stop()
+  else await leases.giveUp()
   if (ended === 'TERM') await backups.stop()
   else if (ended !== 'INT' && GONE_FOR_GOOD.has(ended.code)) await backups.abandon()
   else await backups.giveUp()
@@ -151,6 +173,7 @@ const orderedRestores = (config: AgentConfig, link: () => GatewayLink, log: Log)
 interface Served {
   readonly inventory: Inventory
   readonly backups: Backups
+  readonly leases: TargetLeases
   readonly relay: Relay
   readonly restores: OrderedRestores
   readonly forget: Drivers['forget']
@@ -189,7 +212,7 @@ const inventoryOf = (
     log,
   })
 
-const handlersOf = ({ machines }: AgentConfig, { backups, relay, restores, forget }: Served): Handlers => ({
+const handlersOf = ({ machines }: AgentConfig, { backups, leases, relay, restores, forget }: Served): Handlers => ({
   'agent.backup': async (order) => {
     backups.start(order)
     return {}
@@ -204,6 +227,17 @@ const handlersOf = ({ machines }: AgentConfig, { backups, relay, restores, forge
     const machine = machines.find((one) => one.name === name)
     if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${name}"`)
     return forget(machine, disk)
+  },
+  'agent.lease': (order) => leases.begin(order),
+  'agent.renewLease': (params) => leases.renew(params),
+  'agent.endLease': async (params) => {
+    await leases.end(params)
+    return {}
+  },
+  'agent.targets': ({ machine }) => leases.targets(machine),
+  'agent.removeTarget': async (params) => {
+    await leases.remove(params)
+    return {}
   },
   'agent.places': (params, call) => restores.places(params, call.signal),
   'agent.restore': (params, call) => restores.run(params, call),

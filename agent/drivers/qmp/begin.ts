@@ -99,9 +99,8 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
   })
   const lease = new QmpLease({ host, entry, client, guard, onEnd: release })
   try {
-    const { consistency: wish, freezeTimeoutMs, onThawed } = request
-    const { thawer } = host
-    const instant = await takeQmpInstant({ client, thawer, entry, wish, freezeTimeoutMs, onThawed })
+    const { thawer, stateFolder } = host
+    const instant = await takeQmpInstant({ client, thawer, entry, request, stateFolder })
     await refuseChange(client, planned)
     await addExports(client, entry)
     const active: QmpEntry = { ...entry, ...instant, phase: 'active' }
