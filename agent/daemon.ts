@@ -7,6 +7,7 @@ import { Backups } from './backup.ts'
 import { systemClock } from '../protocol/host/clock.ts'
 import type { AgentConfig } from './config.ts'
 import type { DriverHost, LeaseDriver, Machine } from './drivers/driver.ts'
+import type { LeaseJournal } from './drivers/journal.ts'
 import { Drivers, openJournal } from './drivers/registry.ts'
 import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
@@ -16,7 +17,7 @@ import { runLeftHooks } from './hooks/left-hooks.ts'
 import { Identity } from './identity.ts'
 import { KeepServed } from './instant/keep-served.ts'
 import { Inventory } from './inventory.ts'
-import { TargetLeases } from './leases/target-leases.ts'
+import { TargetLeases, type TargetLeasesOptions } from './leases/target-leases.ts'
 import { LiveConfig } from './live-config.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { DAY_MS } from '../protocol/host/duration.ts'
@@ -59,16 +60,10 @@ export const runAgent = async (
   // before anything that may fail or wait: a guest that was left frozen needs neither identity nor gateway nor QMP
   const thawer = resources.use(new Thawer({ notes: FreezeNotes.in(config.state), log }))
   thawer.start()
-  void runLeftHooks(HookNotes.in(config.state), null, ({ machine, lease }, { fault }) =>
-    log.warn({ machine, lease, fault }, 'the hook after an instant was still owed, and has run'),
-  ).catch((error: unknown) => log.warn({ err: error }, 'what hooks are owed cannot be read'))
+  runOwedHooks(config.state, log)
   const identity = await Identity.load(config.state)
   for (const left of await RestoreNotes.in(config.state).settle()) log.warn({ left }, 'a restore was killed')
-  const journal = await openJournal(config.state, {
-    onDamaged: (file, movedTo, cause) => log.error({ file, movedTo, err: cause }, 'a lease journal entry is damaged'),
-    onUnknown: ({ machine: { name, driver }, file }) =>
-      log.error({ machine: name, driver, file }, 'a lease journal entry is not understood, and is left unchanged'),
-  })
+  const journal = await journalOf(config.state, log)
   const former = await formerAgents(config.state)
   const linkRecord = new LinkRecord(systemClock)
   const traffic = new Traffic(systemClock)
@@ -86,17 +81,7 @@ export const runAgent = async (
   } catch (error) {
     log.error({ err: error }, 'the lease journal cannot be read')
   }
-  const leases: TargetLeases = new TargetLeases({
-    machines: config.machines,
-    driverOf,
-    begin: (request) => drivers.begin(request),
-    journal,
-    stateFolder: config.state,
-    freezeTimeoutMs: config.freeze_limit * 1000,
-    jobOf: (machine) => backups.jobOf(machine),
-    clock: systemClock,
-    log,
-  })
+  const leases = targetLeases(config, { drivers, journal, jobOf: (machine) => backups.jobOf(machine), log })
   const backups: Backups = resources.use(
     new Backups({
       agentId: identity.record.agentId,
@@ -151,15 +136,53 @@ export const runAgent = async (
   resources.use(await lendSession(config, session, log))
   onReloadable((read) => live.reload(read))
   const ended = await Promise.race([stopped, link.ended()])
-  // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;
-  // an agent that the gateway turned away for good has no next start to leave them to
-  if (ended === 'TERM') leases.stop()
-  else await leases.giveUp()
-  if (ended === 'TERM') await backups.stop()
-  else if (ended !== 'INT' && GONE_FOR_GOOD.has(ended.code)) await backups.abandon()
-  else await backups.giveUp()
+  await leave(ended, served)
   return typeof ended === 'string' ? null : ended
 }
+
+const journalOf = (stateFolder: string, log: Log): Promise<LeaseJournal> =>
+  openJournal(stateFolder, {
+    onDamaged: (file, movedTo, cause) => log.error({ file, movedTo, err: cause }, 'a lease journal entry is damaged'),
+    onUnknown: ({ machine: { name, driver }, file }) =>
+      log.error({ machine: name, driver, file }, 'a lease journal entry is not understood, and is left unchanged'),
+  })
+
+/** Ends what runs, or leaves it as it is. */
+const leave = async (
+  ended: 'TERM' | 'INT' | VarveError,
+  { backups, leases }: Pick<Served, 'backups' | 'leases'>,
+): Promise<void> => {
+  // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;
+  // an agent that the gateway turned away for good has no next start to leave them to
+  if (ended === 'TERM') {
+    leases.stop()
+    return await backups.stop()
+  }
+  await leases.giveUp()
+  if (ended !== 'INT' && GONE_FOR_GOOD.has(ended.code)) await backups.abandon()
+  else await backups.giveUp()
+}
+
+/** In the background: nothing waits for commands that an earlier run still owes but their own machines. */
+const runOwedHooks = (stateFolder: string, log: Log): void => {
+  runLeftHooks(HookNotes.in(stateFolder), null, ({ machine, lease }, { fault }) =>
+    log.warn({ machine, lease, fault }, 'the hook after an instant was still owed, and has run'),
+  ).catch((error: unknown) => log.warn({ err: error }, 'what hooks are owed cannot be read'))
+}
+
+const targetLeases = (
+  { machines, state, freeze_limit: freezeLimit }: AgentConfig,
+  { drivers, ...uses }: Pick<TargetLeasesOptions, 'journal' | 'jobOf' | 'log'> & { readonly drivers: Drivers },
+): TargetLeases =>
+  new TargetLeases({
+    machines,
+    driverOf: (machine) => drivers.of(machine),
+    begin: (request) => drivers.begin(request),
+    stateFolder: state,
+    freezeTimeoutMs: freezeLimit * 1000,
+    clock: systemClock,
+    ...uses,
+  })
 
 const orderedRestores = (config: AgentConfig, link: () => GatewayLink, log: Log): OrderedRestores =>
   new OrderedRestores({

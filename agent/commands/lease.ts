@@ -124,11 +124,13 @@ const run = async (
     setTimeout(() => kill('SIGKILL'), CHILD_END_MS).unref()
   }
   signal.addEventListener('abort', onAbort, { once: true })
-  const renewing = keepRenewed(context, held, ttlMs, over.signal).then((error) => {
+  const renew = async (): Promise<void> => {
+    const error = await keepRenewed(context, held, ttlMs, over.signal)
     if (error === null || over.signal.aborted) return
     lost = error
     stop()
-  })
+  }
+  const renewing = renew()
   const ended = await endOf(child).finally(() => over.abort())
   await renewing
   const success = ended.code === 0 && !interrupted && lost === null

@@ -11,7 +11,7 @@ import { parseLibvirtGuest } from './libvirt-guest.ts'
 
 const PREFIX = 'paused '
 
-/** The address of a machine that was stopped, as the note of it holds it: its monitor's socket, or as `libvirtGuest` writes it. */
+/** The address of a machine that was stopped, as its note holds it; its monitor's is a socket, or as `libvirtGuest` writes it. */
 export const pausedMachine = (monitor: string): string => `${PREFIX}${monitor}`
 
 /** The monitor in such an address; null for the address of a guest. */

@@ -75,9 +75,13 @@ export const pauseMachine = async (options: PauseOptions): Promise<StoppedMachin
   const beat = setInterval(() => guard.stdin.write('alive\n'), PAUSE_BEAT_MS)
   const sinceMs = performance.now()
   let resuming: Promise<void> | null = null
+  let pausing: Promise<void> = Promise.resolve()
   const resumeNow = async (): Promise<void> => {
+    // libvirt may carry out two calls in any order
+    await pausing.catch(() => undefined)
     try {
       await run.resume()
+      if ((await run.look()).state === 'paused') throw new Error('it still stands')
     } catch {
       // the way to the machine has broken: from here on it is tried without limit
       guard.kill('SIGKILL')
@@ -103,7 +107,8 @@ export const pauseMachine = async (options: PauseOptions): Promise<StoppedMachin
     return { frozenMs: performance.now() - sinceMs, inTime }
   }
   try {
-    await run.pause()
+    pausing = run.pause()
+    await pausing
   } catch (cause) {
     await resume()
     throw new VarveError('GUEST_AGENT_ERROR', `the machine could not be stopped: ${asVarveError(cause).message}`, {

@@ -10,6 +10,7 @@ import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest, Machine, MachineCo
 import type { JournalEntry, LeaseJournal } from '../drivers/journal.ts'
 import { holderOf, targetOf } from './holder.ts'
 import { removeBitmaps } from './remove-bitmaps.ts'
+import { settleLeft } from './settle-left.ts'
 import { baseAfter, baseOf, toldLease } from './target-base.ts'
 import { TargetNotes, type TargetNote } from './target-notes.ts'
 
@@ -39,11 +40,18 @@ interface Held {
   ending: Promise<void> | null
 }
 
+const noLease = (machine: string, lease: string): VarveError => {
+  const sentence = `machine ${machine} has no lease ${lease}: it has ended, its time was over, or it was lost`
+  return new VarveError('NOT_FOUND', sentence)
+}
+
 export class TargetLeases {
   readonly #options: TargetLeasesOptions
   readonly #notes: TargetNotes
   /** By machine: one has one lease at a time. */
   readonly #held = new Map<string, Held>()
+  /** How the last lease of each machine ended: its program may not have heard it. */
+  readonly #ended = new Map<string, { readonly lease: string; readonly success: boolean }>()
   #stopping = false
   /** They stay as they are, for the next start. */
   #left = false
@@ -95,19 +103,9 @@ export class TargetLeases {
           await this.#clearHeld(machine, note.target)
         else noted.add(entry.id)
       }
-    for (const entry of left.values()) {
-      if (noted.has(entry.id)) continue
-      const notes = await this.#notes.of(entry.machine.name)
-      // the note of a success is the moment from which it counts
-      const outcome: LeaseOutcome = notes.some(({ base }) => base?.lease === entry.id) ? 'committed' : 'failed'
-      const about = { machine: entry.machine.name, target: targetOf(entry.agentId), lease: entry.id, outcome }
-      try {
-        await this.#options.driverOf(entry.machine).settle(entry, entry.outcome ?? outcome)
-        log.info(about, 'settled a lease that an earlier run left to a target')
-      } catch (error) {
-        log.warn({ ...about, err: error }, 'a lease of a target cannot be settled yet')
-      }
-    }
+    const { driverOf } = this.#options
+    for (const entry of left.values())
+      if (!noted.has(entry.id)) await settleLeft(entry, { driverOf, notes: this.#notes, log })
   }
 
   /** NOT_FOUND, LEASE_HELD, LIMIT_REACHED, and what beginning a backup's lease ends with. */
@@ -157,7 +155,7 @@ export class TargetLeases {
     await this.#resuming
     const held = this.#find(machine, lease)
     await held.lease!.check()
-    if (held.ending !== null) throw this.#ended(machine, lease)
+    if (held.ending !== null) throw noLease(machine, lease)
     held.expiresMs = this.#options.clock.now() + ttlMs
     this.#setTimer(held)
     const { target, expiresMs } = held
@@ -170,6 +168,8 @@ export class TargetLeases {
   /** Repeatable. NOT_FOUND; LEASE_LOST and the like where a success is none, as what was read is not what was promised. */
   async end({ machine, lease, success }: Params<'agent.endLease'>): Promise<void> {
     await this.#resuming
+    const before = this.#ended.get(machine)
+    if (before?.lease === lease && before.success === success) return
     const noted = (await this.#notes.of(machine)).find(({ base }) => base?.lease === lease)
     if (noted !== undefined && success && !this.has(lease)) return
     const held = this.#find(machine, lease)
@@ -246,14 +246,9 @@ export class TargetLeases {
     return machine
   }
 
-  #ended(machine: string, lease: string): VarveError {
-    const sentence = `machine ${machine} has no lease ${lease}: it has ended, its time was over, or it was lost`
-    return new VarveError('NOT_FOUND', sentence)
-  }
-
   #find(machine: string, lease: string): Held {
     const held = this.#held.get(machine)
-    if (held === undefined || held.id !== lease || held.lease === null) throw this.#ended(machine, lease)
+    if (held === undefined || held.id !== lease || held.lease === null) throw noLease(machine, lease)
     return held
   }
 
@@ -315,6 +310,7 @@ export class TargetLeases {
     } finally {
       this.#held.delete(machine)
     }
+    this.#ended.set(machine, { lease: id, success: outcome === 'committed' })
     this.#options.log.info({ machine, target, lease: id, outcome }, 'the lease of a target has ended')
   }
 

@@ -168,7 +168,6 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   const wanted = { machine: 'db1', target: 't1', ttlMs: 60_000, full: false }
   await good(owner, 'machines.lease', wanted)
   await bad(viewer, 'machines.lease', wanted, 'ROLE_FORBIDDEN')
-  await bad(owner, 'machines.lease', { ...wanted, ttlMs: 1 }, 'PARAMS_INVALID')
   expect(await owner.call('machines.renewLease', { machine: 'db1', lease: LEASE, ttlMs: 60_000 })).toEqual({
     expiresMs: 3,
   })
