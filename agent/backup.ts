@@ -135,9 +135,9 @@ export class Backups implements AsyncDisposable {
     if (held !== undefined) throw new VarveError('LEASE_HELD', `job ${held.job} holds the lease of ${machine.name}`)
     const { agentId, formerAgents, begin, leases, freezeTimeoutMs } = this.#options
     leases.refuseHeld(machine.name)
-    const { full, base, policy } = order
+    const { full, base, policy, chunkBytes } = order
     const { consistency, refuseFull, refuseLeftOut } = policy
-    const wishes = { full, compare: order.compare, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
+    const wishes = { full, compare: order.compare, chunkBytes, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
     const request = { leaseId: order.job, agentId, formerAgents, base, ...wishes }
     const content = (uses: ContentUses): BaseContent => contentAhead(order, uses)
     this.#run(order.job, machine, { keys: order, content }, async (signal, steps) => {
@@ -299,7 +299,8 @@ export class Backups implements AsyncDisposable {
     await steps.time('compare', () => compareLease(comparing))
     const announcement = new Announcement(announcementOf(job, lease, attached), steps)
     const throttle = this.#throttle
-    const what = { job, lease, attached, announcement, keys }
+    const readThrottle = new Throttle(lease.bandwidth ?? null, clock)
+    const what = { job, lease, attached, announcement, keys, readThrottle }
     const sending = { ...what, link, throttle, signal, awayMs: OFFLINE_LIMIT_MS, steps, traffic, pace }
     const bytesRead = await sendImages(sending)
     await steps.time('check', check)

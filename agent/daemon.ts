@@ -2,27 +2,32 @@
 import { hostname } from 'node:os'
 import { asVarveError, VarveError, type ErrorCode } from '../protocol/errors.ts'
 import type { Result } from '../protocol/methods.ts'
-import type { Handlers, Peer } from '../protocol/peer.ts'
-import { Backups } from './backup.ts'
+import type { Peer } from '../protocol/peer.ts'
+import { Backups, type BackupsOptions } from './backup.ts'
 import { systemClock } from '../protocol/host/clock.ts'
 import type { AgentConfig } from './config.ts'
 import type { DriverHost, LeaseDriver, Machine } from './drivers/driver.ts'
 import type { LeaseJournal } from './drivers/journal.ts'
+import { isExternal } from './drivers/external/machines.ts'
+import type { Offer } from './drivers/external/offer.ts'
+import { Offers } from './drivers/external/offers.ts'
+import { Records } from './drivers/external/records.ts'
 import { Drivers, openJournal } from './drivers/registry.ts'
+import { serveLeases, type LeaseServerOptions } from './external/lease-server.ts'
 import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
-import { HookNotes } from './hooks/hook-notes.ts'
-import { runLeftHooks } from './hooks/left-hooks.ts'
+import { handlersOf, type Served } from './handlers.ts'
+import { runOwedHooks } from './hooks/owed-hooks.ts'
 import { Identity } from './identity.ts'
 import { KeepServed } from './instant/keep-served.ts'
 import { Inventory } from './inventory.ts'
-import { TargetLeases, type TargetLeasesOptions } from './leases/target-leases.ts'
+import { targetLeases } from './leases/open-leases.ts'
 import { LiveConfig } from './live-config.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { DAY_MS } from '../protocol/host/duration.ts'
 import { noteRefusals } from './refusals.ts'
-import { Relay } from './relay.ts'
+import { Relay, type RelayOptions } from './relay.ts'
 import { OrderedRestores } from './restore/ordered.ts'
 import { RestoreNotes } from './restore/restore-notes.ts'
 import { concernsOf } from './session/concerns.ts'
@@ -71,7 +76,8 @@ export const runAgent = async (
   let inventory: Inventory | null = null
   const onMoved = (machine: string): void => inventory?.changed(machine)
   const reserveBytes = config.scratch_reserve
-  const host: DriverHost = { stateFolder: config.state, agents, journal, thawer, reserveBytes, log, onMoved }
+  const offers = new Offers()
+  const host: DriverHost = { stateFolder: config.state, offers, agents, journal, thawer, reserveBytes, log, onMoved }
   const drivers = resources.use(await Drivers.open(host))
   const driverOf = (machine: Pick<Machine, 'driver'>): LeaseDriver => drivers.of(machine)
   // before the gateway answers and whatever it says: it may be away for long
@@ -82,38 +88,27 @@ export const runAgent = async (
     log.error({ err: error }, 'the lease journal cannot be read')
   }
   const leases = targetLeases(config, { drivers, journal, jobOf: (machine) => backups.jobOf(machine), log })
-  const backups: Backups = resources.use(
-    new Backups({
-      agentId: identity.record.agentId,
-      formerAgents: former,
-      machines: config.machines,
-      driverOf,
-      leases,
-      begin: (request) => drivers.begin(request),
-      journal,
-      stateFolder: config.state,
-      link: (): GatewayLink => link,
-      freezeTimeoutMs: config.freeze_limit * 1000,
-      bandwidth: config.bandwidth ?? null,
-      traffic,
-      clock: systemClock,
-      log,
-    }),
-  )
-  const relay = new Relay({
-    machines: config.machines,
-    driverOf,
-    allowed: config.relay,
-    jobOf: (machine) => backups.jobOf(machine),
-    leaseOf: (machine) => leases.of(machine),
-  })
+  const parts = {
+    identity,
+    formerAgents: former,
+    drivers,
+    journal,
+    leases,
+    link: (): GatewayLink => link,
+    traffic,
+    log,
+  }
+  const backups: Backups = resources.use(backupsOf(config, parts))
+  const relay = relayOf(config, { driverOf, backups, leases })
   const announced = resources.use(inventoryOf(config, identity, { backups, driverOf }, log))
   inventory = announced
   // until there is a link, it will dial with all that is new anyway
   let opened: GatewayLink | null = null
+  const external = new Set(await new Records(config.state).machines())
   const live = resources.use(
     new LiveConfig({
       config,
+      external: () => [...external],
       driverOf,
       isBusy: (machine) => backups.jobOf(machine) !== null || leases.of(machine) !== null,
       onMachine: (machine) => announced.changed(machine),
@@ -123,6 +118,7 @@ export const runAgent = async (
     }),
   )
   await live.start()
+  if (external.size > 0) live.takeExternal()
   const forget: Drivers['forget'] = (machine, disk) => drivers.forget(machine, disk)
   const restores = resources.use(orderedRestores(config, () => link, log))
   void leases.resume()
@@ -134,6 +130,13 @@ export const runAgent = async (
   opened = link
   const session = (): Dialled | null => (link.current === null ? null : (sessions.get(link.current) ?? null))
   resources.use(await lendSession(config, session, log))
+  const announce = async ({ machine }: Offer): Promise<void> => {
+    external.add(machine)
+    live.takeExternal()
+    refuseOwn(config, machine)
+    await announced.told(machine)
+  }
+  resources.use(await takeLeases({ ...config, offers, announce }, log))
   onReloadable((read) => live.reload(read))
   const ended = await Promise.race([stopped, link.ended()])
   await leave(ended, served)
@@ -163,25 +166,39 @@ const leave = async (
   else await backups.giveUp()
 }
 
-/** In the background: nothing waits for commands that an earlier run still owes but their own machines. */
-const runOwedHooks = (stateFolder: string, log: Log): void => {
-  runLeftHooks(HookNotes.in(stateFolder), null, ({ machine, lease }, { fault }) =>
-    log.warn({ machine, lease, fault }, 'the hook after an instant was still owed, and has run'),
-  ).catch((error: unknown) => log.warn({ err: error }, 'what hooks are owed cannot be read'))
+/** The parts of an agent that its backups need. */
+interface BackupParts extends Pick<BackupsOptions, 'journal' | 'leases' | 'link' | 'traffic' | 'log'> {
+  readonly identity: Identity
+  readonly formerAgents: readonly string[]
+  readonly drivers: Drivers
 }
 
-const targetLeases = (
-  { machines, state, freeze_limit: freezeLimit }: AgentConfig,
-  { drivers, ...uses }: Pick<TargetLeasesOptions, 'journal' | 'jobOf' | 'log'> & { readonly drivers: Drivers },
-): TargetLeases =>
-  new TargetLeases({
+const backupsOf = (
+  { machines, state: stateFolder, freeze_limit: freezeLimit, bandwidth }: AgentConfig,
+  { identity, drivers, ...parts }: BackupParts,
+): Backups =>
+  new Backups({
+    agentId: identity.record.agentId,
     machines,
     driverOf: (machine) => drivers.of(machine),
     begin: (request) => drivers.begin(request),
-    stateFolder: state,
+    stateFolder,
     freezeTimeoutMs: freezeLimit * 1000,
+    bandwidth: bandwidth ?? null,
     clock: systemClock,
-    ...uses,
+    ...parts,
+  })
+
+const relayOf = (
+  { machines, relay: allowed }: AgentConfig,
+  { driverOf, backups, leases }: Pick<RelayOptions, 'driverOf'> & Pick<Served, 'backups' | 'leases'>,
+): Relay =>
+  new Relay({
+    machines,
+    driverOf,
+    allowed,
+    jobOf: (machine) => backups.jobOf(machine),
+    leaseOf: (machine) => leases.of(machine),
   })
 
 const orderedRestores = (config: AgentConfig, link: () => GatewayLink, log: Log): OrderedRestores =>
@@ -192,15 +209,6 @@ const orderedRestores = (config: AgentConfig, link: () => GatewayLink, log: Log)
     repeat: (work, signal) => link().repeat(work, signal),
     log,
   })
-
-interface Served {
-  readonly inventory: Inventory
-  readonly backups: Backups
-  readonly leases: TargetLeases
-  readonly relay: Relay
-  readonly restores: OrderedRestores
-  readonly forget: Drivers['forget']
-}
 
 /** Logs what the gateway refuses, and notes it for the commands. */
 const takeRefusals = async (
@@ -235,40 +243,6 @@ const inventoryOf = (
     log,
   })
 
-const handlersOf = ({ machines }: AgentConfig, { backups, leases, relay, restores, forget }: Served): Handlers => ({
-  'agent.backup': async (order) => {
-    backups.start(order)
-    return {}
-  },
-  'agent.cancel': async ({ job }) => {
-    backups.cancel(job)
-    return {}
-  },
-  'agent.status': ({ machine }) => relay.status(machine),
-  'agent.checkpoints': ({ machine }) => relay.checkpoints(machine),
-  'agent.forget': ({ machine: name, disk }) => {
-    const machine = machines.find((one) => one.name === name)
-    if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${name}"`)
-    return forget(machine, disk)
-  },
-  'agent.lease': (order) => leases.begin(order),
-  'agent.renewLease': (params) => leases.renew(params),
-  'agent.endLease': async (params) => {
-    await leases.end(params)
-    return {}
-  },
-  'agent.targets': ({ machine }) => leases.targets(machine),
-  'agent.removeTarget': async (params) => {
-    await leases.remove(params)
-    return {}
-  },
-  'agent.places': (params, call) => restores.places(params, call.signal),
-  'agent.restore': (params, call) => restores.run(params, call),
-  'agent.restoreOnto': (params, call) => restores.runOnto(params, call),
-  'agent.qmp': (params) => relay.execute(params),
-  'agent.events': (params, call) => relay.events(params, call),
-})
-
 /** What the commands of this host use instead of a connection of their own; where it cannot be served they make one. */
 const lendSession = async (
   { state, gateway }: AgentConfig,
@@ -281,6 +255,25 @@ const lendSession = async (
     log.error({ err: error }, 'commands of this host cannot use the connection of the agent')
     return new AsyncDisposableStack()
   }
+}
+
+/** Where leases of others cannot be taken, machines of the configuration are backed up nevertheless. */
+const takeLeases = async (options: LeaseServerOptions, log: Log): Promise<AsyncDisposable> => {
+  try {
+    return await serveLeases(options)
+  } catch (error) {
+    log.error({ err: error }, 'leases of others cannot be taken')
+    return new AsyncDisposableStack()
+  }
+}
+
+/** EXISTS for a machine of the configuration, which its own driver reads; LIMIT_REACHED where there are too many. */
+const refuseOwn = ({ machines }: Pick<AgentConfig, 'machines'>, name: string): void => {
+  const machine = machines.find((one) => one.name === name)
+  if (machine === undefined) throw new VarveError('LIMIT_REACHED', `this agent has ${machines.length} machines already`)
+  if (isExternal(machine)) return
+  const sentence = `machine ${name} is of this agent's configuration, which reads it with its driver ${machine.driver}: give the lease under another name`
+  throw new VarveError('EXISTS', sentence)
 }
 
 /** Warns of what will soon break a session, now and each day while it is open. */

@@ -2,7 +2,7 @@
 // or goes.
 import type { Params, Result } from '../protocol/methods.ts'
 import type { Clock, Peer } from '../protocol/peer.ts'
-import { asVarveError } from '../protocol/errors.ts'
+import { asVarveError, toldError, VarveError } from '../protocol/errors.ts'
 import { Limiter } from '../protocol/host/limiter.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { MACHINES_MAX } from '../protocol/limits.ts'
@@ -21,6 +21,9 @@ const SETTLE_MS = 300
 
 /** Shortest time between two looks, in milliseconds, whatever machines do. */
 const PAUSE_MS = 2000
+
+/** How often it is looked whether the gateway was told of a machine that somebody waits for, in milliseconds. */
+const TOLD_POLL_MS = 50
 
 /** How often all machines are looked at, in milliseconds: not every arrival has an event. */
 const LOOK_INTERVAL_MS = 30_000
@@ -87,6 +90,25 @@ export class Inventory implements Disposable {
   changed(machine: string): void {
     this.#doubtful.add(machine)
     this.#wait(SETTLE_MS)
+  }
+
+  /**
+   * Resolves once the gateway has been told of this machine as it is now; rejects with what it refuses it with, and with
+   * AGENT_OFFLINE where there is no connection.
+   */
+  async told(machine: string): Promise<void> {
+    const isTold = (): boolean => {
+      const told = this.#told === null ? null : (JSON.parse(this.#told) as Told)
+      return told?.machines.some(({ name, here }) => name === machine && here) === true
+    }
+    while (!isTold()) {
+      if (this.#peer === null || this.#over)
+        throw new VarveError('AGENT_OFFLINE', 'the agent is not connected to the gateway just now')
+      this.changed(machine)
+      await new Promise<void>((resolve) => this.#options.clock.after(TOLD_POLL_MS, resolve))
+    }
+    const refused = (JSON.parse(this.#refused ?? '[]') as Refused).find((one) => one.machine === machine)
+    if (refused !== undefined) throw toldError(refused.code, `refused by the gateway: ${refused.message}`)
   }
 
   [Symbol.dispose](): void {

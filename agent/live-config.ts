@@ -3,6 +3,7 @@ import type { Clock } from '../protocol/peer.ts'
 import type { Log } from '../protocol/host/log.ts'
 import type { AgentConfig } from './config.ts'
 import { withFollowed, type NotTaken } from './discover/followed.ts'
+import { withExternal } from './drivers/external/machines.ts'
 import { Follower, type FollowedLink } from './discover/follower.ts'
 import type { LeaseDriver, MachineConfig } from './drivers/driver.ts'
 import type { LibvirtDomain } from './libvirt/types.ts'
@@ -24,6 +25,8 @@ export interface LiveConfigOptions {
   readonly config: SharedConfig
   readonly driverOf: (machine: MachineConfig) => Pick<LeaseDriver, 'attach' | 'detach'>
   readonly isBusy: (machine: string) => boolean
+  /** Names of machines whose leases others hold. */
+  readonly external?: () => readonly string[]
   /** A machine came, went or is another one, which the gateway must learn. */
   readonly onMachine: (machine: string) => void
   /** The gateway must be dialled anew. */
@@ -63,6 +66,11 @@ export class LiveConfig implements AsyncDisposable {
     stopTimer()
   }
 
+  /** Takes up machines whose leases others hold. */
+  takeExternal(): void {
+    this.#apply('a machine is backed up under the lease of somebody else')
+  }
+
   /** Takes a configuration that was read again. */
   reload(read: AgentConfig): void {
     this.#read = read
@@ -78,7 +86,8 @@ export class LiveConfig implements AsyncDisposable {
 
   #apply(why: string, isReload = false): void {
     const { config, driverOf, isBusy, onMachine, onReconnect, log, clock } = this.#options
-    const wanted = withFollowed(this.#read, this.#domains)
+    const followed = withFollowed(this.#read, this.#domains)
+    const wanted = { ...followed, config: withExternal(followed.config, this.#options.external?.() ?? []) }
     const reload = planReload(config, wanted.config, isBusy)
     for (const machine of reload.stopped) driverOf(machine).detach(machine)
     const { machines, relay, ...rest } = reload.config

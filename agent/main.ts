@@ -8,6 +8,7 @@ import type { BackupCommand } from './commands/backup.ts'
 import type { DiscoverCommand } from './commands/discover.ts'
 import type { ExportCommand } from './commands/export.ts'
 import type { ForgetCommand } from './commands/forget.ts'
+import { addExternal } from './commands/external/options.ts'
 import { addDrill } from './commands/drill/options.ts'
 import { addLease } from './commands/lease-options.ts'
 import { addInstant } from './commands/instant/options.ts'
@@ -257,6 +258,7 @@ toGateway(program.command('export'))
     (await import('./commands/export.ts')).exportPoint(point, options),
   )
 
+addExternal(program, { jsonOption, lookTimeoutOption, workTimeoutOption })
 addInstant(program, { configOption, jsonOption, atOption, workTimeoutOption })
 addDrill(program, { point: POINT, atOption, jsonOption, workTimeoutOption })
 

@@ -15,6 +15,8 @@ import type { Steps } from './steps.ts'
 export interface SendImages {
   readonly job: string
   readonly lease: Pick<Lease, 'disks'>
+  /** A limit for what is read of disks. */
+  readonly readThrottle: Throttle
   readonly attached: Attached
   readonly announcement: Announcement
   readonly keys: Chunking
@@ -45,6 +47,7 @@ const together = async (
  */
 export const sendImages = async (sending: SendImages): Promise<number> => {
   const { job, lease, attached, announcement, keys, link, throttle, signal, awayMs, steps, traffic, pace } = sending
+  const { readThrottle } = sending
   const onSent = (bytes: number): void => {
     traffic.sent(bytes)
     steps.sent(bytes)
@@ -60,7 +63,7 @@ export const sendImages = async (sending: SendImages): Promise<number> => {
           count(bytes)
           traffic.read(bytes)
         }
-        const options = { ...keys, job, disk, throttle, pace, onRead, onSent }
+        const options = { ...keys, job, disk, throttle, readThrottle, pace, onRead, onSent }
         return repeat(signal, (peer, signal) => uploadImage({ ...options, peer, signal }))
       }
       await steps.time('disk', upload, disk.name)

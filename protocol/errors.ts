@@ -101,6 +101,8 @@ export const ERRORS = {
   NBD_SERVER_BUSY: row(409),
   LEASE_LOST: row(409),
   LEASE_HELD: row(409),
+  LEASE_NOT_GIVEN: row(409),
+  BITMAP_UNPROVED: row(409),
   SCRATCH_LOW: row(507, true),
   DISK_UNSUPPORTED: row(422),
   DISK_LEFT_OUT: row(409),

@@ -41,5 +41,5 @@ export const uploadAttachment = async (request: UploadOptions, { name, size, pat
     prepare: (number, picks, proofKey) => reader.prepare(number, picks, proofKey),
     drop: (number) => reader.drop(number),
   }
-  await uploadSegments(request, { name, size }, segments, wholeOf(size))
+  await uploadSegments(request, { name, size }, segments, () => wholeOf(size))
 }

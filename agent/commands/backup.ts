@@ -5,6 +5,8 @@ import { doneBytes, jobFailure, jobText, pointReport } from '../../protocol/host
 import { Meter } from '../../protocol/host/meter.ts'
 import type { Job, Result } from '../../protocol/methods.ts'
 import { name } from '../../protocol/schemas.ts'
+import { within } from '../../protocol/host/within.ts'
+import type { GivenLease } from '../external/give-lease.ts'
 import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type AgentContext } from './context.ts'
 import { noMachine } from './no-machine.ts'
@@ -16,6 +18,9 @@ const WAIT_POLL_MS = 2000
 
 /** The part of it for the session that the agent lends, in milliseconds: the agent may hang. */
 const LENT_CANCEL_LIMIT_MS = 3000
+
+/** How long a job whose lease has ended may take to be known as committed, in milliseconds. */
+const LOST_LIMIT_MS = 5000
 
 /** How long an interrupted command tries to cancel its job, in milliseconds. */
 const CANCEL_LIMIT_MS = 10_000
@@ -135,6 +140,12 @@ const cancel = async (
   return new VarveError('CANCELLED', `${why}: backup ${short} was cancelled ${free}`)
 }
 
+/** Cancels a job whose lease this command has seen end; what it ended with. */
+const cancelLost = async (context: AgentContext, job: string, error: VarveError): Promise<VarveError> => {
+  const { message } = await cancel(context, job, error.message)
+  return new VarveError(error.code, message)
+}
+
 /** The error of a command that ends before its job: an interruption cancels the job, anything else leaves it running. */
 const leave = async (context: AgentContext, job: string): Promise<VarveError> => {
   const reason = asVarveError(context.signal.reason)
@@ -145,13 +156,32 @@ const leave = async (context: AgentContext, job: string): Promise<VarveError> =>
   )
 }
 
-/** Resolves only once the restore point is durable and the machine is released. */
-export const backup = (machine: string, options: BackupCommand): Promise<void> =>
+/** What the work comes to, unless what it depends on ends long before it does. */
+const unlessLost = async <R>(work: Promise<R>, given: GivenLease | null): Promise<R> => {
+  if (given === null) return await work
+  const lost = await Promise.race([work.then(() => null), given.ended])
+  if (lost === null) return await work
+  // what was committed just then is known soon
+  const late = await within(work, LOST_LIMIT_MS)
+  if (late === null) throw lost
+  return late
+}
+
+/**
+ * Resolves only once the restore point is durable and the machine is released. `give` gives the agent the lease under which it
+ * is made, where the agent takes none itself.
+ */
+export const backup = (
+  machine: string,
+  options: BackupCommand,
+  give: (context: AgentContext) => Promise<GivenLease | null> = async () => null,
+): Promise<void> =>
   withGateway(
     options.config,
     async (context) => {
       const { config, signal, progress, ask } = context
       if (!v.is(name, machine)) throw noMachine(machine, config.machines)
+      using given = await give(context)
       const job = await startJob(context, machine, options)
       // asked for as soon as it is durable, while the machine is being released
       const asked: Promise<Shown | null>[] = []
@@ -160,8 +190,10 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       }
       let ended: Job
       try {
-        ended = await followShown(context, machine, job, onState)
+        ended = await unlessLost(followShown(context, machine, job, onState), given)
       } catch (thrown) {
+        const error = asVarveError(thrown)
+        if (error.code === 'LEASE_LOST' && !signal.aborted) throw await cancelLost(context, job, error)
         throw signal.aborted ? await leave(context, job) : thrown
       }
       if (ended.state !== 'committed') throw jobFailure(ended)

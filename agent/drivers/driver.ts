@@ -16,6 +16,9 @@ import type { AttachmentSource } from '../attachments/source.ts'
 import type { Thawer } from '../guest/thawer.ts'
 import type { Hooks } from '../hooks/settings.ts'
 import type { JsonValue } from '../json-value.ts'
+import type { DiskExtent } from '../nbd/extents.ts'
+import type { SpoolPlace } from '../push/spool.ts'
+import type { Offers } from './external/offers.ts'
 import type { JournalEntry, LeaseJournal, PayloadFormat } from './journal.ts'
 
 /** A machine as its driver finds it. */
@@ -88,6 +91,8 @@ export interface LeaseRequest {
   readonly full: boolean
   /** Everything recorded as unchanged is compared with the base. */
   readonly compare: boolean
+  /** Of the chunks of the restore point, in bytes. */
+  readonly chunkBytes: number
   readonly consistency: ConsistencyWish
   readonly freezeTimeoutMs: number
   /** Told once, for how long the guest was frozen, in milliseconds. */
@@ -96,6 +101,16 @@ export interface LeaseRequest {
   readonly refuseFull: readonly ReadReason[]
   /** Reasons for which leaving a disk out is refused (DISK_LEFT_OUT). */
   readonly refuseLeftOut: readonly LeftOutReason[]
+}
+
+/** What QEMU writes of a disk while the lease holds. */
+export interface PushedContent {
+  /** Where its bytes are once the map tells of them. */
+  readonly spool: SpoolPlace
+  /** The map from the beginning, which waits for QEMU, and ends when its job has ended well. LEASE_LOST. */
+  extents(chunkBytes: number, signal: AbortSignal): AsyncIterable<DiskExtent>
+  /** Bytes below this offset are durable at the gateway, and not read again. */
+  durable(bytes: number): void
 }
 
 /** One disk of a lease, readable over NBD until the lease ends; `size` is bytes. */
@@ -115,6 +130,17 @@ export interface LeasedDisk {
   readonly dirtyContext: string | null
   /** Ranges that count as changed whatever the bitmap says: offset and length in bytes, ascending. */
   readonly reread: readonly (readonly [number, number])[]
+  /** Of a disk that QEMU writes rather than has read: it can be read nowhere else. */
+  readonly pushed?: PushedContent
+  /** The export answers only within the changed blocks: nothing is asked about the gaps between them. Absent for false. */
+  readonly clips?: boolean
+  /**
+   * Only what lies within one block of so many bytes is asked at once, and no map: QEMU before 9.0 answers wrongly through
+   * snapshot-access otherwise. Absent for no such limit.
+   */
+  readonly boundaryBytes?: number
+  /** What is durable at the gateway is discarded in the export, which frees scratch space. Absent for false. */
+  readonly discards?: boolean
 }
 
 export type LeaseOutcome = 'committed' | 'failed'
@@ -134,6 +160,8 @@ export interface Lease {
   /** The instant, never later than the real one, in milliseconds since 1970. */
   readonly timeMs: number
   readonly configuration: JsonValue
+  /** Most bytes a second that are read of its disks; null or absent for no limit of its own. */
+  readonly bandwidth?: number | null
   /** Resolves once if the lease breaks; what was read since the last `check` is then invalid. */
   readonly lost: Promise<VarveError>
   /**
@@ -235,14 +263,23 @@ export interface DriverHost {
   /** Space that must stay free on the file system of the state folder, in bytes. */
   readonly reserveBytes: number
   readonly log: LeaseLog
+  /** Leases that others hold and offer; absent for a command. */
+  readonly offers?: Offers
   /** To be called when a machine (by name) may have come to this host or left it; absent for a command. */
   readonly onMoved?: (machine: string) => void
 }
 
-/** A driver as the registry knows it. */
-export interface DriverKind {
-  /** The value of the key `driver` of a `[[machine]]`. */
+/** A driver whose machines no configuration names. */
+export interface GivenKind {
   readonly name: string
+  /** The payload of its leases' journal entries. */
+  readonly payload: PayloadFormat
+  /** Loads the driver's code, too: most commands need none of it. */
+  open(host: DriverHost): Promise<LeaseDriver>
+}
+
+/** A driver as the registry knows it; its name is the value of the key `driver` of a `[[machine]]`. */
+export interface DriverKind extends GivenKind {
   /** The key of a `[[machine]]` without `driver` by which it is this driver's. */
   readonly mark: string
   /** The keys of a `[[machine]]` that are this driver's. */
@@ -251,8 +288,4 @@ export interface DriverKind {
   faultOf?(keys: Machine['keys']): { readonly key: string; readonly message: string } | null
   /** The address in keys that fit. */
   addressOf(keys: Machine['keys']): string
-  /** The payload of its leases' journal entries. */
-  readonly payload: PayloadFormat
-  /** Loads the driver's code, too: most commands need none of it. */
-  open(host: DriverHost): Promise<LeaseDriver>
 }

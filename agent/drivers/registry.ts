@@ -2,7 +2,17 @@
 
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Forgotten } from '../../protocol/methods.ts'
-import type { DriverHost, DriverKind, Lease, LeaseDriver, LeaseRequest, Machine, MachineConfig } from './driver.ts'
+import type {
+  DriverHost,
+  DriverKind,
+  GivenKind,
+  Lease,
+  LeaseDriver,
+  LeaseRequest,
+  Machine,
+  MachineConfig,
+} from './driver.ts'
+import { EXTERNAL } from './external/kind.ts'
 import { LeaseJournal, type JournalOptions } from './journal.ts'
 import { LIBVIRT } from './libvirt/kind.ts'
 import { OFFLINE } from './offline/kind.ts'
@@ -11,7 +21,10 @@ import { QMP } from './qmp/kind.ts'
 /** The first whose mark a machine has is its driver; the first of all where it has none's. */
 const KINDS: readonly [DriverKind, ...DriverKind[]] = [QMP, LIBVIRT, OFFLINE]
 
-/** Names of all drivers. */
+/** These and the one whose machines become known by their leases. */
+const ALL: readonly GivenKind[] = [...KINDS, EXTERNAL]
+
+/** Names of the drivers that a configuration can name. */
 export const DRIVER_NAMES: readonly string[] = KINDS.map(({ name }) => name)
 
 /** The driver of a `[[machine]]`: the one that it names, else by the keys that it has. */
@@ -23,7 +36,7 @@ export const kindOf = (table: unknown): DriverKind => {
 
 /** The lease journal of a state folder, which knows what each driver writes in it. */
 export const openJournal = (stateFolder: string, options?: JournalOptions): Promise<LeaseJournal> =>
-  LeaseJournal.open(stateFolder, new Map(KINDS.map(({ name, payload }) => [name, payload])), options)
+  LeaseJournal.open(stateFolder, new Map(ALL.map(({ name, payload }) => [name, payload])), options)
 
 /** The drivers of one process. */
 export class Drivers implements AsyncDisposable {
@@ -36,7 +49,7 @@ export class Drivers implements AsyncDisposable {
   }
 
   static async open(host: DriverHost): Promise<Drivers> {
-    const opened = await Promise.all(KINDS.map(async (kind) => [kind.name, await kind.open(host)] as const))
+    const opened = await Promise.all(ALL.map(async (kind) => [kind.name, await kind.open(host)] as const))
     return new Drivers(host, new Map(opened))
   }
 

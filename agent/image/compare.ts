@@ -13,7 +13,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import { COMPARE_CHUNKS_MAX } from '../../protocol/limits.ts'
 import type { LeasedDisk } from '../drivers/driver.ts'
 import { NbdClient } from '../nbd/client.ts'
-import { ALLOCATION_CONTEXT, diskExtents, isChanged, WINDOW_BYTES, type StatusSource } from '../nbd/extents.ts'
+import { ALLOCATION_CONTEXT, diskExtents, isChanged, mapped, WINDOW_BYTES, type StatusSource } from '../nbd/extents.ts'
 import { BITMAP_DIRTY } from '../nbd/wire.ts'
 import { rereading } from '../nbd/reread.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
@@ -183,9 +183,10 @@ const compareAt = async (
 /** Compares the last unchanged chunk of the base that is not zero, and `sampled` others, drawn anew each time. */
 const compareSome = async (request: CompareRequest, sampled: number): Promise<Comparison> => {
   const { disk, chunkBytes } = request
-  const { socketPath, exportName, size, dirtyContext } = disk
+  const { socketPath, exportName, size, dirtyContext, boundaryBytes } = disk
   if (dirtyContext === null) return NOTHING
-  await using client = await NbdClient.connect({ socketPath, exportName, contexts: [dirtyContext] })
+  const contexts = [dirtyContext]
+  await using client = await NbdClient.connect({ socketPath, exportName, contexts, boundaryBytes })
   const source = rereading(client, dirtyContext, disk.reread)
   const last = await lastUnchanged(source, request, dirtyContext)
   const chunks = chunkCount(size, chunkBytes)
@@ -215,16 +216,16 @@ const positionsOf = (runs: readonly ChunkRun[]): number[] =>
 /** Reads and compares every unchanged chunk, on as many threads as an upload takes. */
 export const compareAll = async (request: CompareRequest): Promise<Comparison> => {
   const { disk, chunkBytes, idKey, signal, ask } = request
-  const { socketPath, exportName, size, dirtyContext } = disk
+  const { socketPath, exportName, size, dirtyContext, boundaryBytes } = disk
   if (dirtyContext === null) return NOTHING
   await using resources = new AsyncDisposableStack()
   const connect = async (contexts: string[]): Promise<NbdClient> =>
     resources.use(await NbdClient.connect({ socketPath, exportName, contexts }))
   const allocation = await connect([ALLOCATION_CONTEXT])
   const dirty = { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
-  const setup = { socketPath, exportName, size, chunkBytes, idKey }
+  const setup = { socketPath, exportName, size, chunkBytes, idKey, boundaryBytes }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
-  const runs = inverted(chunkRuns(diskExtents({ allocation, dirty, size }), chunkBytes))
+  const runs = inverted(chunkRuns(diskExtents({ allocation: mapped(allocation, disk), dirty, size }), chunkBytes))
   let chunks = 0
   let asked = 0
   const different: number[] = []

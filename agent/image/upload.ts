@@ -3,10 +3,11 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, UP, type Down } from '../../protocol/methods.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
-import type { LeasedDisk } from '../drivers/driver.ts'
+import type { LeasedDisk, PushedContent } from '../drivers/driver.ts'
 import type { Pace } from '../pace.ts'
 import { NbdClient } from '../nbd/client.ts'
-import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
+import { Discards } from '../nbd/discards.ts'
+import { ALLOCATION_CONTEXT, diskExtents, mapped } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
 import type { Framed } from '../../protocol/host/chunk-steps.ts'
 import { PICK, type Hashed, type Prepared } from './messages.ts'
@@ -48,6 +49,12 @@ export interface UploadOptions {
   readonly onRead: (bytes: number) => void
   /** Told of stored bytes as they are sent. */
   readonly onSent?: (bytes: number) => void
+  /** Told of chunks that the gateway has durable from the image's beginning on, which it will not ask for again. */
+  readonly onDurable?: (chunks: number) => void
+  /** Told once, when the upload fails: its extents need not be waited for. */
+  readonly onFailed?: () => void
+  /** A limit for what is read of the image. */
+  readonly readThrottle?: Throttle
 }
 
 /** What is uploaded; `size` is bytes. */
@@ -63,7 +70,8 @@ export interface UploadRequest extends UploadOptions {
 /** Who reads the segments of one image, as ImageWorkers do. */
 export type Segments = Pick<ImageWorkers, 'count' | 'read' | 'prepare' | 'drop'>
 
-type Extents = Parameters<typeof chunkRuns>[0]
+/** The map of an image; what lies before this chunk is durable already, and not looked at again. */
+export type ExtentsFrom = (position: number) => Parameters<typeof chunkRuns>[0]
 
 interface UnderWay {
   readonly number: number
@@ -108,7 +116,7 @@ class ImageUpload {
     this.#call = peer.open('image.upload', { job, disk: image.name }, { signal })
   }
 
-  async run(extents: Extents): Promise<void> {
+  async run(extentsFrom: ExtentsFrom): Promise<void> {
     const messages = this.#call.messages[Symbol.asyncIterator]()
     const first = await messages.next()
     // a disk that was finished before has a result and no messages
@@ -120,7 +128,8 @@ class ImageUpload {
     // it is awaited below; until then its failure must not count as unhandled, which would end the whole agent
     receiving.catch(() => {})
     try {
-      await this.#sendSegments(extents, position)
+      this.#request.onDurable?.(position)
+      await this.#sendSegments(extentsFrom(position), position)
       await this.#until(() => this.#inFlightItems === 0)
       this.#ended = true
       this.#call.end()
@@ -136,7 +145,7 @@ class ImageUpload {
   }
 
   /** Reads segments as far ahead as there is room; they are asked about in order, each as soon as it is hashed. */
-  async #sendSegments(extents: Extents, from: number): Promise<void> {
+  async #sendSegments(extents: ReturnType<ExtentsFrom>, from: number): Promise<void> {
     const { chunkBytes, pace } = this.#request
     let asked = Promise.resolve()
     let number = 0
@@ -145,6 +154,7 @@ class ImageUpload {
       const way: UnderWay = { number: number++, segment, bytes, heldBytes: 0, ids: new Uint8Array(0), asked: [] }
       await this.#until(() => this.#inFlightItems < IN_FLIGHT_ITEMS_MAX && this.#takeRoom(way))
       this.#inFlightItems += itemsOf(segment)
+      await this.#request.readThrottle?.take(bytes, this.#failed.signal)
       const hashed = segment.reads === 0 ? null : this.#hash(way)
       const before = asked
       asked = Promise.all([before, hashed]).then(([, hash]) => this.#ask(way, hash))
@@ -200,6 +210,7 @@ class ImageUpload {
       for await (const message of messages) {
         if (message[0] === DOWN.answers) this.#onAnswers(message[1])
         else if (message[0] === DOWN.verdicts) this.#onVerdicts(message[1])
+        else if (message[0] === DOWN.durable) this.#request.onDurable?.(message[1])
       }
       if (!this.#ended) throw new VarveError('STREAM_INVALID', 'the gateway ended the upload before the agent did')
     } catch (thrown) {
@@ -281,6 +292,7 @@ class ImageUpload {
   }
 
   #fail(thrown: unknown): void {
+    if (this.#failure === null) this.#request.onFailed?.()
     this.#failure ??= asVarveError(thrown)
     this.#failed.abort(this.#failure)
     this.#wake()
@@ -292,13 +304,28 @@ export const uploadSegments = (
   request: UploadOptions,
   image: Image,
   workers: Segments,
-  extents: Extents,
-): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extents))
+  extentsFrom: ExtentsFrom,
+): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extentsFrom))
+
+/** Uploads a disk that QEMU writes here, as far as it has, and tells what need not be kept any more. */
+const uploadPushed = async (request: UploadRequest, disk: LeasedDisk, pushed: PushedContent): Promise<void> => {
+  const { chunkBytes, idKey } = request
+  const { size } = disk
+  const setup = { spool: pushed.spool, size, chunkBytes, idKey }
+  await using workers = new ImageWorkers(setup, { multiConn: true })
+  const failed = new AbortController()
+  const signal = AbortSignal.any([request.signal, failed.signal])
+  const onDurable = (chunks: number): void => pushed.durable(Math.min(chunks * chunkBytes, size))
+  const extents = pushed.extents(chunkBytes, signal)
+  await uploadSegments({ ...request, onDurable, onFailed: () => failed.abort() }, disk, workers, () => extents)
+  pushed.durable(size)
+}
 
 /** Uploads a disk from wherever the gateway has it durable; resolves when all of it is. */
 export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const { disk, chunkBytes, idKey } = request
-  const { socketPath, exportName, size, dirtyContext } = disk
+  if (disk.pushed !== undefined) return await uploadPushed(request, disk, disk.pushed)
+  const { socketPath, exportName, size, dirtyContext, boundaryBytes } = disk
   await using resources = new AsyncDisposableStack()
   const connect = async (contexts: string[]): Promise<NbdClient> =>
     resources.use(await NbdClient.connect({ socketPath, exportName, contexts }))
@@ -307,7 +334,19 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
     dirtyContext === null
       ? null
       : { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
-  const setup = { socketPath, exportName, size, chunkBytes, idKey }
+  const setup = { socketPath, exportName, size, chunkBytes, idKey, boundaryBytes }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
-  await uploadSegments(request, disk, workers, diskExtents({ allocation, dirty, size, bridgeBytes: BRIDGE_BYTES }))
+  const bridgeBytes = disk.clips === true ? 0 : BRIDGE_BYTES
+  const extentsFrom: ExtentsFrom = (position) =>
+    diskExtents({ allocation: mapped(allocation, disk), dirty, size, bridgeBytes, fromBytes: position * chunkBytes })
+  if (disk.discards !== true) return await uploadSegments(request, disk, workers, extentsFrom)
+  const discards = new Discards(allocation)
+  const onDurable = (chunks: number): void => discards.upTo(Math.min(chunks * chunkBytes, size))
+  const watched: ExtentsFrom = (position) => discards.watch(extentsFrom(position))
+  try {
+    await uploadSegments({ ...request, onDurable }, disk, workers, watched)
+    discards.upTo(size)
+  } finally {
+    await discards.settled()
+  }
 }

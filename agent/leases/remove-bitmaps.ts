@@ -1,7 +1,7 @@
 // Removes the bitmaps of a target from a machine, whatever its driver.
 import { VarveError } from '../../protocol/errors.ts'
 import type { Lease, LeaseRequest, MachineConfig } from '../drivers/driver.ts'
-import { holderOf } from './holder.ts'
+import { targetRequest } from './target-base.ts'
 
 interface Removed {
   readonly machine: MachineConfig
@@ -18,11 +18,10 @@ export const removeBitmaps = async (
   begin: (request: LeaseRequest) => Promise<Lease>,
   { machine, target, id: leaseId }: Removed,
 ): Promise<void> => {
-  const whose = { agentId: holderOf(target), formerAgents: [], leaseId, machine, base: null, full: true }
-  const wishes = { compare: false, freezeTimeoutMs: 1000, refuseFull: [], refuseLeftOut: [] }
   // nobody reads it: its hooks have nothing to do, and neither has the guest
   const { hooks: _, ...quiet } = machine
-  const lease = await begin({ ...whose, ...wishes, machine: quiet, consistency: 'none' })
+  const wishes = { full: true, consistency: 'none', freezeTimeoutMs: 1000 } as const
+  const lease = await begin(targetRequest({ machine: quiet, target, leaseId, ...wishes }))
   await lease.end('failed')
   if (lease.checkpoint) return
   const sentence =

@@ -1,6 +1,8 @@
 // What a target's next lease continues, and what its program is told of a lease. Pure.
+import { CHUNK_BYTES_DEFAULT } from '../../protocol/chunk.ts'
+import { VarveError } from '../../protocol/errors.ts'
 import type { HeldLease } from '../../protocol/leases.ts'
-import type { Lease, LeaseBase } from '../drivers/driver.ts'
+import type { Lease, LeaseBase, LeaseRequest } from '../drivers/driver.ts'
 import { holderOf } from './holder.ts'
 import type { TargetNote } from './target-notes.ts'
 
@@ -17,6 +19,29 @@ export const baseAfter = (lease: Lease, before: TargetNote | null): TargetNote['
   if (!lease.checkpoint) return before?.base ?? null
   const disks = lease.disks.map(({ name, size, evidence }) => ({ name, size, evidence }))
   return { lease: lease.id, timeMs: lease.timeMs, disks }
+}
+
+type Wanted = Pick<LeaseRequest, 'machine' | 'leaseId' | 'full' | 'consistency' | 'freezeTimeoutMs'>
+
+/** A lease in the name of a target, but for its base; also of a machine whose QEMU writes its backups the disks are read. */
+export const targetRequest = ({ machine, target, ...wanted }: Wanted & { readonly target: string }): LeaseRequest => ({
+  ...wanted,
+  machine: 'mode' in machine.keys ? { ...machine, keys: { ...machine.keys, mode: 'pull' } } : machine,
+  agentId: holderOf(target),
+  formerAgents: [],
+  base: null,
+  compare: false,
+  refuseFull: [],
+  refuseLeftOut: [],
+  chunkBytes: CHUNK_BYTES_DEFAULT,
+})
+
+/** DISK_UNSUPPORTED where a disk may be read in a certain way only, which no program of others can be held to. */
+export const refuseBounded = ({ disks }: Lease): void => {
+  const bounded = disks.find(({ boundaryBytes, clips }) => boundaryBytes !== undefined || clips === true)
+  if (bounded === undefined) return
+  const sentence = `disk ${bounded.name} can be read by Varve alone: its QEMU answers some reads of others wrongly`
+  throw new VarveError('DISK_UNSUPPORTED', sentence, { details: { disk: bounded.name } })
 }
 
 /** A lease that has begun, as its program sees it. */

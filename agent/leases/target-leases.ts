@@ -8,10 +8,10 @@ import type { Params, Result } from '../../protocol/methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest, Machine, MachineConfig } from '../drivers/driver.ts'
 import type { JournalEntry, LeaseJournal } from '../drivers/journal.ts'
-import { holderOf, targetOf } from './holder.ts'
+import { targetOf } from './holder.ts'
 import { removeBitmaps } from './remove-bitmaps.ts'
 import { settleLeft } from './settle-left.ts'
-import { baseAfter, baseOf, toldLease } from './target-base.ts'
+import { baseAfter, baseOf, refuseBounded, targetRequest, toldLease } from './target-base.ts'
 import { TargetNotes, type TargetNote } from './target-notes.ts'
 
 export interface TargetLeasesOptions {
@@ -133,13 +133,13 @@ export class TargetLeases {
       const hold = (): Promise<void> =>
         this.#notes.change(name, target, () => ({ ...note, held: { lease: held.id, expiresMs: held.expiresMs } }))
       await hold()
-      const wishes = { full, compare: false, consistency, freezeTimeoutMs, refuseFull: [], refuseLeftOut: [] }
-      const whose = { agentId: holderOf(target), formerAgents: [], leaseId: held.id, machine }
-      const lease = await this.#options.begin({ ...whose, ...wishes, base: baseOf(target, note) })
+      const wanted = { machine, target, leaseId: held.id, full, consistency, freezeTimeoutMs }
+      const lease = await this.#options.begin({ ...targetRequest(wanted), base: baseOf(target, note) })
       // the instant may have taken its time
       held.expiresMs = clock.now() + ttlMs
-      await hold()
       this.#watch(held, lease)
+      refuseBounded(lease)
+      await hold()
       log.info({ machine: name, target, lease: held.id, ttlMs }, 'a target holds a lease')
       return toldLease({ ...held, lease }, note)
     } catch (error) {

@@ -29,6 +29,8 @@ export type NbdConnectOptions = NbdPlace & {
   readonly exportName: string
   /** Metadata contexts that the export must have, such as `base:allocation`. */
   readonly contexts: readonly string[]
+  /** No read crosses a multiple of this many bytes; 0 or absent for no such limit. */
+  readonly boundaryBytes?: number | undefined
   /** Milliseconds, NBD_TIMEOUT_MS unless given. */
   readonly timeoutMs?: number
   /** Ends the connection while it is being opened, which then fails with CANCELLED; later it does nothing. */
@@ -64,9 +66,15 @@ export class NbdClient implements AsyncDisposable {
   readonly #connection: NbdConnection
   readonly #requests: RequestQueue
   readonly #hasContexts: boolean
+  readonly #boundaryBytes: number
   #readsWhole: boolean
 
-  private constructor(connection: NbdConnection, requests: RequestQueue, opened: NbdExport) {
+  private constructor(
+    connection: NbdConnection,
+    requests: RequestQueue,
+    { opened, boundaryBytes = 0 }: { readonly opened: NbdExport; readonly boundaryBytes?: number | undefined },
+  ) {
+    this.#boundaryBytes = boundaryBytes
     this.#connection = connection
     this.#requests = requests
     this.size = opened.size
@@ -105,7 +113,7 @@ export class NbdClient implements AsyncDisposable {
     const onAbort = (): void => connection.end(closedByUs())
     signal?.addEventListener('abort', onAbort)
     try {
-      return new NbdClient(connection, requests, await opened.promise)
+      return new NbdClient(connection, requests, { opened: await opened.promise, boundaryBytes: options.boundaryBytes })
     } finally {
       shaking = false
       clearTimeout(deadline)
@@ -119,6 +127,7 @@ export class NbdClient implements AsyncDisposable {
    */
   async readInto(offset: number, target: Uint8Array): Promise<void> {
     this.#checkRange('read', offset, target.length)
+    if (this.#boundaryBytes > 0) return await this.#readWithin(offset, target, this.#boundaryBytes)
     for (let at = 0; at < target.length; at += this.blockSize.maximum) {
       await this.#readPiece(offset + at, target.subarray(at, at + this.blockSize.maximum))
     }
@@ -155,6 +164,16 @@ export class NbdClient implements AsyncDisposable {
     }
   }
 
+  /** Gives up the content of a range, whose space the server may free. NBD_ERROR with ENOTSUP where the export cannot. */
+  async trim(offset: number, length: number): Promise<void> {
+    this.#checkWrite('trim', offset, length)
+    if (!this.flags.canTrim) throw localError('ENOTSUP', 'the NBD export cannot discard')
+    for (let at = 0; at < length; at += RANGE_BYTES_MAX) {
+      const pieceLength = Math.min(RANGE_BYTES_MAX, length - at)
+      await this.#submit({ command: 'trim', offset: offset + at, length: pieceLength })
+    }
+  }
+
   /** Makes all writes answered before the call durable, on every connection of a multi-connection export. */
   async flush(): Promise<void> {
     if (!this.flags.canFlush) throw localError('ENOTSUP', 'the NBD export cannot flush')
@@ -169,6 +188,18 @@ export class NbdClient implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  async #readWithin(offset: number, target: Uint8Array, boundaryBytes: number): Promise<void> {
+    const pieces: Promise<void>[] = []
+    for (let at = 0; at < target.length;) {
+      const bytes = Math.min(boundaryBytes - ((offset + at) % boundaryBytes), this.blockSize.maximum)
+      pieces.push(this.#readPiece(offset + at, target.subarray(at, at + bytes)))
+      at += bytes
+    }
+    // none may be written into once this has settled
+    await Promise.allSettled(pieces)
+    await Promise.all(pieces)
   }
 
   async #readPiece(offset: number, target: Uint8Array): Promise<void> {

@@ -25,6 +25,15 @@ export interface StatusSource {
   blockStatus(offset: number, length: number): Promise<StatusByContext>
 }
 
+/** The same source, or one that takes everything for data: of an export of which only one block at a time may be asked. */
+export const mapped = (source: StatusSource, { boundaryBytes }: { readonly boundaryBytes?: number }): StatusSource =>
+  boundaryBytes === undefined
+    ? source
+    : {
+        size: source.size,
+        blockStatus: (_, length) => Promise.resolve(new Map([[ALLOCATION_CONTEXT, [{ length, flags: 0 }]]])),
+      }
+
 export interface DiskExtentsOptions {
   /** Has `allocationContext`; only asked about what may have changed. */
   readonly allocation: StatusSource
@@ -34,6 +43,8 @@ export interface DiskExtentsOptions {
   /** Size of the disk in bytes, at most that of the exports. */
   readonly size: number
   readonly windowBytes?: number
+  /** Nothing is asked about what lies before it, in bytes: that counts as unchanged. A multiple of the chunk size; 0 unless given. */
+  readonly fromBytes?: number
   /**
    * Unchanged gaps up to this many bytes are included in allocation requests, which saves requests. It must be 0 (the
    * default) for exports that refuse requests about unchanged ranges, as QEMU's snapshot-access does.
@@ -229,8 +240,8 @@ const checkOptions = ({ allocation, dirty, size }: DiskExtentsOptions): void => 
 export async function* diskExtents(options: DiskExtentsOptions): AsyncGenerator<DiskExtent> {
   checkOptions(options)
   const { size, windowBytes = WINDOW_BYTES } = options
-  let last: DiskExtent | null = null
-  let at = 0
+  let at = Math.min(options.fromBytes ?? 0, size)
+  let last: DiskExtent | null = at === 0 ? null : { offset: 0, length: at, kind: 'keep' }
   while (at < size) {
     for await (const batch of windowBatches(options, at, Math.min(windowBytes, size - at))) {
       for (const extent of batch) {

@@ -30,7 +30,7 @@ export const RANGE_BYTES_MAX = 2 ** 31
 /** Bytes of a block status chunk in front of its extents: the context id. */
 export const CONTEXT_ID_BYTES = 4
 const STATUS_EXTENT_BYTES = 8
-export const COMMAND = { read: 0, write: 1, disconnect: 2, flush: 3, writeZeroes: 6, blockStatus: 7 } as const
+export const COMMAND = { read: 0, write: 1, disconnect: 2, flush: 3, trim: 4, writeZeroes: 6, blockStatus: 7 } as const
 export type CommandName = keyof typeof COMMAND
 /** Command flag: zeroed bytes stay allocated. */
 export const COMMAND_FLAG_NO_HOLE = 1 << 1

@@ -8,12 +8,14 @@ import type { LeaseRequest } from '../driver.ts'
 import { takeInstant, type Instant } from '../instant.ts'
 import type { QmpEntry } from './entry.ts'
 import { guestAgentOf, qmpPathOf } from './keys.ts'
-import { transactionActions } from './plan.ts'
+import type { TransactionAction } from './actions.ts'
 
 export interface QmpInstantOptions {
   readonly client: QmpCaller
   readonly thawer: Thawer
   readonly entry: QmpEntry
+  /** What is done at it, for all disks. */
+  readonly actions: readonly TransactionAction[]
   readonly request: LeaseRequest
   readonly stateFolder: string
 }
@@ -30,14 +32,14 @@ const asLeaseError = (error: unknown): unknown => {
 
 /** Takes the instant. The guest is thawed whatever happens; LEASE_HELD when another job holds a disk. */
 export const takeQmpInstant = async (options: QmpInstantOptions): Promise<Instant> => {
-  const { client, thawer, entry, request, stateFolder } = options
+  const { client, thawer, entry, actions, request, stateFolder } = options
   const { consistency: wish, freezeTimeoutMs, onThawed } = request
   const { freezeOnly } = request.machine
   const { id: lease, machine } = entry
   const guest = { guestAgent: guestAgentOf(machine), freezeOnly, monitor: qmpPathOf(machine), run: qmpRun(client) }
   const take = async (): Promise<void> => {
     try {
-      await client.execute('transaction', { actions: transactionActions(entry) })
+      await client.execute('transaction', { actions })
     } catch (error) {
       throw asLeaseError(error)
     }

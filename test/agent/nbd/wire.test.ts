@@ -29,6 +29,7 @@ test('every request reads back as it was meant', () => {
     write: 1,
     disconnect: 2,
     flush: 3,
+    trim: 4,
     writeZeroes: 6,
     blockStatus: 7,
   }

@@ -1,0 +1,58 @@
+// Which process serves an NBD socket: a bitmap that is not stored ends with it, so another one cannot have the same bitmap.
+
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { readdir, readFile, readlink, realpath, stat } from 'node:fs/promises'
+import { guardEnvironment } from '../../guard-environment.ts'
+import { parseUnixSockets } from '../../processes/unix-sockets.ts'
+import { markProcess, type ProcessMark } from '../../process-mark.ts'
+
+/**
+ * QEMU from here on answers a read or a map rightly that begins in what snapshot-access has copied and ends in what it has not;
+ * before, it gives what the guest has written since.
+ */
+const RIGHT_FROM = 9
+
+/** How long a program may take to say its version, in milliseconds. */
+const VERSION_LIMIT_MS = 10_000
+
+const VERSION = /^(?:QEMU emulator version|qemu-storage-daemon version|qemu-nbd) (\d{1,4})\./u
+
+/** Whether a process has the socket of this inode open. */
+const hasOpen = async (pid: string, inode: string): Promise<boolean> => {
+  const folder = `/proc/${pid}/fd`
+  const names = await readdir(folder).catch(() => [])
+  for (const name of names)
+    if ((await readlink(`${folder}/${name}`).catch(() => '')) === `socket:[${inode}]`) return true
+  return false
+}
+
+/** The one process that listens at this path; null where that cannot be seen, or there are several. */
+export const exporterOf = async (socketPath: string): Promise<ProcessMark | null> => {
+  try {
+    const paths = new Set([socketPath, await realpath(socketPath)])
+    const sockets = parseUnixSockets(await readFile('/proc/self/net/unix', 'utf8'))
+    const [socket, second] = sockets.filter(({ path, isListening }) => isListening && paths.has(path))
+    if (socket === undefined || second !== undefined) return null
+    const pids = (await readdir('/proc')).filter((pid) => /^\d+$/u.test(pid))
+    const holders: string[] = []
+    for (const pid of pids) if (await hasOpen(pid, socket.inode)) holders.push(pid)
+    return holders.length === 1 ? markProcess(Number(holders[0])) : null
+  } catch {
+    return null
+  }
+}
+
+/** Whether it is a QEMU that is known to answer rightly, by what its own program says; the one that runs, though it was replaced. */
+export const answersRightly = async (exporter: ProcessMark | null): Promise<boolean> => {
+  if (exporter === null) return false
+  try {
+    // as its own user: what runs there may be anything
+    const { uid, gid } = await stat(`/proc/${exporter.pid}`)
+    const options = { uid, gid, timeout: VERSION_LIMIT_MS, maxBuffer: 64 * 1024, env: guardEnvironment() }
+    const { stdout } = await promisify(execFile)(`/proc/${exporter.pid}/exe`, ['--version'], options)
+    return Number(VERSION.exec(stdout)?.[1] ?? 0) >= RIGHT_FROM
+  } catch {
+    return false
+  }
+}

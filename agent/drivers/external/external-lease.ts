@@ -1,0 +1,72 @@
+// The lease that somebody else holds: it is good for as long as its holder stands by it.
+
+import type { VarveError } from '../../../protocol/errors.ts'
+import type { ScratchUse } from '../../../protocol/schemas.ts'
+import type { LeasedDisk, LeaseOutcome } from '../driver.ts'
+import { LeaseFrame } from '../lease-frame.ts'
+import type { ExternalDisk, ExternalEntry } from './entry.ts'
+import { contextOf } from './look.ts'
+import type { Given } from './offers.ts'
+
+/** The least that QEMU copies at once before a guest's write, in bytes. */
+const COPIED_BYTES = 64 * 1024
+
+export interface ExternalLeaseParts {
+  readonly entry: ExternalEntry
+  readonly given: Given
+  readonly write: (entry: ExternalEntry) => Promise<void>
+  readonly finish: (entry: ExternalEntry, outcome: LeaseOutcome) => Promise<void>
+}
+
+/** One machine's lease. */
+export class ExternalLease extends LeaseFrame<ExternalEntry> {
+  readonly checkpoint: boolean
+  readonly bandwidth: number | null
+  readonly #parts: ExternalLeaseParts
+
+  constructor(parts: ExternalLeaseParts) {
+    super(parts.entry)
+    this.#parts = parts
+    this.checkpoint = parts.entry.disks.some(({ bitmap }) => bitmap !== null)
+    this.bandwidth = parts.given.offer.bandwidth
+    void parts.given.ended.then((error) => this.lose(this.lostBy(error.message, error)))
+  }
+
+  override get disks(): readonly LeasedDisk[] {
+    return super.disks.map((disk, index) => {
+      const { clips, isNarrow } = this.entry.disks[index]!
+      return { ...disk, clips, discards: true, ...(isNarrow ? { boundaryBytes: COPIED_BYTES } : {}) }
+    })
+  }
+
+  /** Its scratch space is its holder's. */
+  override scratch(): Promise<ScratchUse | null> {
+    return Promise.resolve(null)
+  }
+
+  /** Leaves the lease as it is; its holder learns that the agent has ended. */
+  leave(): void {
+    this.leaveAsItIs()
+  }
+
+  protected override exportOf({
+    socketPath,
+    base,
+    bitmap,
+  }: ExternalDisk): Pick<LeasedDisk, 'socketPath' | 'dirtyContext'> {
+    return { socketPath, dirtyContext: base === null || bitmap === null ? null : contextOf(bitmap) }
+  }
+
+  protected override write(entry: ExternalEntry): Promise<void> {
+    return this.#parts.write(entry)
+  }
+
+  protected override problem(): Promise<VarveError | null> {
+    const { error } = this.#parts.given
+    return Promise.resolve(error === null ? null : this.lostBy(error.message, error))
+  }
+
+  protected override async finish(outcome: LeaseOutcome): Promise<void> {
+    await this.#parts.finish(this.entry, outcome)
+  }
+}
