@@ -14,6 +14,7 @@ import type { CheckpointList, Forgotten, MachineStatus, Reread } from '../../pro
 import type { ScratchUse } from '../../protocol/schemas.ts'
 import type { AttachmentSource } from '../attachments/source.ts'
 import type { Thawer } from '../guest/thawer.ts'
+import type { Hooks } from '../hooks/settings.ts'
 import type { JsonValue } from '../json-value.ts'
 import type { DiskExtent } from '../nbd/extents.ts'
 import type { SpoolPlace } from '../push/spool.ts'
@@ -37,6 +38,10 @@ export interface MachineConfig extends Machine {
   readonly exclude: readonly string[]
   /** Files and folders of the host that go with every restore point of the machine; absolute paths. */
   readonly attach: readonly string[]
+  /** Mount points of the guest's file systems that a freeze takes; absent for all. */
+  readonly freezeOnly?: readonly string[] | undefined
+  /** Commands of this host around the instant of its leases. */
+  readonly hooks?: Hooks | undefined
 }
 
 /** What a machine is besides its name. */
@@ -184,7 +189,7 @@ export interface Lease {
 }
 
 /** The state of a machine; `problem` says why the rest is not known. */
-export type MachineLook = Omit<MachineStatus, 'name' | 'lease'>
+export type MachineLook = Omit<MachineStatus, 'name' | 'lease' | 'target'>
 
 /** Something that happened in a machine, by its own clock. */
 export interface MonitorEvent {
