@@ -138,6 +138,8 @@ export interface Lease {
   readonly consistencyNote: string | null
   /** The instant, never later than the real one, in milliseconds since 1970. */
   readonly timeMs: number
+  /** How long before the agent was asked for it the instant was taken, in milliseconds; absent where the agent took it. */
+  readonly leadMs?: number
   readonly configuration: JsonValue
   /** Most bytes a second that are read of its disks; null or absent for no limit of its own. */
   readonly bandwidth?: number | null

@@ -1,6 +1,7 @@
 // The lease that somebody else holds: it is good for as long as its holder stands by it.
 
 import type { VarveError } from '../../../protocol/errors.ts'
+import { INSTANT_LEAD_MS_MAX } from '../../../protocol/limits.ts'
 import type { ScratchUse } from '../../../protocol/schemas.ts'
 import type { LeasedDisk, LeaseOutcome } from '../driver.ts'
 import { LeaseFrame } from '../lease-frame.ts'
@@ -22,12 +23,15 @@ export interface ExternalLeaseParts {
 export class ExternalLease extends LeaseFrame<ExternalEntry> {
   readonly checkpoint: boolean
   readonly bandwidth: number | null
+  /** From the instant on until now, when the job has begun already. */
+  readonly leadMs: number
   readonly #parts: ExternalLeaseParts
 
   constructor(parts: ExternalLeaseParts) {
     super(parts.entry)
     this.#parts = parts
     this.checkpoint = parts.entry.disks.some(({ bitmap }) => bitmap !== null)
+    this.leadMs = Math.min(Math.max(0, Date.now() - this.timeMs), INSTANT_LEAD_MS_MAX)
     this.bandwidth = parts.given.offer.bandwidth
     void parts.given.ended.then((error) => this.lose(this.lostBy(error.message, error)))
   }
