@@ -130,9 +130,9 @@ export class Backups implements AsyncDisposable {
     const held = earlier.find(({ ending, abort }) => !ending && !abort.signal.aborted)
     if (held !== undefined) throw new VarveError('LEASE_HELD', `job ${held.job} holds the lease of ${machine.name}`)
     const { agentId, formerAgents, begin, freezeTimeoutMs } = this.#options
-    const { full, base, policy } = order
+    const { full, base, policy, chunkBytes } = order
     const { consistency, refuseFull, refuseLeftOut } = policy
-    const wishes = { full, compare: order.compare, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
+    const wishes = { full, compare: order.compare, chunkBytes, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
     const request = { leaseId: order.job, agentId, formerAgents, base, ...wishes }
     const content = (uses: ContentUses): BaseContent => contentAhead(order, uses)
     this.#run(order.job, machine, { keys: order, content }, async (signal, steps) => {

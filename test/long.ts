@@ -9,6 +9,7 @@ export const LONG_TESTS = [
   'test/agent/drivers/libvirt/virtnbdbackup.test.ts',
   'test/agent/drivers/offline/daemon.test.ts',
   'test/agent/drivers/qmp/begin-moments.test.ts',
+  'test/agent/drivers/qmp/push-conformance.test.ts',
   'test/gateway/catalog/sqlite/examine.test.ts',
   'test/gateway/memory/attack.test.ts',
   'test/gateway/scheduler/month.test.ts',

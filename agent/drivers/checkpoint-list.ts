@@ -22,7 +22,7 @@ export const checkpointOf = (
   const tag = agentTagOf(name)
   const part = tag === null ? null : parseCheckpoint(tag, name)
   if (tag === null || part === null) return { name, point: null, own: false }
-  // what older agents made beside a checkpoint
+  // what is beside a checkpoint
   if (part.kind !== 'cp') return null
   const point = v.is(uuid, part.lease) ? part.lease.toLowerCase() : null
   return { name: libvirtCheckpointName(tag, part.lease), point, own: agents.some((agent) => agentTag(agent) === tag) }

@@ -2,7 +2,8 @@
 //
 //   varve-<agent>-cp-<lease>-<i>      checkpoint bitmap of disk i
 //   varve-<agent>-cp-<lease>          checkpoint of libvirt, and so the bitmap of each of its disks
-//   varve-<agent>-size-<lease>-<i>    what older agents made beside it; removed with it
+//   varve-<agent>-size-<lease>-<i>    beside it, of mode push: has the bit of the disk's end (older agents had others); removed
+//                                     with it
 //
 // A checkpoint's bitmaps are in the images they describe, so their numbers, and not the disks' current names, show which
 // image of the restore point a disk continues. libvirt's have no number: there the evidence of a disk shows it.
@@ -36,6 +37,9 @@ export const ownPrefix = (agentId: string): string => `varve-${agentTag(agentId)
 /** The checkpoint bitmap of a lease's disk. */
 export const checkpointName = (agentId: string, leaseId: string, index: number): string =>
   `${ownPrefix(agentId)}-cp-${leaseId}-${index}`
+
+/** The bitmap beside a numbered checkpoint bitmap that shows whether its disk was ever smaller. */
+export const sizeMarkOf = (checkpoint: string): string => checkpoint.replace(/^(varve-[0-9a-z]{8})-cp-/u, '$1-size-')
 
 /** The checkpoint of a lease in libvirt, which calls the bitmaps of all disks so. */
 export const libvirtCheckpointName = (agentId: string, leaseId: string): string => `${ownPrefix(agentId)}-cp-${leaseId}`

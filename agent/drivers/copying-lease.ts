@@ -106,7 +106,7 @@ export abstract class CopyingLease<
   protected start(caller: Caller): void {
     this.#follow(caller)
     void this.#watch()
-    void this.#guard.lost.then((error) => this.#giveUp(error))
+    void this.#guard.lost.then((error) => this.giveUp(error))
   }
 
   protected override onLost(): void {
@@ -179,11 +179,11 @@ export abstract class CopyingLease<
     const low = await watchScratch({ folder: this.entry.scratchFolder, reserveBytes, freeBytes, signal })
     if (low === null) return
     this.#guard.acting()
-    await this.#giveUp(low)
+    await this.giveUp(low)
   }
 
   /** First marks the lease as lost, so that later reads are not trusted. */
-  async #giveUp(why: VarveError): Promise<void> {
+  protected async giveUp(why: VarveError): Promise<void> {
     if (this.isEnding) return
     this.lose(why)
     const about = { lease: this.id, machine: this.entry.machine.name }

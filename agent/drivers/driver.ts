@@ -15,6 +15,8 @@ import type { ScratchUse } from '../../protocol/schemas.ts'
 import type { AttachmentSource } from '../attachments/source.ts'
 import type { Thawer } from '../guest/thawer.ts'
 import type { JsonValue } from '../json-value.ts'
+import type { DiskExtent } from '../nbd/extents.ts'
+import type { SpoolPlace } from '../push/spool.ts'
 import type { Offers } from './external/offers.ts'
 import type { JournalEntry, LeaseJournal, PayloadFormat } from './journal.ts'
 
@@ -84,6 +86,8 @@ export interface LeaseRequest {
   readonly full: boolean
   /** Everything recorded as unchanged is compared with the base. */
   readonly compare: boolean
+  /** Of the chunks of the restore point, in bytes. */
+  readonly chunkBytes: number
   readonly consistency: ConsistencyWish
   readonly freezeTimeoutMs: number
   /** Told once, for how long the guest was frozen, in milliseconds. */
@@ -92,6 +96,16 @@ export interface LeaseRequest {
   readonly refuseFull: readonly ReadReason[]
   /** Reasons for which leaving a disk out is refused (DISK_LEFT_OUT). */
   readonly refuseLeftOut: readonly LeftOutReason[]
+}
+
+/** What QEMU writes of a disk while the lease holds. */
+export interface PushedContent {
+  /** Where its bytes are once the map tells of them. */
+  readonly spool: SpoolPlace
+  /** The map from the beginning, which waits for QEMU, and ends when its job has ended well. LEASE_LOST. */
+  extents(chunkBytes: number, signal: AbortSignal): AsyncIterable<DiskExtent>
+  /** Bytes below this offset are durable at the gateway, and not read again. */
+  durable(bytes: number): void
 }
 
 /** One disk of a lease, readable over NBD until the lease ends; `size` is bytes. */
@@ -111,6 +125,8 @@ export interface LeasedDisk {
   readonly dirtyContext: string | null
   /** Ranges that count as changed whatever the bitmap says: offset and length in bytes, ascending. */
   readonly reread: readonly (readonly [number, number])[]
+  /** Of a disk that QEMU writes rather than has read: it can be read nowhere else. */
+  readonly pushed?: PushedContent
   /** The export answers only within the changed blocks: nothing is asked about the gaps between them. Absent for false. */
   readonly clips?: boolean
   /**

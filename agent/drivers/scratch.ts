@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { makeFolder } from '../make-folder.ts'
+import { diskOfFile } from '../push/spool.ts'
 import type { DriverHost } from './driver.ts'
 
 export interface LeaseFolders {
@@ -34,6 +35,17 @@ const usedBytesOf = async (folder: string): Promise<number> => {
     return found === null || !found.isFile() ? 0 : found.blocks * STAT_BLOCK_BYTES
   })
   return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0)
+}
+
+/** What each disk's files take in a folder to which QEMU writes so many disks, in bytes. */
+export const useOfDisks = async (folder: string, disks: number): Promise<readonly number[]> => {
+  const used = Array.from({ length: disks }, () => 0)
+  for (const name of await readdir(folder).catch(() => [])) {
+    const index = diskOfFile(name)
+    const found = index === null ? null : await stat(path.join(folder, name)).catch(() => null)
+    if (index !== null && index < disks) used[index]! += (found?.blocks ?? 0) * STAT_BLOCK_BYTES
+  }
+  return used
 }
 
 /** What the images in a scratch folder take, and what they may take before a backup is given up. */

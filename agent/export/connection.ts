@@ -1,29 +1,12 @@
 // One NBD client: its handshake within a deadline, then its requests, a bounded part of them at once, until it goes.
 import type { Socket } from 'node:net'
 import { asVarveError, type VarveError } from '../../protocol/errors.ts'
-import { Queue } from '../../protocol/host/limiter.ts'
 import { ALLOCATION_HOLE, ALLOCATION_ZERO, BITMAP_DIRTY } from '../nbd/wire.ts'
 import type { ChunkSource, Piece } from './chunk-source.ts'
+import { ClientSocket, Gone } from './client-socket.ts'
 import { mapOf, type MappedTree } from './extents.ts'
-import {
-  CONTEXT,
-  greeting,
-  Negotiation,
-  OPTION_BYTES_MAX,
-  OPTION_HEADER_BYTES,
-  OPTIONS_MAX,
-  readOptionHeader,
-  tooBig,
-  type Offered,
-  type Settled,
-} from './negotiation.ts'
+import { CONTEXT, type Offered, type Settled } from './negotiation.ts'
 import { ERRNO, planRequest, readRequest, ReplyChunks, requestBytes, simpleReply, type Request } from './requests.ts'
-
-/** How long a client may take for its handshake, in milliseconds. */
-const HANDSHAKE_MS = 10_000
-
-/** How long the last bytes for a client that ends may take, in milliseconds. */
-const LINGER_MS = 1000
 
 /** Requests of one client that are worked on at once, and their bytes; further ones wait in its socket. */
 const REQUESTS_MAX = 128
@@ -31,9 +14,6 @@ const REQUEST_BYTES_MAX = 8 * 1024 * 1024
 
 /** What a request counts for at least, in bytes: that of a map, too. */
 const REQUEST_BYTES_MIN = 64 * 1024
-
-/** Bytes that are read at once of what is skipped. */
-const SKIP_BYTES = 64 * 1024
 
 /** A disk as it is exported. */
 export interface ExportedDisk extends Offered {
@@ -64,94 +44,46 @@ const bytesOf = ({ offset, length }: Request, { chunkBytes }: ExportedDisk): num
   return Math.min(REQUEST_BYTES_MAX, Math.max(REQUEST_BYTES_MIN, chunks * chunkBytes))
 }
 
-/** The client has gone, or broke the protocol. */
-class Gone extends Error {}
-
 export class ClientConnection {
-  readonly #socket: Socket
+  readonly #client: ClientSocket
   readonly #options: ClientOptions
-  /** Messages that must not come between each other. */
-  readonly #turns = new Queue()
   readonly #busy = new Set<Promise<void>>()
   #busyBytes = 0
-  /** Resolved, and replaced, whenever something has happened to the socket or a request is answered. */
-  #news = Promise.withResolvers<void>()
 
   constructor(socket: Socket, options: ClientOptions) {
-    this.#socket = socket
+    this.#client = new ClientSocket(socket)
     this.#options = options
-    for (const event of ['readable', 'drain', 'end', 'close']) socket.on(event, () => this.#tell())
-    socket.on('error', () => socket.destroy())
   }
 
   /** Serves the client until it has gone. */
   async run(): Promise<void> {
-    const socket = this.#socket
-    const deadline = setTimeout(() => socket.destroy(), HANDSHAKE_MS)
     try {
-      const settled = await this.#handshake()
-      clearTimeout(deadline)
-      if (settled !== null) await this.#serve(settled)
-      // an answer to the last option is sent still
-      socket.destroySoon()
-      setTimeout(() => socket.destroy(), LINGER_MS).unref()
-    } catch (thrown) {
-      socket.destroy()
-      if (!(thrown instanceof Gone)) throw thrown
+      await this.#client.run(this.#options.exports, (settled) => this.#serve(settled))
     } finally {
-      clearTimeout(deadline)
       // what is worked on ends with its next write
       await Promise.allSettled(this.#busy)
     }
-  }
-
-  #tell(): void {
-    const { resolve } = this.#news
-    this.#news = Promise.withResolvers<void>()
-    resolve()
-  }
-
-  async #handshake(): Promise<Settled<ExportedDisk> | null> {
-    await this.#write([greeting()])
-    const clientFlags = (await this.#take(4)).readUInt32BE(0)
-    if (!Negotiation.speaks(clientFlags)) return null
-    const negotiation = new Negotiation(this.#options.exports, clientFlags)
-    for (let options = 0; options < OPTIONS_MAX; options++) {
-      const header = readOptionHeader(await this.#take(OPTION_HEADER_BYTES))
-      if (header === null) return null
-      const { option, length } = header
-      if (length > OPTION_BYTES_MAX) {
-        await this.#skip(length)
-        await this.#write([tooBig(option)])
-        continue
-      }
-      const { replies, next } = negotiation.answer(option, length === 0 ? Buffer.alloc(0) : await this.#take(length))
-      await this.#write(replies)
-      if (next === 'end') return null
-      if (next !== 'option') return next
-    }
-    return null
   }
 
   async #serve(settled: Settled<ExportedDisk>): Promise<void> {
     const { exported, mode, contexts } = settled
     const circumstances = { size: exported.size, mode, maps: contexts.length > 0 }
     for (;;) {
-      const request = readRequest(await this.#take(requestBytes(mode)), mode)
+      const request = readRequest(await this.#client.take(requestBytes(mode)), mode)
       const plan = request === null ? null : planRequest(request, circumstances)
       if (request === null || plan === null || plan.kind === 'disconnect') break
-      if (request.payload > 0) await this.#skip(request.payload)
+      if (request.payload > 0) await this.#client.skip(request.payload)
       const bytes = plan.kind === 'read' ? bytesOf(request, exported) : REQUEST_BYTES_MIN
       while (this.#busy.size >= REQUESTS_MAX || (this.#busy.size > 0 && this.#busyBytes + bytes > REQUEST_BYTES_MAX))
-        await this.#news.promise
+        await this.#client.news()
       this.#busyBytes += bytes
       const work: Promise<void> = this.#answer(request, plan, settled)
         // the rest of a reply that has begun can only be cut off
-        .catch(() => void this.#socket.destroy())
+        .catch(() => void this.#client.destroy())
         .finally(() => {
           this.#busy.delete(work)
           this.#busyBytes -= bytes
-          this.#tell()
+          this.#client.tell()
         })
       this.#busy.add(work)
     }
@@ -207,12 +139,12 @@ export class ClientConnection {
 
   /** Everything behind one header; nothing else may come in between, and a piece that fails ends the connection. */
   #sendWhole(header: Buffer, held: readonly Piece[], pieces: AsyncIterable<Piece>): Promise<void> {
-    return this.#turns.run(async () => {
+    return this.#client.inTurn(async () => {
       const release = (): void => {
         for (const one of held) one.release()
       }
-      await this.#write([header, ...held.map(plainOf)], release)
-      for await (const piece of pieces) await this.#write([plainOf(piece)], piece.release)
+      await this.#client.write([header, ...held.map(plainOf)], release)
+      for await (const piece of pieces) await this.#client.write([plainOf(piece)], piece.release)
     })
   }
 
@@ -270,37 +202,7 @@ export class ClientConnection {
   }
 
   #turn(pieces: readonly Uint8Array[], onSent?: () => void): Promise<void> {
-    return this.#turns.run(() => this.#write(pieces, onSent))
-  }
-
-  /** Sends all of it with nothing in between; `onSent` is called when the socket does not need the bytes any more. */
-  async #write(pieces: readonly Uint8Array[], onSent: () => void = () => {}): Promise<void> {
-    const socket = this.#socket
-    if (socket.destroyed) {
-      onSent()
-      throw new Gone()
-    }
-    socket.cork()
-    let room = true
-    // the last one is sent, or given up, last
-    for (const [at, piece] of pieces.entries())
-      room = at < pieces.length - 1 ? socket.write(piece) : socket.write(piece, () => onSent())
-    socket.uncork()
-    while (!room && !socket.destroyed && socket.writableNeedDrain) await this.#news.promise
-  }
-
-  /** So many bytes from the client. */
-  async #take(length: number): Promise<Buffer> {
-    for (;;) {
-      const bytes = this.#socket.read(length) as Buffer | null
-      if (bytes?.length === length) return bytes
-      if (bytes !== null || this.#socket.readableEnded || this.#socket.destroyed) throw new Gone()
-      await this.#news.promise
-    }
-  }
-
-  async #skip(length: number): Promise<void> {
-    for (let left = length; left > 0;) left -= (await this.#take(Math.min(left, SKIP_BYTES))).length
+    return this.#client.send(pieces, onSent)
   }
 }
 

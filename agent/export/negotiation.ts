@@ -37,8 +37,15 @@ const ERROR = {
   extendedHeaders: OPTION_REPLY_ERROR + 10,
 } as const
 
-/** Bits of the transmission flags: there are flags, read-only, FLUSH, DF, several connections see one state. */
-const FLAGS = { has: 1 << 0, readOnly: 1 << 1, flush: 1 << 2, dontFragment: 1 << 7, multiConn: 1 << 8 } as const
+/** Bits of the transmission flags: there are flags, read-only, FLUSH, WRITE_ZEROES, DF, several connections see one state. */
+const FLAGS = {
+  has: 1 << 0,
+  readOnly: 1 << 1,
+  flush: 1 << 2,
+  writeZeroes: 1 << 6,
+  dontFragment: 1 << 7,
+  multiConn: 1 << 8,
+} as const
 
 /** How replies look: `structured` and `extended` ones come in chunks. */
 export type ReplyMode = 'simple' | 'structured' | 'extended'
@@ -53,6 +60,8 @@ export interface Offered {
   readonly preferred: number
   /** Names of its contexts; the id of each is its index. */
   readonly contexts: readonly string[]
+  /** It is written to, and not read. */
+  readonly isTarget?: true
 }
 
 export const CONTEXT = { allocation: 0, changed: 1 } as const
@@ -199,8 +208,9 @@ export class Negotiation<E extends Offered> {
     return this.#refuse(option, ERROR.unknown, 'there is no export of this name')
   }
 
-  #flags(): number {
-    const { has, readOnly, flush, dontFragment, multiConn } = FLAGS
+  #flags({ isTarget }: E): number {
+    const { has, readOnly, flush, writeZeroes, dontFragment, multiConn } = FLAGS
+    if (isTarget === true) return has | flush | writeZeroes
     return has | readOnly | flush | multiConn | (this.#mode === 'simple' ? 0 : dontFragment)
   }
 
@@ -215,7 +225,7 @@ export class Negotiation<E extends Offered> {
     if (exported === undefined || this.#mode === 'extended') return { replies: [], next: 'end' }
     const opened = Buffer.alloc(this.#padded ? 134 : 10)
     writeUint64(opened, exported.size, 0)
-    opened.writeUInt16BE(this.#flags(), 8)
+    opened.writeUInt16BE(this.#flags(exported), 8)
     return { replies: [opened], next: this.#settle(exported) }
   }
 
@@ -242,7 +252,7 @@ export class Negotiation<E extends Offered> {
     const about = Buffer.alloc(12)
     about.writeUInt16BE(INFO_EXPORT, 0)
     writeUint64(about, exported.size, 2)
-    about.writeUInt16BE(this.#flags(), 10)
+    about.writeUInt16BE(this.#flags(exported), 10)
     const sizes = Buffer.alloc(14)
     sizes.writeUInt16BE(INFO_BLOCK_SIZE, 0)
     sizes.writeUInt32BE(1, 2)

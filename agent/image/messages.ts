@@ -1,12 +1,19 @@
 // What the upload pipeline and its worker threads say to each other.
 import type { Framed } from '../../protocol/host/chunk-steps.ts'
+import type { SpoolPlace } from '../push/spool.ts'
+
+/** Where an image is read: over NBD, or where QEMU has written it. */
+export type ImagePlace =
+  | {
+      readonly socketPath: string
+      readonly exportName: string
+      /** As a leased disk has it. */
+      readonly boundaryBytes?: number | undefined
+    }
+  | { readonly spool: SpoolPlace }
 
 /** What a worker thread is started with. */
-export interface WorkerSetup {
-  readonly socketPath: string
-  readonly exportName: string
-  /** As a leased disk has it. */
-  readonly boundaryBytes?: number | undefined
+export type WorkerSetup = ImagePlace & {
   readonly size: number
   readonly chunkBytes: number
   readonly idKey: Uint8Array

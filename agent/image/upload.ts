@@ -3,7 +3,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, UP, type Down } from '../../protocol/methods.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
-import type { LeasedDisk } from '../drivers/driver.ts'
+import type { LeasedDisk, PushedContent } from '../drivers/driver.ts'
 import type { Pace } from '../pace.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { Discards } from '../nbd/discards.ts'
@@ -49,8 +49,10 @@ export interface UploadOptions {
   readonly onRead: (bytes: number) => void
   /** Told of stored bytes as they are sent. */
   readonly onSent?: (bytes: number) => void
-  /** Told of the chunk before which everything is durable at the gateway. */
-  readonly onDurable?: (position: number) => void
+  /** Told of chunks that the gateway has durable from the image's beginning on, which it will not ask for again. */
+  readonly onDurable?: (chunks: number) => void
+  /** Told once, when the upload fails: its extents need not be waited for. */
+  readonly onFailed?: () => void
   /** A limit for what is read of the image. */
   readonly readThrottle?: Throttle
 }
@@ -69,7 +71,7 @@ export interface UploadRequest extends UploadOptions {
 export type Segments = Pick<ImageWorkers, 'count' | 'read' | 'prepare' | 'drop'>
 
 /** The map of an image; what lies before this chunk is durable already, and not looked at again. */
-type Extents = (position: number) => Parameters<typeof chunkRuns>[0]
+export type ExtentsFrom = (position: number) => Parameters<typeof chunkRuns>[0]
 
 interface UnderWay {
   readonly number: number
@@ -114,7 +116,7 @@ class ImageUpload {
     this.#call = peer.open('image.upload', { job, disk: image.name }, { signal })
   }
 
-  async run(extents: Extents): Promise<void> {
+  async run(extentsFrom: ExtentsFrom): Promise<void> {
     const messages = this.#call.messages[Symbol.asyncIterator]()
     const first = await messages.next()
     // a disk that was finished before has a result and no messages
@@ -127,7 +129,7 @@ class ImageUpload {
     receiving.catch(() => {})
     try {
       this.#request.onDurable?.(position)
-      await this.#sendSegments(extents(position), position)
+      await this.#sendSegments(extentsFrom(position), position)
       await this.#until(() => this.#inFlightItems === 0)
       this.#ended = true
       this.#call.end()
@@ -143,7 +145,7 @@ class ImageUpload {
   }
 
   /** Reads segments as far ahead as there is room; they are asked about in order, each as soon as it is hashed. */
-  async #sendSegments(extents: ReturnType<Extents>, from: number): Promise<void> {
+  async #sendSegments(extents: ReturnType<ExtentsFrom>, from: number): Promise<void> {
     const { chunkBytes, pace } = this.#request
     let asked = Promise.resolve()
     let number = 0
@@ -290,6 +292,7 @@ class ImageUpload {
   }
 
   #fail(thrown: unknown): void {
+    if (this.#failure === null) this.#request.onFailed?.()
     this.#failure ??= asVarveError(thrown)
     this.#failed.abort(this.#failure)
     this.#wake()
@@ -301,12 +304,27 @@ export const uploadSegments = (
   request: UploadOptions,
   image: Image,
   workers: Segments,
-  extents: Extents,
-): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extents))
+  extentsFrom: ExtentsFrom,
+): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extentsFrom))
+
+/** Uploads a disk that QEMU writes here, as far as it has, and tells what need not be kept any more. */
+const uploadPushed = async (request: UploadRequest, disk: LeasedDisk, pushed: PushedContent): Promise<void> => {
+  const { chunkBytes, idKey } = request
+  const { size } = disk
+  const setup = { spool: pushed.spool, size, chunkBytes, idKey }
+  await using workers = new ImageWorkers(setup, { multiConn: true })
+  const failed = new AbortController()
+  const signal = AbortSignal.any([request.signal, failed.signal])
+  const onDurable = (chunks: number): void => pushed.durable(Math.min(chunks * chunkBytes, size))
+  const extents = pushed.extents(chunkBytes, signal)
+  await uploadSegments({ ...request, onDurable, onFailed: () => failed.abort() }, disk, workers, () => extents)
+  pushed.durable(size)
+}
 
 /** Uploads a disk from wherever the gateway has it durable; resolves when all of it is. */
 export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const { disk, chunkBytes, idKey } = request
+  if (disk.pushed !== undefined) return await uploadPushed(request, disk, disk.pushed)
   const { socketPath, exportName, size, dirtyContext, boundaryBytes } = disk
   await using resources = new AsyncDisposableStack()
   const connect = async (contexts: string[]): Promise<NbdClient> =>
@@ -319,12 +337,16 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const setup = { socketPath, exportName, size, chunkBytes, idKey, boundaryBytes }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
   const bridgeBytes = disk.clips === true ? 0 : BRIDGE_BYTES
-  const extents: Extents = (position) =>
+  const extentsFrom: ExtentsFrom = (position) =>
     diskExtents({ allocation: mapped(allocation, disk), dirty, size, bridgeBytes, fromBytes: position * chunkBytes })
-  if (disk.discards !== true) return await uploadSegments(request, disk, workers, extents)
-  const discards = resources.use(new Discards(await connect([])))
-  const onDurable = (position: number): void => discards.durable(position * chunkBytes)
-  const watched: Extents = (position) => discards.watch(extents(position))
-  await uploadSegments({ ...request, onDurable }, disk, workers, watched)
-  discards.durable(size)
+  if (disk.discards !== true) return await uploadSegments(request, disk, workers, extentsFrom)
+  const discards = new Discards(allocation)
+  const onDurable = (chunks: number): void => discards.upTo(Math.min(chunks * chunkBytes, size))
+  const watched: ExtentsFrom = (position) => discards.watch(extentsFrom(position))
+  try {
+    await uploadSegments({ ...request, onDurable }, disk, workers, watched)
+    discards.upTo(size)
+  } finally {
+    await discards.settled()
+  }
 }

@@ -1,68 +1,132 @@
-// Gives up, in a writable export, what was read of it once that is durable elsewhere: the scratch space behind it is freed.
-import type { NbdClient } from './client.ts'
-import type { DiskExtent } from './extents.ts'
+// Discards in a writable export what a lease will not be asked for again: the scratch space behind it becomes free, and the
+// guest's writes to it are no longer copied.
+//
+// What may go is what no later read, map or comparison of the lease can reach, also after a reconnect or a restart of the agent:
+// what was read and the gateway has durable, as an upload only ever goes on behind that, and unchanged gaps that are longer than
+// those which a map of the changes around them takes in.
+//
+// The first piece of a disk always stays: whether it can be read shows whether the snapshot is whole.
+import { isChanged, WINDOW_BYTES, type DiskExtent, type StatusSource } from './extents.ts'
+
+/**
+ * What is discarded begins and ends at a multiple of this many bytes, QEMU's unit of copying. A QEMU before 9.2 ends, and its
+ * guest with it, where it is told to discard a part of one.
+ */
+export const DISCARD_BYTES = 65_536
 
 /** Longest range of one request, in bytes: what the guest waits for meanwhile stays short. */
-const DISCARD_BYTES_MAX = 64 * 1024 * 1024
+const REQUEST_BYTES_MAX = 1024 * DISCARD_BYTES
 
-type Target = Pick<NbdClient, 'trim' | 'flags' | 'close'>
+interface Trimmed {
+  trim(offset: number, length: number): Promise<void>
+}
 
-export class Discards implements AsyncDisposable {
-  readonly #client: Target
-  /** What was read and is not discarded, ascending. */
-  #ranges: { readonly offset: number; readonly end: number }[] = []
-  #durableBytes = 0
-  #running: Promise<void> | null = null
-  #over = false
+interface Range {
+  readonly offset: number
+  readonly end: number
+}
 
-  /** Takes the connection over. An export that cannot discard is left as it is. */
-  constructor(client: Target) {
-    this.#client = client
-    this.#over = client.flags.readOnly || !client.flags.canTrim
+/** The whole pieces of a range but for the first of the disk; null where there is none. */
+export const piecesOf = ({ offset, end }: Range): Range | null => {
+  const first = Math.max(Math.ceil(offset / DISCARD_BYTES), 1) * DISCARD_BYTES
+  const last = Math.floor(end / DISCARD_BYTES) * DISCARD_BYTES
+  return first < last ? { offset: first, end: last } : null
+}
+
+const trimPieces = async (target: Trimmed, range: Range): Promise<void> => {
+  const pieces = piecesOf(range)
+  for (let at = pieces?.offset ?? 0; pieces !== null && at < pieces.end; at += REQUEST_BYTES_MAX)
+    await target.trim(at, Math.min(REQUEST_BYTES_MAX, pieces.end - at))
+}
+
+/** Discards a disk from its beginning on, one request at a time. Its failures cost space and nothing else: it then stops. */
+export class Discards {
+  readonly #target: Trimmed
+  /** What was read and is not discarded, ascending; neighbours are one. */
+  #ranges: Range[] = []
+  #durable = 0
+  #working: Promise<void> | null = null
+
+  constructor(target: Trimmed) {
+    this.#target = target
   }
 
   /** The same extents, which count as read once they are durable. */
   async *watch(extents: AsyncIterable<DiskExtent>): AsyncGenerator<DiskExtent> {
     for await (const extent of extents) {
       const { offset, length, kind } = extent
-      // what is unchanged is not to be touched
-      if (kind !== 'keep') this.#ranges.push({ offset, end: offset + length })
+      // what is unchanged may be asked about again
+      if (kind !== 'keep') this.#add(offset, offset + length)
       yield extent
     }
   }
 
-  /** Everything before this offset is durable, and not read again. */
-  durable(bytes: number): void {
-    this.#durableBytes = Math.max(this.#durableBytes, bytes)
-    this.#running ??= this.#run().finally(() => (this.#running = null))
+  /** Nothing before `offset`, in bytes, will be asked for again. */
+  upTo(offset: number): void {
+    this.#durable = Math.max(this.#durable, offset)
+    // not begun here: one that ends at once would leave its end behind as if it went on
+    this.#working ??= Promise.resolve().then(() => this.#work())
   }
 
-  /** Waits for what is being discarded. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    // durable() may have begun another run in the meantime
-    while (this.#running !== null) await this.#running
-    this.#over = true
-    await this.#client.close()
+  /** Resolves when all of it is discarded. */
+  async settled(): Promise<void> {
+    await this.#working
   }
 
-  async #run(): Promise<void> {
-    for (let next = this.#next(); next !== null && !this.#over; next = this.#next()) {
-      try {
-        await this.#client.trim(next.offset, next.end - next.offset)
-      } catch {
-        // it only saves space: where the export has broken, the next read says so
-        this.#over = true
-      }
-    }
+  #add(offset: number, end: number): void {
+    const last = this.#ranges.at(-1)
+    if (last?.end === offset) this.#ranges[this.#ranges.length - 1] = { offset: last.offset, end }
+    else this.#ranges.push({ offset, end })
   }
 
-  /** Takes the first durable range, or the durable part of it. */
-  #next(): { readonly offset: number; readonly end: number } | null {
+  /** Takes the first durable range, or the durable part of it in whole pieces. */
+  #next(): Range | null {
     const [first] = this.#ranges
-    if (first === undefined || first.offset >= this.#durableBytes) return null
-    const end = Math.min(first.end, this.#durableBytes, first.offset + DISCARD_BYTES_MAX)
-    if (end === first.end) this.#ranges.shift()
-    else this.#ranges[0] = { offset: end, end: first.end }
+    if (first === undefined || first.offset >= this.#durable) return null
+    if (first.end <= this.#durable) return this.#ranges.shift()!
+    const end = Math.floor(this.#durable / DISCARD_BYTES) * DISCARD_BYTES
+    if (end <= first.offset) return null
+    this.#ranges[0] = { offset: end, end: first.end }
     return { offset: first.offset, end }
   }
+
+  async #work(): Promise<void> {
+    try {
+      for (let next = this.#next(); next !== null; next = this.#next()) await trimPieces(this.#target, next)
+      this.#working = null
+    } catch {
+      // what cannot be discarded stays until the lease ends
+    }
+  }
+}
+
+/**
+ * Discards the unchanged gaps of a disk that are longer than `bridgeBytes`. NBD_ERROR, also where the export cannot be trimmed.
+ */
+export const discardUnchanged = async (
+  target: Trimmed,
+  source: StatusSource,
+  { context, size, bridgeBytes }: { readonly context: string; readonly size: number; readonly bridgeBytes: number },
+): Promise<void> => {
+  let gapFrom = 0
+  const endGap = async (end: number): Promise<void> => {
+    if (end - gapFrom > bridgeBytes) await trimPieces(target, { offset: gapFrom, end })
+  }
+  for (let at = 0; at < size;) {
+    const length = Math.min(WINDOW_BYTES, size - at)
+    // what is not known counts as changed
+    const statuses = (await source.blockStatus(at, length)).get(context) ?? []
+    for (const status of statuses) {
+      if (isChanged(status)) {
+        await endGap(at)
+        gapFrom = at + status.length
+      }
+      at += status.length
+    }
+    if (statuses.length > 0) continue
+    await endGap(at)
+    at += length
+    gapFrom = at
+  }
+  await endGap(size)
 }

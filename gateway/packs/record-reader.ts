@@ -227,14 +227,14 @@ export class RecordReader {
   }
 
   async #fetch(ids: readonly Uint8Array[], located: readonly Wanted[]): Promise<(FetchedRecord | VarveError)[]> {
-    const fetched: (FetchedRecord | VarveError)[] = ids.map((id) => damagedRecord(id, 'the index does not have it'))
+    const fetched = Array.from<FetchedRecord | VarveError | null>({ length: ids.length }).fill(null)
     let wanted = located
     for (let moves = 0; wanted.length > 0; moves++) {
       const gone: Wanted[] = []
       await Promise.all(this.#plan(wanted).map((group) => this.#fetchGroup(group, ids, { fetched, gone })))
       wanted = moves < MOVES_MAX ? await this.#moved(ids, gone) : []
     }
-    return fetched
+    return fetched.map((one, index) => one ?? damagedRecord(ids[index]!, 'the index does not have it'))
   }
 
   #plan(wanted: readonly Wanted[]): ReadGroup[] {
@@ -258,7 +258,7 @@ export class RecordReader {
   async #fetchGroup(
     group: ReadGroup,
     ids: readonly Uint8Array[],
-    into: { readonly fetched: (FetchedRecord | VarveError)[]; readonly gone: Wanted[] },
+    into: { readonly fetched: (FetchedRecord | VarveError | null)[]; readonly gone: Wanted[] },
   ): Promise<void> {
     const { pack, offset, length, wanted } = group
     const { fetched, gone } = into

@@ -4,14 +4,19 @@ import { ID_BYTES } from '../chunk.ts'
 /** The same bytes in a buffer of exactly their size: a structured clone copies a view's whole buffer. */
 export const ownBytes = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(bytes)
 
-/** The pieces in one array of `length` bytes. */
+/** So many bytes that the caller writes all of: what they hold before is whatever was in memory. */
+export const freshBytes = (length: number): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
+
+/** The pieces, which have `length` bytes in all, one behind the other. */
 export const joinBytes = (pieces: Iterable<Uint8Array>, length: number): Uint8Array<ArrayBuffer> => {
-  const joined = new Uint8Array(length)
+  const joined = freshBytes(length)
   let offset = 0
   for (const piece of pieces) {
     joined.set(piece, offset)
     offset += piece.length
   }
+  if (offset !== length) throw new RangeError(`pieces of ${offset} bytes do not fill ${length}`)
   return joined
 }
 

@@ -2,7 +2,7 @@
 import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { AGENT_NODE, agentProgram, Commands, GATEWAY_NODE, gatewayProgram } from '../demo/commands.ts'
-import { accepts, freePort, Service } from '../demo/service.ts'
+import { accepts, ENVIRONMENT, freePort, Service } from '../demo/service.ts'
 import { run } from '../rig/run.ts'
 import { startMachine, type TestMachine } from '../support/qemu.ts'
 import { tempFolder } from '../support/temp.ts'
@@ -170,7 +170,7 @@ export class Stand implements AsyncDisposable {
   command(...args: string[]): Command {
     const [verb, ...rest] = args
     const all = [agentProgram, verb ?? '', ...rest, '--config', this.#config]
-    return { name: 'command', program: process.execPath, args: all }
+    return { name: 'command', program: process.execPath, args: all, env: ENVIRONMENT }
   }
 
   /** Adds a tenant and gives a token of somebody who may look at what it has. */

@@ -11,7 +11,11 @@ const POLL_MS = 50
 const LOG_LINES_SHOWN = 15
 
 /** What agent/varve-agent and gateway/varve-gateway add to the environment. */
-const ENVIRONMENT = { MALLOC_ARENA_MAX: '2' } as const
+export const ENVIRONMENT = {
+  MALLOC_ARENA_MAX: '2',
+  MALLOC_MMAP_THRESHOLD_: '33554432',
+  MALLOC_TRIM_THRESHOLD_: '67108864',
+} as const
 
 /** Disposing it ends the program. It leads a process group of its own, so a Ctrl-C in the terminal is ours to handle. */
 export class Service implements AsyncDisposable {

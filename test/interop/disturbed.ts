@@ -1,5 +1,6 @@
 // A backup that is disturbed in the middle: what has to hold after it, whatever disturbed it.
 import { expect } from 'vitest'
+import type { Mode } from '../../agent/drivers/qmp/modes.ts'
 import type { Dice } from '../support/model-dice.ts'
 import { MIB, type ModelMachine } from '../support/model-machine.ts'
 import { bare, expectDisks, expectNothingLeft, withCheckpoint } from '../support/stand-checks.ts'
@@ -18,9 +19,9 @@ export interface Scene extends AsyncDisposable {
 }
 
 /** A machine whose full backup takes more than three seconds. */
-export const scene = async (dice: Dice): Promise<Scene> => {
+export const scene = async (dice: Dice, mode: Mode = 'pull'): Promise<Scene> => {
   const stand = await Stand.start()
-  const host = await stand.addHost({ settings: { bandwidth: '5 MiB' } })
+  const host = await stand.addHost({ settings: { bandwidth: '5 MiB', mode } })
   const machine = await host.addMachine('db1', [
     { id: 'vda', format: 'qcow2', size: DISK_BYTES, content: dice.bytes(DISK_BYTES) },
     { id: 'vdb', format: 'raw', size: 4 * MIB, content: dice.bytes(4 * MIB), iothread: true },
@@ -48,8 +49,12 @@ const busyGuest = (machine: ModelMachine, dice: Dice): (() => Promise<number>) =
 }
 
 /** Backs up, disturbs it when a part is durable, and checks everything that must hold afterwards. */
-export const disturbed = async (dice: Dice, disturb: (at: Scene) => Promise<void>): Promise<void> => {
-  await using at = await scene(dice)
+export const disturbed = async (
+  dice: Dice,
+  disturb: (at: Scene) => Promise<void>,
+  mode: Mode = 'pull',
+): Promise<void> => {
+  await using at = await scene(dice, mode)
   const { stand, host, machine } = at
   const before = bare(await machine.objects())
   const peer = await stand.peer()

@@ -3,16 +3,21 @@
 import type { MachineConfig } from '../../agent/drivers/driver.ts'
 import type { JournalEntry } from '../../agent/drivers/journal.ts'
 import type { QmpEntry } from '../../agent/drivers/qmp/entry.ts'
+import type { Mode } from '../../agent/drivers/qmp/modes.ts'
 
 /** A machine of the driver `qmp`. */
 export const qmpMachine = (
   qmp: string,
-  { name = 'db1', exclude = [], guestAgent = null }: MachineChanges = {},
+  { name = 'db1', exclude = [], guestAgent = null, mode }: MachineChanges = {},
 ): MachineConfig => ({
   name,
   driver: 'qmp',
   address: qmp,
-  keys: { qmp, ...(guestAgent === null ? {} : { guest_agent: guestAgent }) },
+  keys: {
+    qmp,
+    ...(guestAgent === null ? {} : { guest_agent: guestAgent }),
+    ...(mode === undefined ? {} : { mode }),
+  },
   exclude,
   attach: [],
 })
@@ -21,6 +26,7 @@ interface MachineChanges {
   readonly name?: string
   readonly exclude?: readonly string[]
   readonly guestAgent?: string | null
+  readonly mode?: Mode
 }
 
 /** An entry with two disks, one full and one incremental. */
@@ -31,6 +37,7 @@ export const exampleEntry = (changes: Partial<QmpEntry> = {}): QmpEntry => ({
   machine: { name: 'db1', driver: 'qmp', address: '/nowhere/qmp', keys: { qmp: '/nowhere/qmp' } },
   phase: 'preparing',
   outcome: null,
+  mode: 'pull',
   transfer: 'varve-c0ffee42-xfer-new',
   baseLease: 'base',
   baseAgent: '0192aaaa-0000-7000-8000-0000c0ffee42',

@@ -56,6 +56,7 @@ export abstract class LeaseStage {
       base: null,
       full: false,
       compare: false,
+      chunkBytes: 65_536,
       consistency: 'none',
       freezeTimeoutMs: 10_000,
       refuseFull: [],

@@ -10,6 +10,7 @@ import type {
   LeasedDisk,
   MachineConfig,
 } from '../../agent/drivers/driver.ts'
+import type { Mode } from '../../agent/drivers/qmp/modes.ts'
 import { QmpDriver, type QmpDriverParts } from '../../agent/drivers/qmp/qmp-driver.ts'
 import type { QmpCaller, QmpClient } from '../../agent/qmp/client.ts'
 import { listNodes } from '../../agent/qmp/disks.ts'
@@ -82,9 +83,25 @@ const preceded = (caller: QmpCaller, before: (command: string) => Promise<void>)
   },
 })
 
+const slowed = (caller: QmpCaller, speed: number): QmpCaller => ({
+  version: caller.version,
+  closed: caller.closed,
+  subscribe: (listener) => caller.subscribe(listener),
+  execute: async (command, args, options) => {
+    if (command !== 'transaction') return await caller.execute(command, args, options)
+    const { actions } = args as { readonly actions: readonly { readonly type: string; readonly data: object }[] }
+    const slow = actions.map((action) =>
+      action.type === 'blockdev-backup' ? { ...action, data: { ...action.data, speed } } : action,
+    )
+    return await caller.execute(command, { actions: slow }, options)
+  },
+})
+
 type AgentOptions = Partial<Pick<DriverHost, 'reserveBytes'> & Pick<QmpDriverParts, 'freeBytes'>> & {
   readonly warn?: (details: object, message: string) => void
   readonly dies?: (command: string) => 'before' | 'after' | null
+  /** Backup jobs copy so many bytes a second, until that is changed. */
+  readonly speed?: number
   /** Runs before each command of the driver reaches QEMU. */
   readonly before?: (command: string) => Promise<void>
 }
@@ -102,6 +119,7 @@ export interface TestAgent extends AsyncDisposable {
 export class LeaseBench extends LeaseStage implements AsyncDisposable {
   readonly machine: TestMachine
   guestAgent: string | null = null
+  mode: Mode = 'pull'
 
   constructor(folder: string, disks: readonly TestDisk[]) {
     super(
@@ -113,20 +131,21 @@ export class LeaseBench extends LeaseStage implements AsyncDisposable {
   }
 
   override get configured(): MachineConfig {
-    return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent: this.guestAgent })
+    return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent: this.guestAgent, mode: this.mode })
   }
 
   protected override get guest(): TestMachine {
     return this.machine
   }
 
-  async agent({ dies, before, warn = () => undefined, ...options }: AgentOptions = {}): Promise<TestAgent> {
+  async agent({ dies, before, speed, warn = () => undefined, ...options }: AgentOptions = {}): Promise<TestAgent> {
     await mkdir(this.stateFolder, { recursive: true })
     const { promise: died, resolve } = Promise.withResolvers<void>()
     let last: QmpClient | null = null
     const between = (client: QmpClient): QmpCaller => {
       last = client
       if (before !== undefined) return preceded(client, before)
+      if (speed !== undefined) return slowed(client, speed)
       if (dies === undefined) return client
       return dyingAt(client, dies, () => {
         client.close()

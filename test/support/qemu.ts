@@ -127,10 +127,14 @@ export class TestMachine implements AsyncDisposable {
     this.#control.subscribe((event) => void this.events.push(event))
   }
 
-  /** One `qemu-io` command against a disk, as the guest's device would do it; throws when the disk refuses. */
+  /**
+   * One `qemu-io` command against a disk, or the device of a path, as the guest's device would do it; throws when the disk
+   * refuses.
+   */
   async guestIo(disk: string, command: string): Promise<void> {
     const before = this.#output.join('').length
-    const line = `qemu-io -d /machine/peripheral/${disk}/virtio-backend "${command}"`
+    const device = disk.startsWith('/') ? disk : `/machine/peripheral/${disk}/virtio-backend`
+    const line = `qemu-io -d ${device} "${command}"`
     await this.control.execute('human-monitor-command', { 'command-line': line })
     const lines = (): string[] => this.#output.join('').slice(before).split('\n')
     const [outcome = ''] = await eventually(() => lines().length > 1 && lines())

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 import { Identity } from '../../agent/identity.ts'
-import { agentTag, checkpointName } from '../../agent/drivers/checkpoint-names.ts'
+import { agentTag, checkpointName, sizeMarkOf } from '../../agent/drivers/checkpoint-names.ts'
+import type { Mode } from '../../agent/drivers/qmp/modes.ts'
 import { tinyFileSystem, type Made } from '../agent/restore/devices.ts'
 import type { Image } from './image-chain.ts'
 import { ModelMachine, type ModelDisk } from './model-machine.ts'
@@ -32,6 +33,8 @@ export interface HostSettings {
   /** Files and folders that go with each point. */
   readonly attach?: readonly string[]
   readonly tpmState?: string
+  /** How machines' disks come to the agent. */
+  readonly mode?: Mode
   /** Such as `1 GiB`, that must stay free on the scratch file system. */
   readonly scratchReserve?: string
   /** Where the agent serves its metrics. */
@@ -211,7 +214,7 @@ export class Host implements AsyncDisposable {
   }
 
   async writeConfig(): Promise<void> {
-    const { bandwidth, relay, exclude = [], attach = [], tpmState } = this.#settings
+    const { bandwidth, relay, exclude = [], attach = [], tpmState, mode } = this.#settings
     const { scratchReserve = '32 MiB', whileOff = false, tables = [], metricsListen } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
@@ -228,6 +231,7 @@ export class Host implements AsyncDisposable {
         ...(whileOff
           ? [`disks = [${machine.disks.map(({ id }) => offDisk(id, machine.chainOf(id)[0])).join(', ')}]`]
           : []),
+        ...(mode === undefined ? [] : [`mode = "${mode}"`]),
         `exclude = ${JSON.stringify(exclude)}`,
         `attach = ${JSON.stringify(attach)}`,
         ...(tpmState === undefined ? [] : [`tpm_state = "${tpmState}"`]),
@@ -268,7 +272,10 @@ export class Host implements AsyncDisposable {
 
   /** The bitmaps that a restore point's disk number `index` has. */
   checkpoint(point: string): Checkpoint {
-    return (index) => [checkpointName(this.#agentId, point, index)]
+    return (index) => {
+      const name = checkpointName(this.#agentId, point, index)
+      return this.#settings.mode === 'push' ? [name, sizeMarkOf(name)] : [name]
+    }
   }
 
   async residue(): Promise<Residue> {

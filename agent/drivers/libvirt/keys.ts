@@ -8,6 +8,8 @@ export const keys = {
   /** Name or uuid of the domain. */
   domain: v.pipe(v.string(), v.minLength(1), v.maxLength(255), v.regex(/^[^/\n]+$/u, 'the name or uuid of a domain')),
   uri: v.optional(libvirtUri, URI_DEFAULT),
+  /** As of other machines; libvirt's own backups write to files and block devices only. */
+  mode: v.optional(v.literal('pull', '"pull": libvirt cannot have QEMU write to the agent')),
 }
 
 const keysSchema = v.object(keys)

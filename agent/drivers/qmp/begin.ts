@@ -13,8 +13,11 @@ import { finishLease } from './finish.ts'
 import { isGone } from './gone.ts'
 import type { QmpHost } from './host.ts'
 import { takeQmpInstant } from './instant.ts'
+import { modeOf } from './keys.ts'
 import { look, refuseChange, signature } from './look.ts'
-import { checkpointBitmaps, ownAgents, planLease } from './plan.ts'
+import { checkpointBitmaps, ownAgents, planLease, transactionActions } from './plan.ts'
+import { addTargets, hasTuning, removeEnds, setEnds, startWriter } from './push-begin.ts'
+import { decidePush, heldBytes, pushActions } from './push-plan.ts'
 import { QmpLease } from './qmp-lease.ts'
 import { noteStopped } from './rescue.ts'
 import { startScratchGuard, waitingGuard } from './scratch-guard.ts'
@@ -73,6 +76,13 @@ const removeObsolete = async (host: QmpHost, client: QmpCaller, { id }: QmpEntry
 const isRefusal = (error: unknown): boolean =>
   error instanceof VarveError && (error.code === 'QMP_ERROR' || error.code === 'LEASE_HELD')
 
+/** The entry with what each job must write at least, once the jobs run; what helped to start them is removed. */
+const noteHeld = async (client: QmpCaller, entry: QmpEntry): Promise<QmpEntry> => {
+  await removeEnds(client, entry)
+  const nodes = await listNodes(client)
+  return { ...entry, disks: entry.disks.map((disk) => ({ ...disk, heldBytes: heldBytes(entry, disk, nodes) })) }
+}
+
 /** The inputs of a new lease; `release` is called once the machine is free again. */
 export interface Beginning {
   readonly client: QmpCaller
@@ -91,20 +101,29 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
   const { client, entry, request, release, waiting } = planned
   await makeScratchFolders(entry)
   await noteStopped(client, entry.scratchFolder)
+  const pushes = entry.mode === 'push'
+  // it ends when the lease's folders are gone
+  const writer = pushes ? await startWriter(entry, null) : null
   const guard = await guardFrom(startScratchGuard(entry, host.reserveBytes, waiting), async () => {
     await removeObsolete(host, client, entry, request)
+    if (pushes) {
+      await addTargets(client, entry)
+      await setEnds(client, entry)
+      return
+    }
     await makeScratchImages(entry)
     await addScratchNodes(client, entry)
     await startServer(client, entry.socketPath)
   })
-  const lease = new QmpLease({ host, entry, client, guard, onEnd: release })
+  const lease = new QmpLease({ host, entry, client, guard, writer, onEnd: release })
   try {
     const { consistency: wish, freezeTimeoutMs, onThawed } = request
     const { thawer } = host
-    const instant = await takeQmpInstant({ client, thawer, entry, wish, freezeTimeoutMs, onThawed })
+    const actions = pushes ? pushActions(entry, { hasTuning: await hasTuning(client) }) : transactionActions(entry)
+    const instant = await takeQmpInstant({ client, thawer, entry, actions, wish, freezeTimeoutMs, onThawed })
     await refuseChange(client, planned)
-    await addExports(client, entry)
-    const active: QmpEntry = { ...entry, ...instant, phase: 'active' }
+    if (!pushes) await addExports(client, entry)
+    const active: QmpEntry = { ...(pushes ? await noteHeld(client, entry) : entry), ...instant, phase: 'active' }
     await writeEntry(host.journal, active)
     lease.complete(active)
     await lease.check()
@@ -121,7 +140,8 @@ export const tryToBegin = async (host: QmpHost, beginning: Beginning): Promise<L
   // it takes longer to start than all else here
   using waiting = waitingGuard()
   const seen = await look(client)
-  const decisions = decideDisks(seen, request)
+  const decided = decideDisks(seen, request)
+  const decisions = modeOf(request.machine) === 'push' ? decidePush(decided, request) : decided
   const entry = planLease(request, decisions, host.folders, await machineConfiguration(client))
   await writeEntry(host.journal, entry)
   try {

@@ -4,6 +4,7 @@ import * as v from 'valibot'
 import { READ_KINDS, READ_REASONS } from '../../../protocol/backup.ts'
 import type { JournalEntry, LeaseJournal, PayloadFormat } from '../journal.ts'
 import { addressOf } from './keys.ts'
+import { MODES } from './modes.ts'
 
 /** Name of this driver. */
 export const QMP_DRIVER = 'qmp'
@@ -40,9 +41,14 @@ const diskSchema = v.object({
   job: text,
   exportId: text,
   exportName: text,
+  /** In mode push: what sets the bit of the disk's end, and the granularity of the bitmap that is copied by. */
+  push: v.optional(v.object({ endSource: text, endTarget: text, endNode: text, endJob: text, granularity: natural })),
+  /** In mode push, from the instant on: what QEMU must write of it at least, in bytes. */
+  heldBytes: v.optional(natural),
 })
 
 const payloadSchema = v.object({
+  mode: v.optional(v.picklist(MODES), 'pull'),
   transfer: text,
   scratchFolder: text,
   socketFolder: text,

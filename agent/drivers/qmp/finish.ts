@@ -10,6 +10,8 @@ import type { LeaseOutcome } from '../driver.ts'
 import { endLease } from '../ending.ts'
 import { lookAtScratch } from '../scratch-watch.ts'
 import { qmpPathOf } from './keys.ts'
+import { isThere } from '../scratch-guard-order.ts'
+import { standIn } from './push-begin.ts'
 import { isStoppedByScratch, rescuedOf } from './rescue.ts'
 import { findMove, findMoved } from './run-state.ts'
 import { leaseTarget, tearDown, type TeardownTarget } from './teardown.ts'
@@ -41,6 +43,13 @@ const refuseBitmaps = async (client: QmpCaller, { machine }: QmpEntry, target: T
   if (target.bitmaps(held).length > 0) throw stillMoved(machine.name, move)
 }
 
+/** QEMU still has what it writes to: a guest's write may wait for that. */
+const standWhereNeeded = async (client: QmpCaller, entry: QmpEntry): Promise<void> => {
+  const targets = new Set(entry.disks.map(({ scratchNode }) => scratchNode))
+  const writes = (await listNodes(client)).some(({ node }) => targets.has(node))
+  if (writes && (await isThere(entry.socketFolder))) await standIn(entry)
+}
+
 /**
  * Removes exactly what the entry's lease made, then the entry; see endLease. QMP_UNAVAILABLE when QEMU is gone and bitmaps may
  * remain in its images: the entry stays.
@@ -52,6 +61,7 @@ export const finishLease = (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcom
       const target = leaseTarget(entry, settled, await host.journal.keptCheckpoints(entry.id))
       const client = await host.connect(qmpPathOf(entry.machine))
       const moved = await findMoved(client)
+      if (entry.mode === 'push') await standWhereNeeded(client, entry)
       const stopped = moved === null && (await standsStill(host, client, entry))
       await tearDown(client, { ...target, bitmaps: () => [] })
       await tearDown(client, target, () => refuseBitmaps(client, entry, target))

@@ -7,12 +7,14 @@ import type { LeaseRequest } from '../driver.ts'
 import { takeInstant, type Instant } from '../instant.ts'
 import type { QmpEntry } from './entry.ts'
 import { guestAgentOf, qmpPathOf } from './keys.ts'
-import { transactionActions } from './plan.ts'
+import type { TransactionAction } from './actions.ts'
 
 export interface QmpInstantOptions {
   readonly client: QmpCaller
   readonly thawer: Thawer
   readonly entry: QmpEntry
+  /** What is done at it, for all disks. */
+  readonly actions: readonly TransactionAction[]
   readonly wish: ConsistencyWish
   readonly freezeTimeoutMs: number
   readonly onThawed?: LeaseRequest['onThawed']
@@ -30,13 +32,13 @@ const asLeaseError = (error: unknown): unknown => {
 
 /** Takes the instant. The guest is thawed whatever happens; LEASE_HELD when another job holds a disk. */
 export const takeQmpInstant = async (options: QmpInstantOptions): Promise<Instant> => {
-  const { client, thawer, entry, wish, freezeTimeoutMs, onThawed } = options
+  const { client, thawer, entry, actions, wish, freezeTimeoutMs, onThawed } = options
   const { id: lease, machine } = entry
   const guestAgent = guestAgentOf(machine)
   const guest = guestAgent === null ? null : { guestAgent, monitor: qmpPathOf(machine) }
   const take = async (): Promise<void> => {
     try {
-      await client.execute('transaction', { actions: transactionActions(entry) })
+      await client.execute('transaction', { actions })
     } catch (error) {
       throw asLeaseError(error)
     }

@@ -5,11 +5,14 @@ import * as v from 'valibot'
 import { absolutePath, socketPath } from '../../socket-path.ts'
 import type { Machine } from '../driver.ts'
 import { disksKey } from '../offline/keys.ts'
+import { MODES, type Mode } from './modes.ts'
 
 export const keys = {
   /** The machine's QMP socket, for the agent alone. */
   qmp: socketPath,
   guest_agent: v.optional(socketPath),
+  /** How its disks come to the agent. */
+  mode: v.optional(v.picklist(MODES)),
   /** What the machine is read from while it is off. */
   disks: v.optional(disksKey),
   /** The folder in which swtpm keeps the machine's TPM. */
@@ -20,6 +23,9 @@ const keysSchema = v.object(keys)
 
 /** The path of a machine's QMP socket. */
 export const qmpPathOf = ({ keys: own }: Pick<Machine, 'keys'>): string => v.parse(keysSchema, own).qmp
+
+/** How its disks come to the agent. */
+export const modeOf = ({ keys: own }: Pick<Machine, 'keys'>): Mode => v.parse(keysSchema, own).mode ?? 'pull'
 
 /** The path of its guest agent's socket; null where it has none. */
 export const guestAgentOf = ({ keys: own }: Pick<Machine, 'keys'>): string | null =>

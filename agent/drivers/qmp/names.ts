@@ -2,8 +2,9 @@
 //
 //   varve-<agent>-xfer-<lease>        transfer bitmap on a scratch node
 //   varve-<agent>-<lease tail>-<i>    scratch node (QEMU allows 31 characters); with suffix f its job's filter (older
-//                                     agents had nodes with suffix s too)
-//   varve-<agent>-job-<lease>-<i>     backup job
+//                                     agents had others with suffix s)
+//                                     In mode push: with suffixes s, t and r what sets the bit of a disk's end, for a moment
+//   varve-<agent>-job-<lease>-<i>     backup job; in mode push with suffix s the one that sets that bit
 //   varve-<agent>-exp-<lease>-<i>     export
 //
 // <agent> is as in the names of checkpoints.
@@ -20,8 +21,12 @@ export const leaseNames = (agentId: string, leaseId: string) => {
     transfer: `${own}-xfer-${leaseId}`,
     folder: socketFolderName(agentId, leaseTail(leaseId)),
     scratchNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}`,
+    endSource: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}s`,
+    endTarget: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}t`,
+    endNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}r`,
     filterNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}f`,
     job: (index: number): string => `${own}-job-${leaseId}-${index}`,
+    endJob: (index: number): string => `${own}-job-${leaseId}-${index}s`,
     exportId: (index: number): string => `${own}-exp-${leaseId}-${index}`,
   }
 }
@@ -35,16 +40,17 @@ export const socketFolderName = (agentId: string, leaseTailText: string): string
 
 /** Of a node of any agent's: its socket folder's name; null when it is no node that Varve added. */
 export const scratchNodeParts = (node: string): { readonly folder: string } | null => {
-  const folder = /^(varve-[0-9a-z]{8}-[0-9a-z]{1,10})-[0-9]+s?$/.exec(node)?.[1]
+  const folder = /^(varve-[0-9a-z]{8}-[0-9a-z]{1,10})-[0-9]+[st]?$/.exec(node)?.[1]
   return folder === undefined ? null : { folder }
 }
 
 /** Recognises objects with this agent's names; `scratchTail` gives the lease's part of the name of a node that it added. */
 export const ownNames = (agentId: string) => {
   const own = ownPrefix(agentId)
-  const node = new RegExp(`^${own}-([0-9a-z]{1,${LEASE_TAIL_CHARS}})-[0-9]+s?$`)
+  const node = new RegExp(`^${own}-([0-9a-z]{1,${LEASE_TAIL_CHARS}})-[0-9]+[st]?$`)
   return {
     isJob: (id: string): boolean => id.startsWith(`${own}-job-`),
+    isTransfer: (name: string): boolean => name.startsWith(`${own}-xfer-`),
     isExport: (id: string): boolean => id.startsWith(`${own}-exp-`),
     scratchTail: (name: string): string | null => node.exec(name)?.[1] ?? null,
   }

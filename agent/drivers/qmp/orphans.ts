@@ -5,6 +5,7 @@ import type { QmpCaller } from '../../qmp/client.ts'
 import type { QmpHost } from './host.ts'
 import { readInventory, type Inventory } from './inventory.ts'
 import { qmpEntries, type QmpEntry } from './entry.ts'
+import type { NodeBitmap } from './actions.ts'
 import { leaseTail, ownNames, socketFolderName } from './names.ts'
 import { tearDown, type TeardownTarget } from './teardown.ts'
 
@@ -19,19 +20,29 @@ export const findOrphans = (inventory: Inventory, agentId: string, entries: read
   const own = ownNames(agentId)
   const known = new Set(
     entries.flatMap(({ disks, older }) => [
-      ...disks.flatMap(({ job, exportId, scratchNode }) => [job, exportId, scratchNode]),
+      ...disks.flatMap(({ job, exportId, scratchNode, push }) => [
+        job,
+        exportId,
+        scratchNode,
+        ...Object.values(push ?? {}),
+      ]),
       ...older.exports,
       ...older.nodes,
     ]),
   )
+  const transfers = new Set(entries.map(({ transfer }) => transfer))
   const exports = new Set(inventory.exports.map(({ id }) => id).filter((id) => own.isExport(id) && !known.has(id)))
   const jobs = new Set(inventory.jobs.map(({ id }) => id).filter((id) => own.isJob(id) && !known.has(id)))
   const nodes = new Set(
     inventory.nodes.map(({ node }) => node).filter((node) => own.scratchTail(node) !== null && !known.has(node)),
   )
-  if (exports.size + jobs.size + nodes.size === 0) return null
+  const bitmapsOf = (listed: Inventory['nodes']): NodeBitmap[] =>
+    listed.flatMap(({ node, bitmaps }) =>
+      bitmaps.filter(({ name }) => own.isTransfer(name) && !transfers.has(name)).map(({ name }) => ({ node, name })),
+    )
+  if (exports.size + jobs.size + nodes.size + bitmapsOf(inventory.nodes).length === 0) return null
   const tails = new Set([...nodes].flatMap((node) => own.scratchTail(node) ?? []))
-  return { target: { exports, jobs, nodes, socketPath: null, bitmaps: () => [] }, tails: [...tails] }
+  return { target: { exports, jobs, nodes, socketPath: null, bitmaps: bitmapsOf }, tails: [...tails] }
 }
 
 /** Removes the machine's orphans, with their servers and folders. */

@@ -5,11 +5,15 @@ import type { JsonValue } from '../../json-value.ts'
 import { SOCKET_PATH_BYTES_MAX } from '../../socket-path.ts'
 import type { BlockNode } from '../../qmp/disks.ts'
 import type { Decisions } from '../decide.ts'
+import { addBitmap, copyBitmap, type NodeBitmap, type TransactionAction } from './actions.ts'
 import { CHECKPOINT_GRANULARITY_BYTES, type JournalDisk, type QmpEntry, QMP_DRIVER } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'
 import type { LeaseFolders } from '../scratch.ts'
+import { writerSocket } from '../../push/control.ts'
 import { parseCheckpoint } from '../checkpoint-names.ts'
+import { modeOf } from './keys.ts'
 import { leaseNames } from './names.ts'
+import { pushGranularity } from './push-plan.ts'
 
 /** Largest clusters that a qcow2 image may have, in bytes. */
 const CLUSTER_BYTES_MAX = 2 * 1024 * 1024
@@ -23,6 +27,19 @@ export const checkpointGranularity = (clusterBytes: number | null): number => {
   return isSize ? Math.max(clusterBytes, CHECKPOINT_GRANULARITY_BYTES) : CHECKPOINT_GRANULARITY_BYTES
 }
 
+const pushNames = (
+  names: ReturnType<typeof leaseNames>,
+  index: number,
+  continued: Decisions['disks'][number]['continued'],
+  chunkBytes: number,
+): NonNullable<JournalDisk['push']> => ({
+  endSource: names.endSource(index),
+  endTarget: names.endTarget(index),
+  endNode: names.endNode(index),
+  endJob: names.endJob(index),
+  granularity: pushGranularity(continued?.bitmap.granularity ?? 0, chunkBytes),
+})
+
 /** The journal entry of a lease that is about to begin: everything it will make, by name. */
 export const planLease = (
   request: LeaseRequest,
@@ -34,7 +51,8 @@ export const planLease = (
   const names = leaseNames(agentId, leaseId)
   const scratchFolder = join(folders.scratch, leaseId)
   const socketFolder = join(folders.runtime, names.folder)
-  const socketPath = join(socketFolder, 'nbd')
+  const mode = modeOf(machine)
+  const socketPath = mode === 'push' ? writerSocket(socketFolder) : join(socketFolder, 'nbd')
   if (Buffer.byteLength(socketPath) > SOCKET_PATH_BYTES_MAX) {
     throw new VarveError(
       'CONFIG_INVALID',
@@ -67,6 +85,7 @@ export const planLease = (
     job: names.job(index),
     exportId: names.exportId(index),
     exportName: disk.name,
+    ...(mode === 'push' ? { push: pushNames(names, index, continued, request.chunkBytes) } : {}),
   }))
   return {
     id: leaseId,
@@ -75,6 +94,7 @@ export const planLease = (
     machine: { name: machine.name, driver: QMP_DRIVER, address: machine.address, keys: machine.keys },
     phase: 'preparing',
     outcome: null,
+    mode,
     transfer: names.transfer,
     baseLease: base?.checkpoint ?? null,
     baseAgent: base?.agent ?? null,
@@ -92,28 +112,6 @@ export const planLease = (
     older: { exports: [], nodes: [] },
   }
 }
-
-export interface TransactionAction {
-  readonly type: 'block-dirty-bitmap-add' | 'block-dirty-bitmap-merge' | 'blockdev-backup'
-  readonly data: Readonly<Record<string, unknown>>
-}
-
-/** A bitmap of a node. */
-export interface NodeBitmap {
-  readonly node: string
-  readonly name: string
-}
-
-const addBitmap = (data: Readonly<Record<string, unknown>>): TransactionAction => ({
-  type: 'block-dirty-bitmap-add',
-  data,
-})
-
-/** Copies a bitmap, of whatever node, into one of `node`. */
-const copyBitmap = (node: string, target: string, from: NodeBitmap): TransactionAction => ({
-  type: 'block-dirty-bitmap-merge',
-  data: { node, target, bitmaps: [from] },
-})
 
 const diskActions = (entry: QmpEntry, disk: JournalDisk): readonly TransactionAction[] => {
   const { node, scratchNode, persistent, base } = disk

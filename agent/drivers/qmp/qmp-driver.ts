@@ -27,6 +27,7 @@ import { listStored } from '../offline/checkpoints.ts'
 import { lookAtDisks } from '../offline/look.ts'
 import { asOffline } from '../offline/machine.ts'
 import { runTool } from '../offline/tools.ts'
+import { joinPushServer } from '../../push/server.ts'
 import { freeBytes, prepareFolders, removeScratch, runtimeFolder } from '../scratch.ts'
 import { BEGIN_ATTEMPTS_MAX, keepChanging } from '../seen-disks.ts'
 import { HOST_PLACES, qmpAttachments, type HostPlaces } from './attachments.ts'
@@ -156,9 +157,16 @@ export class QmpDriver implements LeaseDriver {
           release()
           return null
         }
+        const writer = entry.mode === 'push' ? await joinPushServer(entry.socketFolder) : null
+        if (writer === null && entry.mode === 'push') {
+          release()
+          return null
+        }
         const guard = await startScratchGuard(entry, host.reserveBytes)
         this.#left.release(entry.id)
-        return new QmpLease({ host, entry, client, guard, onEnd: release })
+        const lease = new QmpLease({ host, entry, client, guard, writer, onEnd: release })
+        lease.complete(entry)
+        return lease
       } catch (error) {
         if (!isGone(error)) throw error
         release()

@@ -2,6 +2,7 @@
 
 import type { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
+import type { PushServer } from '../../push/server.ts'
 import type { QmpEvent } from '../../qmp/message.ts'
 import { CopyingLease, type CopyingLeaseParts } from '../copying-lease.ts'
 import type { LeasedDisk, LeaseOutcome } from '../driver.ts'
@@ -12,6 +13,8 @@ import { clearTheWay, gaveWay, watchMove } from './give-way.ts'
 import type { QmpHost } from './host.ts'
 import { breakingEvent, findBreak, readInventory } from './inventory.ts'
 import { qmpPathOf } from './keys.ts'
+import { standIn } from './push-begin.ts'
+import { PushSide } from './push-side.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
 import { findMove, underWay } from './run-state.ts'
 
@@ -27,6 +30,8 @@ const QEMU = {
 
 export interface QmpLeaseParts extends CopyingLeaseParts<QmpEntry, QmpHost> {
   readonly client: QmpCaller
+  /** The process that QEMU writes to in mode push; null in mode pull. */
+  readonly writer: PushServer | null
 }
 
 /** Why QEMU says that it shuts down, such as `guest-shutdown`. */
@@ -38,14 +43,35 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
   /** Why QEMU is shutting down, once it has said so. */
   #shutdown: string | null = null
 
-  constructor({ client, ...parts }: QmpLeaseParts) {
+  readonly #push: PushSide | null
+
+  constructor({ client, writer, ...parts }: QmpLeaseParts) {
     super(parts, QEMU)
+    this.#push =
+      writer &&
+      new PushSide({
+        entry: this.entry,
+        server: writer,
+        connect: () => this.connect(),
+        onBroken: (why) => void this.giveUp(this.lostBy(why)),
+      })
     this.start(client)
     void this.#watchMove()
+    if (this.#push !== null) void this.#watchWriter(this.#push)
   }
 
-  protected override exportOf({ kind }: JournalDisk): Pick<LeasedDisk, 'socketPath' | 'dirtyContext'> {
-    const { socketPath, transfer } = this.entry
+  /** Records what became known at the instant. */
+  override complete(entry: QmpEntry): void {
+    super.complete(entry)
+    void this.#push?.follow(entry, this.stopping)
+  }
+
+  protected override exportOf(
+    disk: JournalDisk,
+  ): Pick<LeasedDisk, 'socketPath' | 'dirtyContext'> & Partial<Pick<LeasedDisk, 'pushed'>> {
+    const { socketPath, transfer, disks } = this.entry
+    const { kind } = disk
+    if (this.#push !== null) return { socketPath, dirtyContext: null, pushed: this.#push.content(disks.indexOf(disk)) }
     return { socketPath, dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${transfer}` : null }
   }
 
@@ -60,7 +86,7 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
   protected override async look(client: QmpCaller, cause?: unknown): Promise<VarveError | null> {
     const move = await findMove(client)
     if (move !== null) return gaveWay(this.entry.machine.name, move)
-    const why = findBreak(this.entry, await readInventory(client))
+    const why = findBreak(this.entry, await readInventory(client)) ?? (await this.#push?.problem()) ?? null
     return why === null ? null : this.lostBy(why, cause)
   }
 
@@ -70,6 +96,7 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
       if (event.event === 'RESET') this.#shutdown = null
       const move = event.event === 'MIGRATION' ? underWay(event.data['status']) : null
       if (move !== null) void this.#giveWay(move)
+      if (event.event === 'JOB_STATUS_CHANGE') this.#push?.wake()
       const why = breakingEvent(this.entry, event)
       if (why === null) return
       this.lose(this.lostBy(this.#shutdown === null ? why : `its QEMU has ended (${this.#shutdown})`))
@@ -80,12 +107,30 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
     return giveUpJobs(client, rescuedOf(this.entry))
   }
 
-  protected override remove(outcome: LeaseOutcome): Promise<void> {
-    return finishLease(this.host, this.entry, outcome)
+  protected override async remove(outcome: LeaseOutcome): Promise<void> {
+    try {
+      await finishLease(this.host, this.entry, outcome)
+      await this.#push?.server.end()
+    } finally {
+      this.#push?.server[Symbol.dispose]()
+    }
   }
 
   protected override isGone(error: unknown): boolean {
     return isGone(error)
+  }
+
+  /** A guest's writes wait for that process: when it ends another one takes its place, and QEMU's jobs are cancelled. */
+  async #watchWriter({ server }: PushSide): Promise<void> {
+    const error = await server.lost
+    if (this.isEnding) return
+    try {
+      await standIn(this.entry)
+    } catch (thrown) {
+      const about = { lease: this.id, machine: this.entry.machine.name, err: thrown }
+      this.host.log.warn(about, 'the process that QEMU writes the backup to could not be replaced')
+    }
+    await this.giveUp(this.lostBy(error.message, error))
   }
 
   async #watchMove(): Promise<void> {

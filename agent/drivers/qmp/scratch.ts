@@ -12,13 +12,13 @@ const execute = promisify(execFile)
 /** How long making one scratch image may take, in milliseconds. */
 const CREATE_LIMIT_MS = 30_000
 
-interface Owner {
+export interface Owner {
   readonly uid: number
   readonly gid: number
 }
 
 /** The user QEMU runs as, when it is another than ours and we may give files away: the owner of its QMP socket. */
-const otherOwner = async (qmpPath: string): Promise<Owner | null> => {
+export const otherOwner = async (qmpPath: string): Promise<Owner | null> => {
   if (process.getuid?.() !== 0) return null
   const { uid, gid } = await stat(qmpPath)
   return uid === 0 ? null : { uid, gid }
@@ -43,12 +43,12 @@ const giving = async (entry: QmpEntry): Promise<(path: string) => Promise<void>>
   }
 }
 
-/** Makes the lease's private folders, readable for QEMU's user. */
+/** Makes the lease's private folders, readable for QEMU's user where QEMU opens files in them. */
 export const makeScratchFolders = async (entry: QmpEntry): Promise<void> => {
   const give = await giving(entry)
   for (const folder of [entry.scratchFolder, entry.socketFolder]) {
     await mkdir(folder, { recursive: false, mode: 0o700 })
-    await give(folder)
+    if (entry.mode === 'pull' || folder === entry.socketFolder) await give(folder)
   }
 }
 

@@ -8,7 +8,8 @@ import type { QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
 import { ClosedDoor, HANDSHAKES_LIMIT_MS } from '../nbd-door.ts'
 import { nbdServerListens } from './nbd-probe.ts'
-import { checkpointBitmaps, ownAgents, type NodeBitmap } from './plan.ts'
+import type { NodeBitmap } from './actions.ts'
+import { checkpointBitmaps, ownAgents } from './plan.ts'
 
 /** How long removing a lease's objects may take, in milliseconds. */
 export const TEARDOWN_LIMIT_MS = 30_000
@@ -56,19 +57,31 @@ const uselessAfterCommit = (
   return checkpointBitmaps(nodes, agents, (lease) => lease !== entry.id && !keep.has(lease))
 }
 
+const nodesOf = ({ scratchNode, push }: QmpEntry['disks'][number]): string[] =>
+  push === undefined ? [scratchNode] : [scratchNode, push.endSource, push.endTarget]
+
+/** The bitmaps that jobs of mode push copied by. */
+const transfersOn = (nodes: readonly BlockNode[], { transfer }: QmpEntry): NodeBitmap[] =>
+  nodes.flatMap(({ node, bitmaps }) =>
+    node !== '' && bitmaps.some(({ name }) => name === transfer) ? [{ node, name: transfer }] : [],
+  )
+
 /**
  * Everything an entry's lease made, and the bitmaps that its outcome makes useless: older checkpoints after a commit,
  * the new one after a failure. `keep` names leases whose checkpoints others need.
  */
 export const leaseTarget = (entry: QmpEntry, outcome: LeaseOutcome, keep: ReadonlySet<string>): TeardownTarget => ({
   exports: new Set([...entry.disks.map(({ exportId }) => exportId), ...entry.older.exports]),
-  jobs: new Set(entry.disks.map(({ job }) => job)),
-  nodes: new Set([...entry.disks.map(({ scratchNode }) => scratchNode), ...entry.older.nodes]),
-  socketPath: entry.socketPath,
-  bitmaps: (nodes) =>
-    outcome === 'committed'
+  jobs: new Set(entry.disks.flatMap(({ job, push }) => (push === undefined ? [job] : [job, push.endJob]))),
+  nodes: new Set([...entry.disks.flatMap(nodesOf), ...entry.older.nodes]),
+  // QEMU writes to a server of ours
+  socketPath: entry.mode === 'push' ? null : entry.socketPath,
+  bitmaps: (nodes) => [
+    ...(entry.mode === 'push' ? transfersOn(nodes, entry) : []),
+    ...(outcome === 'committed'
       ? uselessAfterCommit(entry, nodes, keep)
-      : checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === entry.id),
+      : checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === entry.id)),
+  ],
 })
 
 /** The commands that come next, in the order exports, jobs, nodes, server, bitmaps; empty when nothing is left. */

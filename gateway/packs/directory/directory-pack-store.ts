@@ -8,6 +8,7 @@ import { storeError } from '../../common/store-error.ts'
 import { Ballast } from '../../folder/ballast.ts'
 import { FolderLock } from '../../folder/folder-lock.ts'
 import { diskSpace } from '../../folder/reserve.ts'
+import { freshBytes } from '../../../protocol/host/bytes.ts'
 import { syncFolder } from '../../../protocol/host/durable.ts'
 import { makeFolder } from '../../folder/durable-folder.ts'
 import { hasCode } from '../../../protocol/host/system-error.ts'
@@ -155,7 +156,7 @@ export class DirectoryPackStore implements PackStore {
   }
 
   async read(name: PackName, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(new ArrayBuffer(length))
+    const bytes = freshBytes(length)
     let done = 0
     const file = this.#path(name)
     try {

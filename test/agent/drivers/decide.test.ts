@@ -64,6 +64,7 @@ const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
   base,
   full: false,
   compare: false,
+  chunkBytes: 65_536,
   consistency: 'none',
   freezeTimeoutMs: 1000,
   refuseFull: [],

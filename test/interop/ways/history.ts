@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
+import { MODES, type Mode } from '../../../agent/drivers/qmp/modes.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import type { Job } from '../../../protocol/methods.ts'
 import { Dice } from '../../support/model-dice.ts'
@@ -51,6 +52,8 @@ export class WaysHistory implements AsyncDisposable {
   readonly #tracks: Tracks
   readonly #points: KeptPoints
   readonly #story = new Story()
+  /** How a QEMU's disks come to the agent. */
+  #mode: Mode = 'pull'
   /** The machine crashed under a lease, whose remains wait until it runs the same way again. */
   #leaseCrashed = false
 
@@ -168,7 +171,7 @@ export class WaysHistory implements AsyncDisposable {
     const disks = this.#machine.disks.map(
       ({ id, file, format }) => `{ name = "${id}", path = "${file}", format = "${format}" }`,
     )
-    return `[[machine]]\nname = "${MACHINE}"\nqmp = "${qmpPath}"\ndisks = [${disks.join(', ')}]\n`
+    return `[[machine]]\nname = "${MACHINE}"\nqmp = "${qmpPath}"\nmode = "${this.#mode}"\ndisks = [${disks.join(', ')}]\n`
   }
 
   async #migrate(): Promise<void> {
@@ -207,8 +210,21 @@ export class WaysHistory implements AsyncDisposable {
     for (let done = 0; done < count; done++) await this.#machine.touch(this.#dice)
   }
 
+  /** Draws how the next backup is made. */
+  async #drawMode(): Promise<string> {
+    if (this.#machine.isOff) return 'off'
+    const { way } = this.#machine
+    if (way === 'libvirt') return way
+    const mode = this.#dice.pick(MODES)
+    if (mode !== this.#mode) {
+      this.#mode = mode
+      await this.#configure(way)
+    }
+    return `${way}, ${mode}`
+  }
+
   async #backup(full: boolean): Promise<void> {
-    const state = this.#machine.isOff ? 'off' : this.#machine.way
+    const state = await this.#drawMode()
     this.#story.tell(`${full ? 'full backup' : 'backup'} (${state})`)
     const job = await this.#stand.startBackup(MACHINE, full)
     await this.#stand.begun(job)
@@ -222,9 +238,8 @@ export class WaysHistory implements AsyncDisposable {
   async #failingBackup(): Promise<void> {
     const failure = this.#dice.pick(FAILURES)
     const afterMs = this.#dice.below(FAILURE_WITHIN_MS)
-    this.#story.tell(
-      `backup (${this.#machine.isOff ? 'off' : this.#machine.way}) with "${failure}" after ${afterMs} ms`,
-    )
+    const state = await this.#drawMode()
+    this.#story.tell(`backup (${state}) with "${failure}" after ${afterMs} ms`)
     const job = await this.#stand.startBackup(MACHINE)
     const early = this.#dice.chance(0.5)
     if (!early) await this.#stand.begun(job)
@@ -272,10 +287,10 @@ export class WaysHistory implements AsyncDisposable {
       expect(reason === 'bitmap', `${name}: ${kind} ${reason}`).toBe(kind === 'incremental')
     const ran = this.#machine.isOff ? 'offline' : this.#machine.way === 'libvirt' ? 'libvirt' : 'qmp'
     for (const { name, reason } of job.disks) {
-      const expected = this.#tracks.reasons(name, ran, full)
+      const expected = this.#tracks.reasons(name, ran, full, this.#mode)
       if (expected !== null) expect(expected, `${name}: ${reason}`).toContain(reason)
     }
-    this.#tracks.committed(job.disks, ran)
+    this.#tracks.committed(job.disks, ran, this.#mode)
   }
 
   /** Nothing is missing from the list of points, and nothing of a lease is left on a host. */

@@ -1,4 +1,5 @@
 // What a mixed history knows of the bitmaps on its machine's disks, and what the next backup must say of each.
+import type { Mode } from '../../../agent/drivers/qmp/modes.ts'
 import type { Job } from '../../../protocol/methods.ts'
 import type { TestDisk } from '../../support/qemu.ts'
 
@@ -17,6 +18,8 @@ export class Tracks {
   #transient = false
   /** Bitmaps may lie in the images that QEMU calls inconsistent. */
   #crashed = false
+  /** QEMU wrote the last restore point, and so can continue it. */
+  #pushed = false
   #incremental = 0
   #full = 0
 
@@ -53,7 +56,15 @@ export class Tracks {
   }
 
   /** The reasons that an undisturbed backup may give for a disk; null where nothing is certain. */
-  reasons(disk: string, ran: Ran, full: boolean | null): readonly string[] | null {
+  reasons(disk: string, ran: Ran, full: boolean | null, mode: Mode): readonly string[] | null {
+    const reasons = this.#bitmapReasons(disk, ran, full)
+    // a bitmap alone does not do
+    if (reasons === null || ran !== 'qmp' || mode === 'pull' || this.#pushed) return reasons
+    return reasons.map((reason) => (reason === 'bitmap' ? 'checkpoint-mismatch' : reason))
+  }
+
+  /** The same as far as bitmaps go. */
+  #bitmapReasons(disk: string, ran: Ran, full: boolean | null): readonly string[] | null {
     if (full === null || this.#doubtful) return null
     if (this.#by === null) return ['first']
     if (full) return ['requested']
@@ -67,13 +78,14 @@ export class Tracks {
   }
 
   /** A new restore point; an offline one leaves the checkpoint as it is. */
-  committed(disks: Job['disks'], ran: Ran): void {
+  committed(disks: Job['disks'], ran: Ran, mode: Mode): void {
     for (const { kind } of disks) {
       if (kind === 'full') this.#full += 1
       else this.#incremental += 1
     }
     if (ran === 'offline') return
     this.#by = ran
+    this.#pushed = ran === 'qmp' && mode === 'push'
     this.#whole = true
     this.#doubtful = false
     this.#transient = ran === 'qmp'

@@ -1,8 +1,8 @@
 // The driver `libvirt` does what every driver must, with a real libvirtd.
 
-import type { LeaseBase, LeaseRequest } from '../../../../agent/drivers/driver.ts'
+import type { LeaseBase, LeasedDisk, LeaseRequest } from '../../../../agent/drivers/driver.ts'
 import { LibvirtBench, qcow2Disks, startLibvirtBench, type LibvirtTestAgent } from '../../../support/libvirt-lease.ts'
-import { asBase } from '../../../support/lease.ts'
+import { asBase, dirtyRanges, type DirtyRange } from '../../../support/lease.ts'
 import type { Program } from '../../../support/stand-program.ts'
 import { driverSuite, type SuiteAgentOptions, type SuiteHost } from '../driver-suite.ts'
 
@@ -11,6 +11,10 @@ class LibvirtSuiteHost extends LibvirtBench implements SuiteHost {
 
   override agent(options: SuiteAgentOptions = {}): Promise<LibvirtTestAgent> {
     return super.agent(options)
+  }
+
+  changed(disk: LeasedDisk): Promise<readonly DirtyRange[]> {
+    return dirtyRanges(disk)
   }
 
   override victim(request: LeaseRequest): Promise<Program> {

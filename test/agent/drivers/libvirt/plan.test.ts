@@ -19,6 +19,7 @@ const request = {
   base: null,
   full: false,
   compare: false,
+  chunkBytes: 65_536,
   consistency: 'none',
   freezeTimeoutMs: 1000,
   refuseFull: [],

@@ -3,7 +3,7 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LeasedDisk } from '../../../../agent/drivers/driver.ts'
-import { checkpointsOf, MIB } from '../../../support/lease.ts'
+import { checkpointsOf, dirtyRanges, MIB, type DirtyRange } from '../../../support/lease.ts'
 import { OfflineBench } from '../../../support/offline.ts'
 import type { TestDisk } from '../../../support/qemu.ts'
 import { run } from '../../../support/run.ts'
@@ -22,6 +22,10 @@ class OfflineSuiteHost extends OfflineBench implements SuiteHost {
 
   content(disk: LeasedDisk): Promise<Buffer> {
     return this.live.content(disk)
+  }
+
+  changed(disk: LeasedDisk): Promise<readonly DirtyRange[]> {
+    return dirtyRanges(disk)
   }
 
   async addForeign(): Promise<void> {

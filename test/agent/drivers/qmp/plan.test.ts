@@ -77,6 +77,7 @@ const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
   base: { checkpoint: 'b', agent: AGENT, disks: [] },
   full: false,
   compare: false,
+  chunkBytes: 65_536,
   consistency: 'none',
   freezeTimeoutMs: 1000,
   refuseFull: ['first'],

@@ -1,0 +1,145 @@
+// Mode push with a real QEMU: what a guest writes while it is pushed, and whatever ends of all that takes part.
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import type { Lease } from '../../../../agent/drivers/driver.ts'
+import { AHEAD_BYTES_MAX, AHEAD_BYTES_RESUME, heldBack } from '../../../../agent/drivers/qmp/push-side.ts'
+import { asBase, MIB, threeDisks } from '../../../support/lease.ts'
+import { eventually, tempFolder } from '../../../support/temp.ts'
+import { PushSuiteHost } from './suite-host.ts'
+
+const KIB64 = 65_536
+
+/** So slow that the guest is always faster, in bytes a second. */
+const SLOW = KIB64
+
+const started = async (folder: string): Promise<PushSuiteHost> => {
+  const host = new PushSuiteHost(folder, threeDisks(folder))
+  await host.start()
+  return host
+}
+
+/** Ids of the machine's jobs. */
+const jobsOf = async ({ machine }: PushSuiteHost): Promise<readonly string[]> =>
+  ((await machine.control.execute('query-jobs')) as { id: string }[]).map(({ id }) => id)
+
+/** Lets slow jobs go on as fast as they can. */
+const hurry = async (host: PushSuiteHost): Promise<void> => {
+  for (const device of await jobsOf(host))
+    await host.machine.control.execute('block-job-set-speed', { device, speed: 0 })
+}
+
+/** The process that QEMU writes to, by its folder of sockets. */
+const writerOf = async (lease: Lease): Promise<number | null> => {
+  const folder = lease.disks[0]!.socketPath.replace(/\/push$/u, '')
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/u.test(name)) continue
+    const words = (await readFile(join('/proc', name, 'cmdline'), 'utf8').catch(() => '')).split('\0')
+    if (words.includes(folder) && words.some((word) => word.endsWith('push/server-process.ts'))) return Number(name)
+  }
+  return null
+}
+
+test('what a guest writes before QEMU has copied it is in the point as it was, wherever it is', async () => {
+  await using folder = await tempFolder()
+  await using host = await started(folder.path)
+  for (const disk of host.disks) await host.write(disk, 0x11, 0, 4 * MIB)
+  await using agent = await host.agent({ speed: SLOW })
+  const expected = host.snapshot()
+  const lease = await agent.driver.begin(host.request())
+  for (const disk of host.disks)
+    for (const offset of [4 * MIB - KIB64, 2 * MIB, 3 * MIB + 512]) await host.write(disk, 0x22, offset, 512)
+  await hurry(host)
+  for (const disk of lease.disks) expect((await host.content(disk)).equals(expected.get(disk.name)!)).toBe(true)
+  await lease.check()
+  await lease.end('committed')
+  const increment = await agent.driver.begin(host.request({ base: asBase(lease) }))
+  await hurry(host)
+  const now = host.snapshot()
+  for (const disk of increment.disks) {
+    expect([disk.kind, disk.reason]).toEqual(['incremental', 'bitmap'])
+    expect((await host.content(disk)).equals(now.get(disk.name)!)).toBe(true)
+  }
+  await increment.end('failed')
+})
+
+test('the process that QEMU writes to is killed: no write of the guest fails, the lease is lost, and the base stays', async () => {
+  await using folder = await tempFolder()
+  await using host = await started(folder.path)
+  const base = await host.checkpoint()
+  for (const disk of host.disks) await host.write(disk, 0x11, 0, 4 * MIB)
+  const untouched = await host.remains()
+  await using agent = await host.agent({ speed: SLOW })
+  const lease = await agent.driver.begin(host.request({ base }))
+  const pid = await writerOf(lease)
+  process.kill(pid!, 'SIGKILL')
+  // it waits until another process is there
+  for (const disk of host.disks) await host.write(disk, 0x22, 3 * MIB, KIB64)
+  expect(await lease.lost).toMatchObject({ code: 'LEASE_LOST', message: expect.stringContaining('has ended') })
+  await lease.end('failed')
+  expect(await host.remains()).toEqual(untouched)
+  await eventually(async () => (await writerOf(lease)) === null)
+  await agent[Symbol.asyncDispose]()
+  await using later = await host.agent()
+  const next = await later.driver.begin(host.request({ base }))
+  const now = host.snapshot()
+  for (const disk of next.disks) {
+    expect([disk.kind, disk.reason]).toEqual(['incremental', 'bitmap'])
+    expect((await host.content(disk)).equals(now.get(disk.name)!)).toBe(true)
+  }
+  await next.end('failed')
+})
+
+test('the job of one disk fails: there is no point of any', async () => {
+  await using folder = await tempFolder()
+  await using host = await started(folder.path)
+  for (const disk of host.disks) await host.write(disk, 0x11, 0, 4 * MIB)
+  const untouched = await host.remains()
+  await using agent = await host.agent({ speed: SLOW })
+  const lease = await agent.driver.begin(host.request())
+  const [, second = ''] = await jobsOf(host)
+  await host.machine.control.execute('block-job-cancel', { device: second })
+  expect(await lease.lost).toMatchObject({
+    code: 'LEASE_LOST',
+    message: expect.stringMatching(/copy job of disk .* ended/),
+  })
+  await expect(lease.check()).rejects.toMatchObject({ code: 'LEASE_LOST' })
+  await lease.end('failed')
+  expect(await host.remains()).toEqual(untouched)
+})
+
+test('a disk that was smaller for a while is read in full, and so is one whose base was made in mode pull', async () => {
+  await using folder = await tempFolder()
+  await using host = await started(folder.path)
+  const base = await host.checkpoint()
+  const resize = (size: number): Promise<unknown> =>
+    host.machine.control.execute('block_resize', { 'node-name': 'vda', size })
+  await resize(2 * MIB)
+  await resize(4 * MIB)
+  await using agent = await host.agent()
+  const pushed = await agent.driver.begin(host.request({ base }))
+  expect(pushed.disks.map(({ name, reason }) => `${name} ${reason}`)).toEqual([
+    'vda size-changed',
+    'vdb bitmap',
+    'vdc bitmap',
+  ])
+  await pushed.end('committed')
+  host.setMode('pull')
+  const pulled = await agent.driver.begin(host.request({ base: asBase(pushed) }))
+  expect(new Set(pulled.disks.map(({ reason }) => reason))).toEqual(new Set(['bitmap']))
+  await pulled.end('committed')
+  host.setMode('push')
+  const again = await agent.driver.begin(host.request({ base: asBase(pulled) }))
+  expect(new Set(again.disks.map(({ reason }) => reason))).toEqual(new Set(['checkpoint-mismatch']))
+  await again.end('failed')
+})
+
+test('a job is held back while too much waits to be uploaded: the disk that is uploaded has all of the room', () => {
+  const disk = (waiting: number, isNext: boolean, paused = false) => ({ waiting, isNext, paused })
+  const [most, some] = [AHEAD_BYTES_MAX, AHEAD_BYTES_RESUME]
+  expect(heldBack([disk(most, true), disk(1, false)])).toEqual([false, true])
+  expect(heldBack([disk(most + 1, true), disk(0, false)])).toEqual([true, true])
+  expect(heldBack([disk(some + 1, true, true), disk(0, false, true)])).toEqual([true, true])
+  expect(heldBack([disk(some, true, true), disk(0, false, true)])).toEqual([false, false])
+  expect(heldBack([disk(0, true), disk(most, false)])).toEqual([false, false])
+})
