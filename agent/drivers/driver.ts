@@ -136,6 +136,8 @@ export interface LeasedDisk {
   readonly boundaryBytes?: number
   /** What is durable at the gateway is discarded in the export, which frees scratch space. Absent for false. */
   readonly discards?: boolean
+  /** In whole pieces of so many bytes, where that is not the unit in which QEMU copies by default. */
+  readonly discardBytes?: number
 }
 
 export type LeaseOutcome = 'committed' | 'failed'

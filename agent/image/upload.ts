@@ -340,7 +340,7 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const extentsFrom: ExtentsFrom = (position) =>
     diskExtents({ allocation: mapped(allocation, disk), dirty, size, bridgeBytes, fromBytes: position * chunkBytes })
   if (disk.discards !== true) return await uploadSegments(request, disk, workers, extentsFrom)
-  const discards = new Discards(allocation)
+  const discards = new Discards(allocation, disk.discardBytes)
   const onDurable = (chunks: number): void => discards.upTo(Math.min(chunks * chunkBytes, size))
   const watched: ExtentsFrom = (position) => discards.watch(extentsFrom(position))
   try {

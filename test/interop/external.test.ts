@@ -37,6 +37,7 @@ test('what is durable is discarded, where the export can be written', async () =
   for (let offset = 0; offset < vda.size; offset += MIB) await at.machine.write('vda', offset, bytes)
   expect(await at.holder.fleecingBytes('vda')).toBeGreaterThanOrEqual(vda.size)
   expect((await at.run(volumes)).code).toBe(0)
-  expect(await at.holder.fleecingBytes('vda')).toBeLessThan(MIB)
+  // by pieces of 2 MiB, of which the first stays
+  expect(await at.holder.fleecingBytes('vda')).toBeLessThan(3 * MIB)
   await at.holder.teardown(true)
 })

@@ -9,8 +9,11 @@ import type { ExternalDisk, ExternalEntry } from './entry.ts'
 import { contextOf } from './look.ts'
 import type { Given } from './offers.ts'
 
-/** The least that QEMU copies at once before a guest's write, in bytes. */
-const COPIED_BYTES = 64 * 1024
+/**
+ * For a QEMU before 9.2, or whatever else it is: the least and the most that QEMU copies at once before a guest's write, in bytes.
+ * It ends, and its guest with it, where it is told to discard a part of that.
+ */
+const NARROW = { boundaryBytes: 64 * 1024, discardBytes: 2 * 1024 * 1024 } as const
 
 export interface ExternalLeaseParts {
   readonly entry: ExternalEntry
@@ -39,7 +42,7 @@ export class ExternalLease extends LeaseFrame<ExternalEntry> {
   override get disks(): readonly LeasedDisk[] {
     return super.disks.map((disk, index) => {
       const { clips, isNarrow } = this.entry.disks[index]!
-      return { ...disk, clips, discards: true, ...(isNarrow ? { boundaryBytes: COPIED_BYTES } : {}) }
+      return { ...disk, clips, discards: true, ...(isNarrow ? NARROW : {}) }
     })
   }
 

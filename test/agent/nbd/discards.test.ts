@@ -38,6 +38,20 @@ test('nothing before it is durable, nothing twice, nothing unchanged, and no req
     expect(offset).toBeGreaterThanOrEqual(trims[index]![0] + trims[index]![1])
 })
 
+test('larger pieces where those are the unit', async () => {
+  const trims: [number, number][] = []
+  const discards = new Discards({ trim: async (offset, length) => void trims.push([offset, length]) }, 2 * MIB)
+  for await (const { kind } of discards.watch(extents())) expect(kind).not.toBe('')
+  discards.upTo(3 * MIB)
+  await discards.settled()
+  discards.upTo(9 * MIB)
+  await discards.settled()
+  expect(trims).toEqual([
+    [2 * MIB, 2 * MIB],
+    [6 * MIB, 2 * MIB],
+  ])
+})
+
 test('an export that cannot discard is asked once', async () => {
   let asked = 0
   const discards = await watched(async () => {
