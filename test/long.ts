@@ -22,6 +22,7 @@ export const LONG_TESTS = [
   'test/interop/disaster.test.ts',
   'test/interop/drill-guest.test.ts',
   'test/interop/exact-ranges.test.ts',
+  'test/interop/external-leases.test.ts',
   'test/interop/freeze.test.ts',
   'test/interop/full-disk.test.ts',
   'test/interop/guest-histories.test.ts',

@@ -143,6 +143,8 @@ export interface LeasedDisk {
   readonly discards?: boolean
   /** What is recorded as unchanged was compared, is not to be read again, and may be discarded too. Absent for false. */
   readonly compared?: boolean
+  /** In whole pieces of so many bytes, where that is not the unit in which QEMU copies by default. */
+  readonly discardBytes?: number
 }
 
 export type LeaseOutcome = 'committed' | 'failed'
@@ -161,6 +163,8 @@ export interface Lease {
   readonly consistencyNote: string | null
   /** The instant, never later than the real one, in milliseconds since 1970. */
   readonly timeMs: number
+  /** How long before the agent was asked for it the instant was taken, in milliseconds; absent where the agent took it. */
+  readonly leadMs?: number
   readonly configuration: JsonValue
   /** Most bytes a second that are read of its disks; null or absent for no limit of its own. */
   readonly bandwidth?: number | null
