@@ -21,7 +21,10 @@ export const SUITES: readonly Suite[] = [
   },
   { name: 'offline', files: ['test/agent/drivers/offline/conformance.test.ts'] },
   { name: 'libvirt', files: ['test/agent/drivers/libvirt/conformance.test.ts'], libvirtMin: LIBVIRT_MIN },
-  { name: 'storage', files: ['test/agent/drivers/qmp/storage-shapes.test.ts'] },
+  {
+    name: 'storage',
+    files: ['test/agent/drivers/qmp/storage-shapes.test.ts', 'test/agent/drivers/offline/storage-shapes.test.ts'],
+  },
   {
     name: 'storage-libvirt',
     files: ['test/agent/drivers/libvirt/storage-shapes.test.ts'],
