@@ -34,6 +34,8 @@ export const askSchema = v.intersect([
     v.object({ ask: v.literal('seal'), disk: natural, writtenBytesMin: natural }),
     /** A disk is durable at the gateway up to there. */
     v.object({ ask: v.literal('discard'), disk: natural, to: natural }),
+    /** The lease has ended; the process does, too, and does not answer. */
+    v.object({ ask: v.literal('end') }),
   ]),
 ])
 export type Ask = v.InferOutput<typeof askSchema>

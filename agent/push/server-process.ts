@@ -55,6 +55,7 @@ const serverFor = (clients: Set<Socket>, most: number, serve: (socket: Socket) =
 
 /** The answer to a question, once there is one. */
 const answer = async (ask: Ask, disks: readonly PushedDisk[]): Promise<object> => {
+  if (ask.ask === 'end') process.exit(0)
   if (ask.ask === 'state')
     return { answer: { disks: disks.map(({ writtenBytes, sealed, broken }) => ({ writtenBytes, sealed, broken })) } }
   const disk = disks[ask.disk]

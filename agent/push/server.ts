@@ -79,6 +79,12 @@ export class PushServer implements Disposable {
     this.#askSoon({ ask: 'discard', disk, to }).catch(() => undefined)
   }
 
+  /** Ends it, once nothing in QEMU writes any more. */
+  async end(): Promise<void> {
+    this.#ask({ ask: 'end' }).catch(() => undefined)
+    await within(this.lost, ANSWER_LIMIT_MS)
+  }
+
   /** Lets it be; it goes on. */
   [Symbol.dispose](): void {
     this.#socket.destroy()

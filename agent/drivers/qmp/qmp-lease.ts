@@ -110,6 +110,7 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
   protected override async remove(outcome: LeaseOutcome): Promise<void> {
     try {
       await finishLease(this.host, this.entry, outcome)
+      await this.#push?.server.end()
     } finally {
       this.#push?.server[Symbol.dispose]()
     }

@@ -79,6 +79,7 @@ test('the process that QEMU writes to is killed: no write of the guest fails, th
   await lease.end('failed')
   expect(await host.remains()).toEqual(untouched)
   await eventually(async () => (await writerOf(lease)) === null)
+  await agent[Symbol.asyncDispose]()
   await using later = await host.agent()
   const next = await later.driver.begin(host.request({ base }))
   const now = host.snapshot()
