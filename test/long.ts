@@ -30,6 +30,7 @@ export const LONG_TESTS = [
   'test/interop/histories.test.ts',
   'test/interop/identity.test.ts',
   'test/interop/interruption.test.ts',
+  'test/interop/large-machines.test.ts',
   'test/interop/moving.test.ts',
   'test/interop/off.test.ts',
   'test/interop/ordered-restores.test.ts',
