@@ -850,6 +850,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     params: {
       job: UUID,
       timeMs: 1,
+      leadMs: 1,
       consistency: 'crash',
       note: null,
       attachments: [{ name: 'domain.xml', size: 5 }],
@@ -1029,6 +1030,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
 const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'jobs.list running',
   'backup.begin attachments',
+  'backup.begin leadMs',
   'backup.commit steps',
   'backup.commit frozenMs',
   'backup.commit scratch',
