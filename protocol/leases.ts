@@ -7,6 +7,9 @@ import * as s from './schemas.ts'
 export const LEASE_TTL_MIN_MS = 10_000
 export const LEASE_TTL_MAX_MS = 24 * 60 * 60 * 1000
 
+/** How long a lease may take to begin, in milliseconds: commands of the host around its instant have their time. */
+export const LEASE_BEGIN_MS = 25 * 60_000
+
 /** Most targets of one machine: each costs it a bitmap per disk, which every guest write marks. */
 export const TARGETS_MAX = 8
 

@@ -5,7 +5,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { utcText } from '../../protocol/host/instant.ts'
 import { printJson } from '../../protocol/host/output.ts'
 import { sizeText } from '../../protocol/host/size.ts'
-import type { HeldLease } from '../../protocol/leases.ts'
+import { LEASE_BEGIN_MS, type HeldLease } from '../../protocol/leases.ts'
 import { pause } from '../../protocol/host/within.ts'
 import type { ConsistencyWish } from '../../protocol/backup.ts'
 import { name } from '../../protocol/schemas.ts'
@@ -16,6 +16,9 @@ import { whyAway } from './unknown-machine.ts'
 
 /** Renewals within the life of a lease: two may fail in a row. */
 const RENEWALS = 3
+
+/** How long it waits for the lease to begin, in milliseconds: a little longer than the gateway. */
+const BEGIN_LIMIT_MS = LEASE_BEGIN_MS + 60_000
 
 /** How long an interrupted command tries to end its lease, in milliseconds; after that it expires. */
 const END_LIMIT_MS = 15_000
@@ -155,7 +158,7 @@ export const lease = (machine: string, words: readonly string[], options: LeaseC
       // not repeated over a break: a second one could begin while the first one lives
       const peer = await context.link.peer(context.signal)
       const held = await peer
-        .call('machines.lease', { machine, target, ttlMs, full, consistency: wish })
+        .call('machines.lease', { machine, target, ttlMs, full, consistency: wish }, { deadlineMs: BEGIN_LIMIT_MS })
         .catch(async (thrown) => {
           throw await whyAway(machine, asVarveError(thrown), context)
         })

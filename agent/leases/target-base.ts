@@ -3,6 +3,7 @@ import { CHUNK_BYTES_DEFAULT } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { HeldLease } from '../../protocol/leases.ts'
 import type { Lease, LeaseBase, LeaseRequest } from '../drivers/driver.ts'
+import { QMP_DRIVER } from '../drivers/qmp/entry.ts'
 import { holderOf } from './holder.ts'
 import type { TargetNote } from './target-notes.ts'
 
@@ -21,12 +22,17 @@ export const baseAfter = (lease: Lease, before: TargetNote | null): TargetNote['
   return { lease: lease.id, timeMs: lease.timeMs, disks }
 }
 
+const READ_BY_OTHERS = { mode: 'pull', fleecing: 'off' } as const
+
 type Wanted = Pick<LeaseRequest, 'machine' | 'leaseId' | 'full' | 'consistency' | 'freezeTimeoutMs'>
 
-/** A lease in the name of a target, but for its base; also of a machine whose QEMU writes its backups the disks are read. */
+/**
+ * A lease in the name of a target, but for its base. Of a machine of QEMU its disks are read whichever way its backups go, and in
+ * the way in which every read is answered rightly and nothing but reads is taken: by an image over the disk.
+ */
 export const targetRequest = ({ machine, target, ...wanted }: Wanted & { readonly target: string }): LeaseRequest => ({
   ...wanted,
-  machine: 'mode' in machine.keys ? { ...machine, keys: { ...machine.keys, mode: 'pull' } } : machine,
+  machine: machine.driver === QMP_DRIVER ? { ...machine, keys: { ...machine.keys, ...READ_BY_OTHERS } } : machine,
   agentId: holderOf(target),
   formerAgents: [],
   base: null,

@@ -1,6 +1,7 @@
 // Machines: their list, groups, exclusions, agents, and the way to their QEMU.
 import type { MachineRow } from '../catalog/machines.ts'
 import { VarveError } from '../../protocol/errors.ts'
+import { LEASE_BEGIN_MS } from '../../protocol/leases.ts'
 import { MACHINES_MAX, STREAM_WINDOW_BYTES } from '../../protocol/limits.ts'
 import type { MACHINE_METHODS } from '../../protocol/machine-methods.ts'
 import type { Result } from '../../protocol/methods.ts'
@@ -100,9 +101,6 @@ const kept = ({ catalog, sessions, events, clock }: Uses): Pick<Machines, `machi
 type Relayed = 'checkpoints' | 'events' | 'forget' | 'qmp' | 'status'
 type Leased = 'endLease' | 'lease' | 'removeTarget' | 'renewLease' | 'targets'
 
-/** How long a lease may take to begin, in milliseconds: commands of the host around its instant have their time. */
-const LEASE_TIMEOUT_MS = 25 * 60_000
-
 const relayed = ({ sessions }: Uses): Pick<Machines, `machines.${Relayed}`> => {
   const looks = new StatusLooks()
   return {
@@ -167,7 +165,7 @@ const leased = ({ sessions }: Pick<Uses, 'sessions'>): Pick<Machines, `machines.
       const { agent, policy } = await find(params.machine)
       const peer = sessions.agent(agent)
       const order = { ...params, consistency: consistency ?? policy.consistency }
-      return answerOf(peer, peer.call('agent.lease', order, { deadlineMs: LEASE_TIMEOUT_MS, signal }))
+      return answerOf(peer, peer.call('agent.lease', order, { deadlineMs: LEASE_BEGIN_MS, signal }))
     },
   },
 
