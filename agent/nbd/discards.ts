@@ -35,31 +35,42 @@ export const piecesOf = ({ offset, end }: Range, pieceBytes = DISCARD_BYTES): Ra
 
 const trimPieces = async (target: Trimmed, range: Range, pieceBytes = DISCARD_BYTES): Promise<void> => {
   const pieces = piecesOf(range, pieceBytes)
-  for (let at = pieces?.offset ?? 0; pieces !== null && at < pieces.end; at += REQUEST_BYTES_MAX)
-    await target.trim(at, Math.min(REQUEST_BYTES_MAX, pieces.end - at))
+  const most = Math.max(REQUEST_BYTES_MAX, pieceBytes)
+  for (let at = pieces?.offset ?? 0; pieces !== null && at < pieces.end; at += most)
+    await target.trim(at, Math.min(most, pieces.end - at))
+}
+
+export interface DiscardsOptions {
+  /** Size of a piece, a power of two, where that is not DISCARD_BYTES. */
+  readonly pieceBytes?: number | undefined
+  /** What is unchanged is not asked about again either. */
+  readonly unchangedToo?: boolean | undefined
 }
 
 /** Discards a disk from its beginning on, one request at a time. Its failures cost space and nothing else: it then stops. */
 export class Discards {
   readonly #target: Trimmed
   readonly #pieceBytes: number
+  readonly #unchangedToo: boolean
   /** What was read and is not discarded, ascending; neighbours are one. */
   #ranges: Range[] = []
   #durable = 0
-  #working: Promise<void> | null = null
+  /** Stays so after a failure. */
+  #isWorking = false
+  #working = Promise.resolve()
 
-  /** Pieces of another size where the unit of copying is another one, or is not known. */
-  constructor(target: Trimmed, pieceBytes = DISCARD_BYTES) {
+  constructor(target: Trimmed, { pieceBytes = DISCARD_BYTES, unchangedToo = false }: DiscardsOptions = {}) {
     this.#target = target
     this.#pieceBytes = pieceBytes
+    this.#unchangedToo = unchangedToo
   }
 
   /** The same extents, which count as read once they are durable. */
   async *watch(extents: AsyncIterable<DiskExtent>): AsyncGenerator<DiskExtent> {
     for await (const extent of extents) {
       const { offset, length, kind } = extent
-      // what is unchanged may be asked about again
-      if (kind !== 'keep') this.#add(offset, offset + length)
+      // what is unchanged may be asked about again, until it has been compared
+      if (kind !== 'keep' || this.#unchangedToo) this.#add(offset, offset + length)
       yield extent
     }
   }
@@ -67,8 +78,7 @@ export class Discards {
   /** Nothing before `offset`, in bytes, will be asked for again. */
   upTo(offset: number): void {
     this.#durable = Math.max(this.#durable, offset)
-    // not begun here: one that ends at once would leave its end behind as if it went on
-    this.#working ??= Promise.resolve().then(() => this.#work())
+    if (!this.#isWorking) this.#working = this.#work()
   }
 
   /** Resolves when all of it is discarded. */
@@ -94,10 +104,11 @@ export class Discards {
   }
 
   async #work(): Promise<void> {
+    this.#isWorking = true
     try {
       for (let next = this.#next(); next !== null; next = this.#next())
         await trimPieces(this.#target, next, this.#pieceBytes)
-      this.#working = null
+      this.#isWorking = false
     } catch {
       // what cannot be discarded stays until the lease ends
     }

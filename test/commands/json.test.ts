@@ -185,6 +185,10 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await Promise.all([gateway('drills list', ...of), gateway('drills show', String(made['drill']), ...of)])
   await agent('points')
   await agent('checkpoints', 'db1')
+  const words = ['lease', 'db1', '--target', 't', '--config', host.configFile, '--json', '--', 'true']
+  await new Program('agent', words).ended
+  note('varve-agent lease', (await new Program('agent', words).ended).stdout)
+  await agent('targets', 'db1')
   await agent('forget', 'db1')
   await agent('discover')
   const { agents } = (await gateway('agent list', ...of)) as { agents: { id: string }[] }
