@@ -46,7 +46,7 @@ export const BACKUP_METHODS = {
       job: s.uuid,
       /** The instant. */
       timeMs: s.timeMs,
-      /** How long before the job it was taken, in milliseconds, by somebody who held the lease then; 0 where the agent took it. */
+      /** How long before the job somebody took it who held the lease then, in milliseconds; 0 where the agent took it. */
       leadMs: v.optional(v.pipe(s.count, v.maxValue(INSTANT_LEAD_MS_MAX)), 0),
       consistency: s.consistency,
       /** What a person should know of the point, such as why the guest was not frozen. */

@@ -42,4 +42,5 @@ export const LONG_TESTS = [
   'test/interop/uninstall.test.ts',
   'test/interop/ways/ways.test.ts',
   'test/model/model.test.ts',
+  'test/proxmox/hostile.test.ts',
 ] as const

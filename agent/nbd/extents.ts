@@ -43,7 +43,7 @@ export interface DiskExtentsOptions {
   /** Size of the disk in bytes, at most that of the exports. */
   readonly size: number
   readonly windowBytes?: number
-  /** Nothing is asked about what lies before it, in bytes: that counts as unchanged. A multiple of the chunk size; 0 unless given. */
+  /** Nothing is asked about what lies before it, in bytes: that counts as unchanged. Whole chunks; 0 unless given. */
   readonly fromBytes?: number
   /**
    * Unchanged gaps up to this many bytes are included in allocation requests, which saves requests; longer ones never are. It

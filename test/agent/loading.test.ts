@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 const root = path.resolve(import.meta.dirname, '../..')
 
 /** Files that a command may load; there are about 120 of them. */
-const FILES_MAX = 140
+const FILES_MAX = 144
 
 /** The files that loading these loads, by their paths in the repository. */
 const loadedBy = (...files: readonly string[]): Set<string> => {

@@ -1,7 +1,7 @@
 // The plug-ins for Proxmox VE against a real gateway, agent and QEMU: full, increment, a failure and what follows it, everything
 // back. Method: vzdump.ts calls them in the order of qemu-server; VARVE_PROXMOX_LOG names a file for its log.
 import { spawnSync } from 'node:child_process'
-import { appendFileSync, globSync } from 'node:fs'
+import { globSync } from 'node:fs'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
@@ -11,7 +11,7 @@ import { KIB, MIB, ModelMachine, type ModelDisk } from '../support/model-machine
 import { run } from '../support/run.ts'
 import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
-import { Vzdump } from './vzdump.ts'
+import { told, Vzdump } from './vzdump.ts'
 
 const DISKS: readonly ModelDisk[] = [
   { id: 'scsi0', format: 'qcow2', size: 8 * MIB, content: new Dice(60).bytes(8 * MIB) },
@@ -31,11 +31,6 @@ const scfgOf = (config: string, stand: Stand): Record<string, string> => ({
   'varve-config': config,
   'varve-program': stand.folder.join('varve-agent'),
 })
-
-const told = (vzdump: Vzdump): void => {
-  const file = process.env['VARVE_PROXMOX_LOG']
-  if (file !== undefined) appendFileSync(file, `${vzdump.log.join('\n')}\n`)
-}
 
 test('the plug-ins compile, and the provider has every method of the interface', async () => {
   for (const file of globSync('**/*.pm', { cwd: PROXMOX })) {
@@ -126,9 +121,7 @@ test('full, increment, a failure whose changes the next one has, volumes and con
   }
   await vzdump.storage('free_image', 'varve', asOperator, `backup/${first.archive}`)
   expect(await stand.listPoints()).toHaveLength(2)
-  expect(
-    (await readdir(stand.folder.path)).filter((name) => /^varve-.{8}$/u.test(name)),
-  ).toEqual([])
+  expect((await readdir(stand.folder.path)).filter((name) => /^varve-.{8}$/u.test(name))).toEqual([])
   expect(await host.residue()).toMatchObject({ journal: [] })
   told(vzdump)
 })

@@ -1,6 +1,7 @@
 // A backup job of Proxmox VE without Proxmox VE: the plug-ins run in Perl as it runs them, with QEMU driven as qemu-server does.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { appendFileSync } from 'node:fs'
 import { chmod, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
@@ -152,4 +153,10 @@ export class Vzdump implements AsyncDisposable {
     this.#child.stdin!.end()
     if (this.#child.exitCode === null) await once(this.#child, 'exit')
   }
+}
+
+/** Appends the log to the file that VARVE_PROXMOX_LOG names. */
+export const told = ({ log }: Vzdump): void => {
+  const file = process.env['VARVE_PROXMOX_LOG']
+  if (file !== undefined) appendFileSync(file, `${log.join('\n')}\n`)
 }

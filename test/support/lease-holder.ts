@@ -1,5 +1,5 @@
-// Somebody who holds the lease of a machine, in the way in which Proxmox VE's QEMU and its qemu-server do it: snapshot-access over
-// copy-before-write filters, of which a bitmap that is reused limits what can be read; and a teardown with or without success.
+// Somebody who holds the lease of a machine, as Proxmox VE's QEMU and its qemu-server do: snapshot-access over copy-before-write
+// filters, of which a bitmap that is reused limits what can be read; and a teardown with or without success.
 import { rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { run } from './run.ts'

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { instantMs } from '../../../protocol/host/instant.ts'
 import { CONFIG_DEFAULT } from '../../config.ts'
-import { BITMAP_STATES, type BitmapState, type OfferedDisk } from '../../drivers/external/offer.ts'
+import type { BitmapState, OfferedDisk } from '../../drivers/external/offer.ts'
 import { duration, size } from '../options.ts'
 import type { ExternalBackup } from './backup.ts'
 import type { ExternalQuery, SizedDisk } from './query.ts'
@@ -16,7 +16,9 @@ interface Shared {
 
 const DISK_FORM = 'NAME=SOCKET:EXPORT, or NAME=SOCKET:EXPORT:BITMAP:STATE with the state none, new or reuse'
 
-const isState = (text: string | undefined): text is BitmapState => BITMAP_STATES.some((state) => state === text)
+const STATES: readonly BitmapState[] = ['none', 'new', 'reuse']
+
+const isState = (text: string | undefined): text is BitmapState => STATES.some((state) => state === text)
 
 const decoded = (text: string): string => {
   try {

@@ -43,7 +43,7 @@ export const exporterOf = async (socketPath: string): Promise<ProcessMark | null
   }
 }
 
-/** Whether it is a QEMU that is known to answer rightly, by what its own program says; the one that runs, though it was replaced. */
+/** Whether it is a QEMU that is known to answer rightly, by what the program says that runs there. */
 export const answersRightly = async (exporter: ProcessMark | null): Promise<boolean> => {
   if (exporter === null) return false
   try {

@@ -10,7 +10,8 @@ import { contextOf } from './look.ts'
 import type { Given } from './offers.ts'
 
 /**
- * For a QEMU before 9.2, or whatever else it is: the least and the most that QEMU copies at once before a guest's write, in bytes.
+ * For a QEMU before 9.2, or whatever else it is: the least and the most that QEMU copies at once before a guest's write, in
+ * bytes.
  * It ends, and its guest with it, where it is told to discard a part of that.
  */
 const NARROW = { boundaryBytes: 64 * 1024, discardBytes: 2 * 1024 * 1024 } as const
