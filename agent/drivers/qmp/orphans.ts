@@ -24,7 +24,7 @@ export const findOrphans = (inventory: Inventory, agentId: string, entries: read
         job,
         exportId,
         scratchNode,
-        ...Object.values(push ?? {}),
+        ...(push === undefined ? [] : [push.endNode]),
       ]),
       ...older.exports,
       ...older.nodes,

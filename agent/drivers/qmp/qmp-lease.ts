@@ -13,7 +13,7 @@ import { clearTheWay, gaveWay, watchMove } from './give-way.ts'
 import type { QmpHost } from './host.ts'
 import { breakingEvent, findBreak, readInventory } from './inventory.ts'
 import { qmpPathOf } from './keys.ts'
-import { standIn } from './push-begin.ts'
+import { pushOrder } from './push-begin.ts'
 import { PushSide } from './push-side.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
 import { findMove, underWay } from './run-state.ts'
@@ -120,12 +120,12 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
     return isGone(error)
   }
 
-  /** A guest's writes wait for that process: when it ends another one takes its place, and QEMU's jobs are cancelled. */
+  /** A guest's writes wait for that process: when it ends this one takes its place, and QEMU's jobs are cancelled. */
   async #watchWriter({ server }: PushSide): Promise<void> {
     const error = await server.lost
     if (this.isEnding) return
     try {
-      await standIn(this.entry)
+      await this.host.standIns.begin(await pushOrder(this.entry))
     } catch (thrown) {
       const about = { lease: this.id, machine: this.entry.machine.name, err: thrown }
       this.host.log.warn(about, 'the process that QEMU writes the backup to could not be replaced')

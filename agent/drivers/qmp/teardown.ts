@@ -58,7 +58,7 @@ const uselessAfterCommit = (
 }
 
 const nodesOf = ({ scratchNode, push }: QmpEntry['disks'][number]): string[] =>
-  push === undefined ? [scratchNode] : [scratchNode, push.endSource, push.endTarget]
+  push === undefined ? [scratchNode] : [scratchNode, push.endNode]
 
 /** The bitmaps that jobs of mode push copied by. */
 const transfersOn = (nodes: readonly BlockNode[], { transfer }: QmpEntry): NodeBitmap[] =>
@@ -72,7 +72,7 @@ const transfersOn = (nodes: readonly BlockNode[], { transfer }: QmpEntry): NodeB
  */
 export const leaseTarget = (entry: QmpEntry, outcome: LeaseOutcome, keep: ReadonlySet<string>): TeardownTarget => ({
   exports: new Set([...entry.disks.map(({ exportId }) => exportId), ...entry.older.exports]),
-  jobs: new Set(entry.disks.flatMap(({ job, push }) => (push === undefined ? [job] : [job, push.endJob]))),
+  jobs: new Set(entry.disks.map(({ job }) => job)),
   nodes: new Set([...entry.disks.flatMap(nodesOf), ...entry.older.nodes]),
   // QEMU writes to a server of ours
   socketPath: entry.mode === 'push' ? null : entry.socketPath,
