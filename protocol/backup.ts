@@ -20,7 +20,7 @@ export const READ_REASONS = [
 export type ReadReason = (typeof READ_REASONS)[number]
 
 /** Why a disk of the machine is not in a restore point. */
-export const LEFT_OUT_REASONS = ['excluded', 'read-only', 'same-disk', 'no-size', 'unplugged'] as const
+export const LEFT_OUT_REASONS = ['excluded', 'read-only', 'same-disk', 'no-size', 'unplugged', 'floppy'] as const
 export type LeftOutReason = (typeof LEFT_OUT_REASONS)[number]
 
 /** A disk that a restore point does not hold. */

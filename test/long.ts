@@ -8,6 +8,7 @@ export const LONG_TESTS = [
   'test/agent/drivers/libvirt/migration.test.ts',
   'test/agent/drivers/libvirt/virtnbdbackup.test.ts',
   'test/agent/drivers/offline/daemon.test.ts',
+  'test/agent/drivers/qmp/access-kills.test.ts',
   'test/agent/drivers/qmp/begin-moments.test.ts',
   'test/agent/drivers/qmp/push-conformance.test.ts',
   'test/gateway/catalog/sqlite/examine.test.ts',

@@ -152,20 +152,30 @@ export const refuseFullRead = (
 
 /** Disks of the base that the machine no longer has under any name. */
 const unplugged = (base: LeaseBase | null, decisions: readonly DiskDecision[], seen: SeenDisks): LeftOutDisk[] => {
-  const here = new Set([...seen.disks, ...seen.leftOut].map(({ name }) => name))
+  const here = new Set([...seen.disks, ...seen.leftOut, ...(seen.refused ?? [])].map(({ name }) => name))
   const continued = new Set(decisions.map((decision) => decision.continued?.base))
   return (base?.disks ?? [])
     .filter(({ name }) => !here.has(name) && !continued.has(name))
     .map(({ name }) => ({ name, reason: 'unplugged' }))
 }
 
+/** The disks that no backup can hold right and that the configuration leaves out; DISK_UNSUPPORTED for any other such disk. */
+const refuseUnfit = ({ refused = [] }: SeenDisks, exclude: readonly string[]): readonly LeftOutDisk[] => {
+  const unfit = refused.find(({ name }) => !exclude.includes(name))
+  if (unfit === undefined) return refused.map(({ name }) => ({ name, reason: 'excluded' }))
+  const sentence = `disk ${unfit.name} cannot be backed up: ${unfit.why}`
+  throw new VarveError('DISK_UNSUPPORTED', sentence, { details: { disk: unfit.name } })
+}
+
 /**
- * Decides for every disk that is not left out. DISK_UNSUPPORTED when none remains, LEASE_HELD when another job has one,
- * FULL_REFUSED and DISK_LEFT_OUT by the request's policy.
+ * Decides for every disk that is not left out. DISK_UNSUPPORTED for one that cannot be held, or when none remains; LEASE_HELD
+ * when another job has one; FULL_REFUSED and DISK_LEFT_OUT by the request's policy.
  */
 export const decideDisks = (seen: SeenDisks, request: LeaseRequest): Decisions => {
   const { machine, base, refuseFull, refuseLeftOut } = request
-  const { disks: wanted, leftOut } = splitExcluded(seen, machine.exclude)
+  const unfit = refuseUnfit(seen, machine.exclude)
+  const { disks: wanted, leftOut: others } = splitExcluded(seen, machine.exclude)
+  const leftOut = [...others, ...unfit]
   if (wanted.length === 0) {
     const why = leftOut.map(({ name, reason }) => `${name}: ${reason}`).join(', ')
     const sentence = `machine ${machine.name} has no disk to back up${why === '' ? '' : ` (${why})`}`

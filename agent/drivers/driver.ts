@@ -136,6 +136,8 @@ export interface LeasedDisk {
   readonly boundaryBytes?: number
   /** What is durable at the gateway is discarded in the export, which frees scratch space. Absent for false. */
   readonly discards?: boolean
+  /** What is recorded as unchanged was compared, is not to be read again, and may be discarded too. Absent for false. */
+  readonly compared?: boolean
 }
 
 export type LeaseOutcome = 'committed' | 'failed'
@@ -164,14 +166,16 @@ export interface Lease {
    * answers, with newer bytes, so this must pass after the last read and before anything read is committed.
    */
   check(): Promise<void>
-  /** What its scratch images take by now, which never shrink; null where that cannot be seen in time. Never rejects. */
+  /** The most that its scratch images have taken; null where that cannot be seen in time. Never rejects. */
   scratch(): Promise<ScratchUse | null>
   /**
    * Takes the result of comparing unchanged chunks of each disk. One whose bitmap had missed a change is read in full from
    * now on (`changes-missed`), also after a restart of the agent; FULL_REFUSED where the policy refuses that. Later leases are
-   * told so by the gateway, with the base.
+   * told so by the gateway, with the base. Afterwards unchanged chunks are not read any more.
    */
   compared(outcomes: ReadonlyMap<string, { readonly chunks: number; readonly missed: boolean }>): Promise<void>
+  /** Why a read failed, where the lease knows more of it than the reader; else null. Never rejects. */
+  whyUnreadable?(): Promise<VarveError | null>
   /**
    * Ends the lease: `committed` only after the gateway's durable acknowledgement, it removes the base's bitmaps.
    * Where that cannot be done now it rejects, and the journal keeps the entry with the outcome, to be settled later.

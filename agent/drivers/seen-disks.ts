@@ -35,7 +35,7 @@ export const keepChanging = (machine: string): VarveError => {
 
 /** Looks at what is below the disks; DISK_UNSUPPORTED where two disks write one file. */
 export const seeDisks = async (
-  { disks, leftOut }: MachineDisks,
+  { disks, leftOut, refused = [] }: MachineDisks,
   holdsBitmaps: (disk: MachineDisk) => boolean = () => true,
 ): Promise<SeenDisks> => {
   const seen = await Promise.all(disks.map(async (disk) => ({ disk, evidence: await gatherEvidence(disk) })))
@@ -48,5 +48,6 @@ export const seeDisks = async (
       holdsBitmaps: holdsBitmaps(disk),
     })),
     leftOut,
+    refused,
   }
 }

@@ -39,24 +39,33 @@ const trimPieces = async (target: Trimmed, range: Range): Promise<void> => {
     await target.trim(at, Math.min(REQUEST_BYTES_MAX, pieces.end - at))
 }
 
+export interface DiscardsOptions {
+  /** What is unchanged is not asked about again either. */
+  readonly unchangedToo?: boolean
+}
+
 /** Discards a disk from its beginning on, one request at a time. Its failures cost space and nothing else: it then stops. */
 export class Discards {
   readonly #target: Trimmed
   /** What was read and is not discarded, ascending; neighbours are one. */
   #ranges: Range[] = []
   #durable = 0
-  #working: Promise<void> | null = null
+  /** Stays so after a failure. */
+  #isWorking = false
+  #working = Promise.resolve()
+  readonly #unchangedToo: boolean
 
-  constructor(target: Trimmed) {
+  constructor(target: Trimmed, { unchangedToo = false }: DiscardsOptions = {}) {
     this.#target = target
+    this.#unchangedToo = unchangedToo
   }
 
   /** The same extents, which count as read once they are durable. */
   async *watch(extents: AsyncIterable<DiskExtent>): AsyncGenerator<DiskExtent> {
     for await (const extent of extents) {
       const { offset, length, kind } = extent
-      // what is unchanged may be asked about again
-      if (kind !== 'keep') this.#add(offset, offset + length)
+      // what is unchanged may be asked about again, until it has been compared
+      if (kind !== 'keep' || this.#unchangedToo) this.#add(offset, offset + length)
       yield extent
     }
   }
@@ -64,7 +73,7 @@ export class Discards {
   /** Nothing before `offset`, in bytes, will be asked for again. */
   upTo(offset: number): void {
     this.#durable = Math.max(this.#durable, offset)
-    this.#working ??= this.#work()
+    if (!this.#isWorking) this.#working = this.#work()
   }
 
   /** Resolves when all of it is discarded. */
@@ -90,9 +99,10 @@ export class Discards {
   }
 
   async #work(): Promise<void> {
+    this.#isWorking = true
     try {
       for (let next = this.#next(); next !== null; next = this.#next()) await trimPieces(this.#target, next)
-      this.#working = null
+      this.#isWorking = false
     } catch {
       // what cannot be discarded stays until the lease ends
     }

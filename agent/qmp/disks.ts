@@ -5,6 +5,15 @@ import type { LeftOutDisk } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { misfit } from '../../protocol/misfit.ts'
 import type { QmpCaller } from './client.ts'
+import {
+  isCdRom,
+  isFloppy,
+  listOutside,
+  lookAtDevice,
+  nodesBelow,
+  refusalOf,
+  type RefusedDisk,
+} from './disk-devices.ts'
 
 /** Most disks of one machine; QEMU itself stops far earlier. */
 export const DISKS_MAX = 256
@@ -110,6 +119,8 @@ export interface MachineDisk {
 export interface MachineDisks {
   readonly disks: readonly MachineDisk[]
   readonly leftOut: readonly LeftOutDisk[]
+  /** A backup of the machine is refused unless the configuration excludes these; absent for none. */
+  readonly refused?: readonly RefusedDisk[]
 }
 
 /** Checks an answer of QEMU against a schema; QMP_PROTOCOL names the command whose answer it was. */
@@ -192,6 +203,28 @@ const freeName = (candidates: readonly string[], taken: ReadonlySet<string>): st
   }
 }
 
+type Nodes = ReadonlyMap<string, v.InferOutput<typeof nodeSchema>>
+
+/** The node of the image below the filters that a disk's device shows: what records every write, also one that bypasses them. */
+const imageNode = (
+  top: string,
+  nodes: Nodes,
+  { below, filters }: { readonly below: ReadonlyMap<string, string>; readonly filters: ReadonlyMap<string, string> },
+): string => {
+  let node = top
+  for (let steps = 0; steps < nodes.size && FILTERS.has(nodes.get(node)?.drv); steps++) {
+    const lower = below.get(node)
+    if (lower === undefined || !nodes.has(filters.get(lower) ?? lower)) return top
+    node = filters.get(lower) ?? lower
+  }
+  return node
+}
+
+const refuseMany = (count: number): void => {
+  if (count <= DISKS_MAX) return
+  throw new VarveError('DISK_UNSUPPORTED', `the machine has ${count} disks; at most ${DISKS_MAX} are supported`)
+}
+
 /**
  * The machine's disks, each once, with unique names, and those that no backup can hold; empty drives are no disks.
  * `filters` gives the disk's node below a filter that a backup of ours has put above it.
@@ -202,35 +235,50 @@ export const listDisks = async (
 ): Promise<MachineDisks> => {
   const blocks = checkAnswer(blocksSchema, await client.execute('query-block'), 'query-block')
   const nodes = new Map((await askNodes(client, false)).map((node) => [node['node-name'], node]))
+  const shownNodes = blocks
+    .map(({ inserted }) => inserted?.['node-name'] ?? '')
+    .map((node) => filters.get(node) ?? node)
+  const hasFilters = shownNodes.some((shown) => FILTERS.has(nodes.get(shown)?.drv))
+  const below = hasFilters ? await nodesBelow(client) : new Map<string, string>()
   const disks: MachineDisk[] = []
   const leftOut: LeftOutDisk[] = []
+  const refused: RefusedDisk[] = []
   const taken = new Set<string>()
   for (const { device, qdev, inserted } of blocks) {
     if (inserted === undefined) continue
-    const shown = inserted['node-name']
-    const found = nodes.get(filters.get(shown) ?? shown)
-    if (found === undefined || found['node-name'] === '') continue
+    const shown = filters.get(inserted['node-name']) ?? inserted['node-name']
+    const found = nodes.get(imageNode(shown, nodes, { below, filters }))
+    if (shown === '' || found === undefined || found['node-name'] === '') continue
     const node = toNode(found)
-    const name = freeName(diskNames({ qdev, device, node: node.node }), taken)
+    const name = freeName(diskNames({ qdev, device, node: shown }), taken)
     taken.add(name)
     const { size, fileName, dataFile, clusterBytes, persistentBitmaps, bitmaps } = node
-    if (inserted.ro) leftOut.push({ name, reason: 'read-only' })
+    const behind = await lookAtDevice(client, qdev)
+    const why = refusalOf(behind, node.driver)
+    // a device may show what another one on the same node shows: both must say that it is shared then
+    const isSame = disks.some((disk) => disk.node === node.node)
+    const isTwice = shownNodes.indexOf(shown) !== shownNodes.lastIndexOf(shown)
+    if (inserted.ro || isCdRom(behind)) leftOut.push({ name, reason: 'read-only' })
+    else if (isFloppy(behind)) leftOut.push({ name, reason: 'floppy' })
     else if (size === 0) leftOut.push({ name, reason: 'no-size' })
-    // a second device on the same node shows the same content
-    else if (disks.some((disk) => disk.node === node.node)) leftOut.push({ name, reason: 'same-disk' })
+    else if (isSame) leftOut.push({ name, reason: 'same-disk' })
+    else if (why !== null && !isTwice) refused.push({ name, why })
     else {
       const backing = backingOf(found.image)
       const known = { name, node: node.node, qdev, size, format: node.driver, fileName, dataFile, backing }
       disks.push({ ...known, clusterBytes, persistentBitmaps, bitmaps })
     }
   }
-  if (disks.length + leftOut.length > DISKS_MAX) {
-    throw new VarveError(
-      'DISK_UNSUPPORTED',
-      `the machine has ${disks.length + leftOut.length} disks; at most ${DISKS_MAX} are supported`,
+  for (const { id, device, why } of await listOutside(client)) {
+    const name = freeName(
+      [id, device].filter((one) => one !== ''),
+      taken,
     )
+    taken.add(name)
+    refused.push({ name, why })
   }
-  return { disks, leftOut }
+  refuseMany(disks.length + leftOut.length + refused.length)
+  return { disks, leftOut, refused }
 }
 
 /** The disks without those that the configuration excludes; an exclusion takes precedence over any other reason. */

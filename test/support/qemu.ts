@@ -1,5 +1,5 @@
 // A real QEMU without an operating system, whose guest writes the test makes by hand.
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { truncate, writeFile } from 'node:fs/promises'
@@ -8,6 +8,17 @@ import { QmpClient } from '../../agent/qmp/client.ts'
 import type { QmpEvent } from '../../agent/qmp/message.ts'
 import { run } from './run.ts'
 import { eventually } from './temp.ts'
+
+/** Major version of the QEMU that the tests run; 0 where there is none. */
+export const qemuMajor = (): number => {
+  try {
+    return Number(
+      /version (\d+)\./u.exec(execFileSync('qemu-system-x86_64', ['--version'], { encoding: 'utf8' }))?.[1] ?? 0,
+    )
+  } catch {
+    return 0
+  }
+}
 
 export interface TestDisk {
   /** Device id, also the node's name. */
@@ -127,10 +138,14 @@ export class TestMachine implements AsyncDisposable {
     this.#control.subscribe((event) => void this.events.push(event))
   }
 
-  /** One `qemu-io` command against a disk, as the guest's device would do it; throws when the disk refuses. */
+  /**
+   * One `qemu-io` command against a disk, or the device of a path, as the guest's device would do it; throws when the disk
+   * refuses.
+   */
   async guestIo(disk: string, command: string): Promise<void> {
     const before = this.#output.join('').length
-    const line = `qemu-io -d /machine/peripheral/${disk}/virtio-backend "${command}"`
+    const device = disk.startsWith('/') ? disk : `/machine/peripheral/${disk}/virtio-backend`
+    const line = `qemu-io -d ${device} "${command}"`
     await this.control.execute('human-monitor-command', { 'command-line': line })
     const lines = (): string[] => this.#output.join('').slice(before).split('\n')
     const [outcome = ''] = await eventually(() => lines().length > 1 && lines())

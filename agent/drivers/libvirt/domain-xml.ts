@@ -5,6 +5,7 @@ import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { JsonValue } from '../../json-value.ts'
 import { attributeOf, childrenOf, elementAt, readXml, textAt, type XmlElement } from '../../libvirt/xml.ts'
+import { passedThrough, sharedByOthers, type RefusedDisk } from '../../qmp/disk-devices.ts'
 import { DISKS_MAX, type DiskImage } from '../../qmp/disks.ts'
 
 /** A disk of a domain that a backup can hold. */
@@ -22,11 +23,15 @@ export interface DomainDisk {
   readonly index: number | null
 }
 
+/** A disk whose writes QEMU does not see, or not all of them: it cannot be held while the domain runs. */
+export type RefusedDomainDisk = DomainDisk & RefusedDisk
+
 export interface DomainDescription {
   readonly name: string
   readonly uuid: string
   readonly disks: readonly DomainDisk[]
   readonly leftOut: readonly LeftOutDisk[]
+  readonly refused: readonly RefusedDomainDisk[]
   /** The user and group that QEMU runs as, where libvirt tells. */
   readonly owner: { readonly uid: number; readonly gid: number } | null
   /** It has a channel to an agent in its guest. */
@@ -50,8 +55,13 @@ const sourceOf = (element: XmlElement | null): Source | null => {
   if (element === null) return null
   const index = Number.parseInt(attributeOf(element, 'index') ?? '', 10)
   const path = attributeOf(element, 'file') ?? attributeOf(element, 'dev')
-  const hosts = childrenOf(element, 'host').map((host) => `${attributeOf(host, 'name')}:${attributeOf(host, 'port')}`)
-  const named = LOCATORS.flatMap((name) => attributeOf(element, name) ?? []).concat(hosts)
+  const hosts = childrenOf(element, 'host').map(
+    (host) => attributeOf(host, 'socket') ?? `${attributeOf(host, 'name')}:${attributeOf(host, 'port')}`,
+  )
+  // of an NVMe controller that QEMU drives itself
+  const address = elementAt(element, 'address')
+  const slot = ['domain', 'bus', 'slot', 'function'].flatMap((name) => attributeOf(address, name) ?? [])
+  const named = LOCATORS.flatMap((name) => attributeOf(element, name) ?? []).concat(hosts, slot)
   if (named.length === 0) return null
   return { fileName: path ?? named.join(' '), path, index: Number.isNaN(index) ? null : index }
 }
@@ -71,9 +81,18 @@ const backingOf = (disk: XmlElement): DiskImage[] => {
 const isReadOnly = (disk: XmlElement): boolean =>
   attributeOf(disk, 'device') === 'cdrom' || elementAt(disk, 'readonly') !== null
 
-const readDisks = (devices: XmlElement | null): Pick<DomainDescription, 'disks' | 'leftOut'> => {
+/** Why a disk cannot be held; null where it can. */
+const refusalOf = (disk: XmlElement): string | null => {
+  if (attributeOf(disk, 'type') === 'vhostuser')
+    return 'another program than QEMU reads and writes it (type="vhostuser"): attach it through QEMU, or leave it out with "exclude"'
+  if (attributeOf(disk, 'device') === 'lun') return passedThrough('device="lun"', 'device="disk"')
+  return elementAt(disk, 'shareable') === null ? null : sharedByOthers('<shareable/>')
+}
+
+const readDisks = (devices: XmlElement | null): Pick<DomainDescription, 'disks' | 'leftOut' | 'refused'> => {
   const disks: DomainDisk[] = []
   const leftOut: LeftOutDisk[] = []
+  const refused: RefusedDomainDisk[] = []
   for (const element of devices === null ? [] : childrenOf(devices, 'disk')) {
     const source = sourceOf(elementAt(element, 'source'))
     const name = attributeOf(elementAt(element, 'target'), 'dev')
@@ -83,14 +102,22 @@ const readDisks = (devices: XmlElement | null): Pick<DomainDescription, 'disks' 
       leftOut.push({ name, reason: 'read-only' })
       continue
     }
+    if (attributeOf(element, 'device') === 'floppy') {
+      leftOut.push({ name, reason: 'floppy' })
+      continue
+    }
     const format = attributeOf(elementAt(element, 'driver'), 'type') ?? 'raw'
-    disks.push({ name, format, ...source, backing: backingOf(element) })
+    const disk: DomainDisk = { name, format, ...source, backing: backingOf(element) }
+    const why = refusalOf(element)
+    if (why === null) disks.push(disk)
+    else refused.push({ ...disk, why })
   }
-  if (disks.length + leftOut.length > DISKS_MAX) {
-    const sentence = `the machine has ${disks.length + leftOut.length} disks; at most ${DISKS_MAX} are supported`
+  const count = disks.length + leftOut.length + refused.length
+  if (count > DISKS_MAX) {
+    const sentence = `the machine has ${count} disks; at most ${DISKS_MAX} are supported`
     throw new VarveError('DISK_UNSUPPORTED', sentence)
   }
-  return { disks, leftOut }
+  return { disks, leftOut, refused }
 }
 
 const ownerOf = (domain: XmlElement): DomainDescription['owner'] => {

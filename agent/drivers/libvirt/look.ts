@@ -112,7 +112,10 @@ const seeAll = async (
     ...description.leftOut,
     ...empty.map(({ disk }) => ({ name: disk.name, reason: 'no-size' as const })),
   ]
-  return await seeDisks({ disks, leftOut }, ({ name }) => capable.has(name))
+  return await seeDisks(
+    { disks, leftOut, refused: description.refused.map(({ name, why }) => ({ name, why })) },
+    ({ name }) => capable.has(name),
+  )
 }
 
 /** Looks at a domain that runs. May write libvirt's notes of the base's checkpoint anew. */
@@ -126,12 +129,12 @@ export const look = async (
   const capable = new Set<string>()
   for (const { disk } of found.sized) if (await holds(disk, learned)) capable.add(disk.name)
   const base = await readBase(caller, domain, request, [...capable])
-  const { disks, leftOut } = await seeAll(found, capable)
+  const { disks, leftOut, refused = [] } = await seeAll(found, capable)
   const marked = disks.map((disk) => ({
     ...disk,
     bitmaps: disk.holdsBitmaps ? bitmapOf(base, disk.name, learned) : [],
   }))
-  return { description: found.description, seen: { disks: marked, leftOut }, base }
+  return { description: found.description, seen: { disks: marked, leftOut, refused }, base }
 }
 
 /** Everything about the disks that a plan depends on, to be compared with a later look. */

@@ -17,7 +17,9 @@ export const offlineMachine = (
   definition: string,
   reader: Reader | null,
 ): MachineConfig | null => {
-  const wanted = readDomain(definition).disks.filter(({ name }) => !machine.exclude.includes(name))
+  // nobody writes now what is refused while the domain runs, or the disk's lock is not free
+  const { disks: held, refused } = readDomain(definition)
+  const wanted = [...held, ...refused].filter(({ name }) => !machine.exclude.includes(name))
   const disks = wanted.flatMap(({ name, path, format }) =>
     path !== null && READ_FORMATS.has(format) ? [{ name, path, format }] : [],
   )

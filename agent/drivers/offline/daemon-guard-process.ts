@@ -8,11 +8,12 @@
 // The daemon dies with this process, however that ends (PR_SET_PDEATHSIG).
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isListenerSeen } from '../nbd-door.ts'
-import { daemonArguments, guardSocket, monitorSocket, nbdSocket } from './daemon.ts'
+import { daemonArguments, guardSocket, monitorSocket, nbdSocket, pidFile } from './daemon.ts'
 
 /** How long the daemon may take to open its sockets, in milliseconds. */
 const START_LIMIT_MS = 15_000
@@ -72,6 +73,8 @@ for (const path of [monitorSocket(folder), nbdSocket(folder)])
     }
     await sleep(POLL_MS)
   }
+// it has opened no disk yet, and dies with this process
+if (daemon.pid !== undefined) await writeFile(pidFile(folder), `${daemon.pid}\n`)
 isReady = true
 process.stdout.write(`ready ${daemon.pid ?? 0}\n`)
 while (performance.now() - heardMs < silenceMs) await sleep(POLL_MS)

@@ -24,17 +24,19 @@ const END_POLL_MS = 20
 export const guardSocket = (folder: string): string => join(folder, 'guard')
 export const monitorSocket = (folder: string): string => join(folder, 'qmp')
 export const nbdSocket = (folder: string): string => join(folder, 'nbd')
-const pidFile = (folder: string): string => join(folder, 'pid')
+export const pidFile = (folder: string): string => join(folder, 'pid')
 
 /** A value of QEMU's option syntax. */
 const option = (text: string): string => text.replaceAll(',', ',,')
 
-/** The command line of the daemon. */
+/** The option that no other process has. */
+const monitorOption = (folder: string): string =>
+  `socket,id=monitor,server=on,wait=off,path=${option(monitorSocket(folder))}`
+
+/** The command line of the daemon; its guard notes its number, as the daemon of QEMU 5.2 does not do so itself. */
 export const daemonArguments = (folder: string): string[] => [
-  '--pidfile',
-  pidFile(folder),
   '--chardev',
-  `socket,id=monitor,server=on,wait=off,path=${option(monitorSocket(folder))}`,
+  monitorOption(folder),
   '--monitor',
   'chardev=monitor',
   '--nbd-server',
@@ -54,7 +56,7 @@ export interface StorageDaemon {
 /** Whether a process is the lease's daemon. */
 const isDaemon = async (pid: number, folder: string): Promise<boolean> => {
   const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
-  return command.split('\0').includes(pidFile(folder))
+  return command.split('\0').includes(monitorOption(folder))
 }
 
 /** The daemon's process; null where there is none. */

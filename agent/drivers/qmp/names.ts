@@ -1,8 +1,9 @@
 // Names of everything Varve makes in a QEMU besides checkpoints, by which it recognises its own.
 //
-//   varve-<agent>-xfer-<lease>        transfer bitmap on a scratch node
-//   varve-<agent>-<lease tail>-<i>    scratch node (QEMU allows 31 characters); with suffix f its job's filter, in mode push
-//                                     with s an empty node, for a moment (older agents had others of this name)
+//   varve-<agent>-xfer-<lease>        transfer bitmap, on a scratch node or the disk's own
+//   varve-<agent>-<lease tail>-<i>    scratch node (QEMU allows 31 characters); with suffix f its job's filter, with x the
+//                                     snapshot-access node over that, in mode push with s an empty node, for a moment (older
+//                                     agents had others of this name)
 //   varve-<agent>-job-<lease>-<i>     backup job
 //   varve-<agent>-exp-<lease>-<i>     export
 //
@@ -22,6 +23,7 @@ export const leaseNames = (agentId: string, leaseId: string) => {
     scratchNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}`,
     endNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}s`,
     filterNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}f`,
+    accessNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}x`,
     job: (index: number): string => `${own}-job-${leaseId}-${index}`,
     exportId: (index: number): string => `${own}-exp-${leaseId}-${index}`,
   }
@@ -36,14 +38,14 @@ export const socketFolderName = (agentId: string, leaseTailText: string): string
 
 /** Of a node of any agent's: its socket folder's name; null when it is no node that Varve added. */
 export const scratchNodeParts = (node: string): { readonly folder: string } | null => {
-  const folder = /^(varve-[0-9a-z]{8}-[0-9a-z]{1,10})-[0-9]+s?$/.exec(node)?.[1]
+  const folder = /^(varve-[0-9a-z]{8}-[0-9a-z]{1,10})-[0-9]+[sx]?$/.exec(node)?.[1]
   return folder === undefined ? null : { folder }
 }
 
 /** Recognises objects with this agent's names; `scratchTail` gives the lease's part of the name of a node that it added. */
 export const ownNames = (agentId: string) => {
   const own = ownPrefix(agentId)
-  const node = new RegExp(`^${own}-([0-9a-z]{1,${LEASE_TAIL_CHARS}})-[0-9]+s?$`)
+  const node = new RegExp(`^${own}-([0-9a-z]{1,${LEASE_TAIL_CHARS}})-[0-9]+[sx]?$`)
   return {
     isJob: (id: string): boolean => id.startsWith(`${own}-job-`),
     isTransfer: (name: string): boolean => name.startsWith(`${own}-xfer-`),
@@ -51,3 +53,8 @@ export const ownNames = (agentId: string) => {
     scratchTail: (name: string): string | null => node.exec(name)?.[1] ?? null,
   }
 }
+
+const TRANSFER = /^varve-[0-9a-z]{8}-xfer-/
+
+/** Whether a bitmap is a lease's transfer bitmap, of any agent's: it says nothing once the lease has ended. */
+export const isTransferBitmap = (name: string): boolean => TRANSFER.test(name)

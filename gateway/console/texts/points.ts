@@ -31,6 +31,7 @@ export const points = {
     'same-disk': 'the same disk as another',
     'no-size': 'has no size',
     unplugged: 'unplugged meanwhile',
+    floppy: 'a floppy disk',
   } satisfies Record<LeftOutReason, string>,
   keeps: {
     last: 'one of the last',

@@ -92,12 +92,12 @@ const node = (name: string, size: unknown) => ({
   image: { 'virtual-size': size, filename: 'f' },
 })
 
-test('a filter above a disk lies over what the disk lies over, not over the disk itself', async () => {
+test('a disk below filters is its image, which records also what bypasses them', async () => {
   await using folder = await tempFolder()
   const [top, base] = [folder.join('top.qcow2'), folder.join('base.raw')]
   await run('truncate', ['-s', '1M', base])
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', top])
-  const image = { driver: 'qcow2', file: { driver: 'file', filename: top } }
+  const image = { driver: 'qcow2', 'node-name': 'image', file: { driver: 'file', filename: top } }
   const throttled = { driver: 'throttle', 'throttle-group': 'group', file: image }
   const filter = { driver: 'copy-on-read', 'node-name': 'filter', file: throttled }
   await using machine = await startMachine({
@@ -110,7 +110,7 @@ test('a filter above a disk lies over what the disk lies over, not over the disk
   })
   await using client = await QmpClient.connect({ path: machine.qmpPath })
   const [disk] = (await listDisks(client)).disks
-  expect(disk).toMatchObject({ name: 'vda', node: 'filter', format: 'copy-on-read', persistentBitmaps: false })
+  expect(disk).toMatchObject({ name: 'vda', node: 'image', format: 'qcow2', persistentBitmaps: true })
   expect(disk?.backing).toEqual([{ format: 'raw', fileName: base, size: 1 << 20 }])
   expect(pathOf(disk!.fileName)).toBe(top)
 })

@@ -22,6 +22,7 @@ test('what a running domain is', () => {
     uuid: UUID,
     disks: [],
     leftOut: [],
+    refused: [],
     owner: { uid: 64_055, gid: 64_056 },
     hasGuestAgent: true,
     guestAgentSocket: null,
@@ -53,7 +54,7 @@ test('a file with what lies below it, a device and a disk of the network', () =>
   <backingStore type='file'><format type='raw'/><source file='/v/base.img'/>
     <backingStore type='block'><format type='qcow2'/><source dev='/dev/vg/x'/><backingStore/></backingStore></backingStore>
   <target dev='vda' bus='virtio'/></disk>
-<disk type='block' device='lun'><source dev='/dev/vg/b'/><target dev='sdb'/></disk>
+<disk type='block' device='disk'><source dev='/dev/vg/b'/><target dev='sdb'/></disk>
 <disk type='network' device='disk'><driver type='raw'/><source protocol='rbd' name='pool/c'><host name='mon' port='6789'/></source>
   <target dev='vdc'/></disk>`
   expect(readDomain(domain(disks)).disks).toEqual([
@@ -73,6 +74,16 @@ test('a file with what lies below it, a device and a disk of the network', () =>
   ])
 })
 
+test('disks of the network and of controllers that QEMU drives are told apart', () => {
+  const disks = xml`
+<disk type='network'><source protocol='nbd' name='d'><host transport='unix' socket='/run/a'/></source><target dev='vda'/></disk>
+<disk type='network'><source protocol='nbd' name='d'><host transport='unix' socket='/run/b'/></source><target dev='vdb'/></disk>
+<disk type='nvme'><source type='pci' namespace='1'><address bus='0x01' slot='0x0'/></source><target dev='vdc'/></disk>
+<disk type='nvme'><source type='pci' namespace='1'><address bus='0x02' slot='0x0'/></source><target dev='vdd'/></disk>`
+  const names = readDomain(domain(disks)).disks.map(({ fileName }) => fileName)
+  expect(new Set(names).size).toBe(4)
+})
+
 test('what cannot be written is left out, and an empty drive is no disk', () => {
   const disks = xml`
 <disk device='cdrom'><target dev='sda'/></disk>
@@ -83,8 +94,23 @@ test('what cannot be written is left out, and an empty drive is no disk', () => 
   expect(leftOut).toEqual([
     { name: 'sdb', reason: 'read-only' },
     { name: 'vda', reason: 'read-only' },
+    { name: 'fda', reason: 'floppy' },
   ])
-  expect(read.map(({ name }) => name)).toEqual(['fda'])
+  expect(read).toEqual([])
+})
+
+test('a disk that is written past QEMU, or by others too, is refused while it runs and has its file for when it is off', () => {
+  const disks = xml`
+<disk type='block' device='lun'><source dev='/dev/sdx'/><target dev='sda'/></disk>
+<disk type='file' device='disk'><source file='/v/cluster.img'/><target dev='vda'/><shareable/></disk>
+<disk type='vhostuser' device='disk'><source type='unix' path='/run/spdk'/><target dev='vdb'/></disk>`
+  const { disks: read, refused } = readDomain(domain(disks))
+  expect(read).toEqual([])
+  expect(refused).toMatchObject([
+    { name: 'sda', path: '/dev/sdx', why: expect.stringContaining('device="lun"') },
+    { name: 'vda', path: '/v/cluster.img', why: expect.stringContaining('<shareable/>') },
+    { name: 'vdb', path: null, why: expect.stringContaining('type="vhostuser"') },
+  ])
 })
 
 test(`more than ${DISKS_MAX} disks are refused`, () => {

@@ -1,0 +1,28 @@
+// What is run with each version, and where each version comes from.
+
+/** A release of Debian, as its archive calls it, from whose packages QEMU and libvirt are taken. */
+export const RELEASES = ['bullseye', 'bookworm', 'bookworm-backports', 'trixie', 'sid'] as const
+export type Release = (typeof RELEASES)[number]
+
+/** What is held to a version; `libvirtMin` is the oldest libvirt that is not refused. */
+export interface Suite {
+  readonly name: string
+  readonly files: readonly string[]
+  readonly libvirtMin?: readonly [number, number]
+}
+
+const LIBVIRT_MIN = [7, 6] as const
+
+export const SUITES: readonly Suite[] = [
+  { name: 'qmp', files: ['test/agent/drivers/qmp/conformance.test.ts'] },
+  { name: 'offline', files: ['test/agent/drivers/offline/conformance.test.ts'] },
+  { name: 'libvirt', files: ['test/agent/drivers/libvirt/conformance.test.ts'], libvirtMin: LIBVIRT_MIN },
+  { name: 'storage', files: ['test/agent/drivers/qmp/storage-shapes.test.ts'] },
+  {
+    name: 'storage-libvirt',
+    files: ['test/agent/drivers/libvirt/storage-shapes.test.ts'],
+    libvirtMin: LIBVIRT_MIN,
+  },
+  // backup, increment, restore to raw, qcow2 and a device, export over NBD
+  { name: 'whole-way', files: ['test/interop/export.test.ts', 'test/interop/restore.test.ts'] },
+]
