@@ -8,17 +8,15 @@
 //   socket `control`  lines of JSON, for the agent (control.ts)
 import * as v from 'valibot'
 import { once } from 'node:events'
-import { chown } from 'node:fs/promises'
-import { createServer, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isThere } from '../drivers/scratch-guard-order.ts'
-import { askSchema, controlSocket, pushOrderSchema, writerSocket, type Ask, type PushOrder } from './control.ts'
-import { PushedDisk } from './pushed-disk.ts'
-import { serveWriter, targetOf } from './writer-connection.ts'
+import { askSchema, controlSocket, pushOrderSchema, type Ask, type PushOrder } from './control.ts'
+import type { PushedDisk } from './pushed-disk.ts'
+import { listenPrivately, serverFor, Writers } from './writers.ts'
 
-/** Clients of each socket at once: QEMU has one for each disk. */
-const WRITERS_MAX = 512
+/** Agents at once. */
 const AGENTS_MAX = 4
 
 /** How often it is looked at whether the lease is still there, in milliseconds. */
@@ -27,31 +25,7 @@ const LOOK_MS = 200
 /** How long it stays without QEMU and without an agent, in milliseconds: a restart of the agent takes less. */
 const ALONE_LIMIT_MS = 60_000
 
-const writers = new Set<Socket>()
 const agents = new Set<Socket>()
-
-const listen = async (path: string, server: Server): Promise<void> => {
-  // the socket is never open to others
-  const before = process.umask(0o177)
-  try {
-    server.listen(path)
-  } finally {
-    process.umask(before)
-  }
-  await once(server, 'listening')
-}
-
-const serverFor = (clients: Set<Socket>, most: number, serve: (socket: Socket) => Promise<void>): Server =>
-  createServer({ noDelay: true }, (socket) => {
-    socket.on('error', () => undefined)
-    if (clients.size >= most) {
-      socket.destroy()
-      return
-    }
-    clients.add(socket)
-    socket.once('close', () => clients.delete(socket))
-    serve(socket).catch(() => void socket.destroy())
-  })
 
 /** The answer to a question, once there is one. */
 const answer = async (ask: Ask, disks: readonly PushedDisk[]): Promise<object> => {
@@ -78,23 +52,15 @@ const serveAgent = async (socket: Socket, disks: readonly PushedDisk[]): Promise
   }
 }
 
-const run = async ({ spoolFolder, socketFolder, owner, broken, disks: ordered }: PushOrder): Promise<void> => {
-  const disks = ordered.map(({ size, kind }, index) => new PushedDisk({ size, kind, folder: spoolFolder, index }))
-  if (broken !== null) for (const disk of disks) disk.break(broken)
-  const targets = disks.map((disk, index) => targetOf(ordered[index]!.name, disk))
-  await listen(
-    writerSocket(socketFolder),
-    serverFor(writers, WRITERS_MAX, (socket) => serveWriter(socket, targets)),
-  )
-  if (owner !== null) await chown(writerSocket(socketFolder), owner.uid, owner.gid)
-  await listen(
-    controlSocket(socketFolder),
-    serverFor(agents, AGENTS_MAX, (socket) => serveAgent(socket, disks)),
-  )
+const run = async (order: PushOrder): Promise<void> => {
+  const { socketFolder } = order
+  const writers = await Writers.open(order)
+  const control = serverFor(agents, AGENTS_MAX, (socket) => serveAgent(socket, writers.disks))
+  await listenPrivately(control, controlSocket(socketFolder))
   process.stdout.write('ready\n')
   for (let alone = performance.now(); performance.now() - alone < ALONE_LIMIT_MS;) {
     await sleep(LOOK_MS)
-    if (writers.size + agents.size > 0) alone = performance.now()
+    if (writers.clients + agents.size > 0) alone = performance.now()
     if (!(await isThere(socketFolder))) return
   }
 }

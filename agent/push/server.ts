@@ -30,6 +30,14 @@ type Question = Ask extends infer One ? (One extends unknown ? Omit<One, 'id'> :
 
 const gone = (): VarveError => new VarveError('LEASE_LOST', 'the process that QEMU writes the backup to has ended')
 
+const parseLine = (line: string): v.InferOutput<typeof answerSchema> | null => {
+  try {
+    return v.parse(answerSchema, JSON.parse(line))
+  } catch {
+    return null
+  }
+}
+
 const dial = (path: string): Promise<Socket | null> =>
   new Promise((resolve) => {
     const socket = createConnection({ path })
@@ -56,7 +64,10 @@ export class PushServer implements Disposable {
       this.#waiting.clear()
       losing.resolve(failure)
     })
-    createInterface({ input: socket }).on('line', (line) => this.#take(line))
+    const lines = createInterface({ input: socket })
+    // an error of the socket is told here, too
+    lines.on('error', () => undefined)
+    lines.on('line', (line) => this.#take(line))
   }
 
   /** How its disks are. */
@@ -108,7 +119,10 @@ export class PushServer implements Disposable {
   }
 
   #take(line: string): void {
-    const { id, answer, broken } = v.parse(answerSchema, JSON.parse(line))
+    const told = parseLine(line)
+    // whoever answers so is not that process
+    if (told === null) return void this.#socket.destroy()
+    const { id, answer, broken } = told
     const waiting = this.#waiting.get(id)
     this.#waiting.delete(id)
     if (broken === undefined) waiting?.resolve(answer)
@@ -122,11 +136,15 @@ export const joinPushServer = async (socketFolder: string): Promise<PushServer |
   return socket === null ? null : new PushServer(socket)
 }
 
+/** Removes the sockets of one that is dead. */
+export const removeSockets = async (socketFolder: string): Promise<void> => {
+  for (const path of [writerSocket(socketFolder), controlSocket(socketFolder)]) await rm(path, { force: true })
+}
+
 /** Starts one in folders that are there; INTERNAL. */
 export const startPushServer = async (order: PushOrder): Promise<PushServer> => {
   const { socketFolder } = order
-  // what a dead one left
-  for (const path of [writerSocket(socketFolder), controlSocket(socketFolder)]) await rm(path, { force: true })
+  await removeSockets(socketFolder)
   const program = fileURLToPath(new URL('./server-process.ts', import.meta.url))
   const child = spawn(process.execPath, ['--max-semi-space-size=2', program, socketFolder], {
     detached: true,

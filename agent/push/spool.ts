@@ -60,12 +60,12 @@ export class SpoolWriter {
     const keptFrom = Math.floor(to / PART_BYTES)
     if (keptFrom <= this.#keptFrom) return
     this.#keptFrom = keptFrom
-    for (const part of [...this.#parts]) if (part < keptFrom) this.#remove(part)
+    for (const part of this.#parts) if (part < keptFrom) this.#remove(part)
   }
 
   /** Removes everything. */
   clear(): void {
-    for (const part of [...this.#parts]) this.#remove(part)
+    for (const part of this.#parts) this.#remove(part)
   }
 
   #fileOf(part: number): number {

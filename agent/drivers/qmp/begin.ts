@@ -3,6 +3,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { machineConfiguration } from '../../qmp/configuration.ts'
 import { listNodes } from '../../qmp/disks.ts'
+import { startPushServer } from '../../push/server.ts'
 import type { Lease, LeaseRequest } from '../driver.ts'
 import { decideDisks } from '../decide.ts'
 import { undoBegin } from '../ending.ts'
@@ -15,9 +16,10 @@ import { isGone } from './gone.ts'
 import type { QmpHost } from './host.ts'
 import { takeQmpInstant } from './instant.ts'
 import { fleecingOf, modeOf } from './keys.ts'
+import type { Mode } from './modes.ts'
 import { look, refuseChange, signature } from './look.ts'
 import { checkpointBitmaps, ownAgents, planLease, transactionActions } from './plan.ts'
-import { addTargets, hasTuning, removeEnds, setEnds, startWriter } from './push-begin.ts'
+import { addTargets, hasTuning, pushOrder, removeEnds, setEnds } from './push-begin.ts'
 import { decidePush, heldBytes, pushActions } from './push-plan.ts'
 import { QmpLease } from './qmp-lease.ts'
 import { noteStopped } from './rescue.ts'
@@ -28,12 +30,18 @@ import { makeScratchFolders, makeScratchImages } from './scratch.ts'
 const QEMU_MAJOR_MIN = 5
 const QEMU_MINOR_MIN = 2
 
+/** The oldest QEMU that mode push was tried with: 5.2 ends, and its guest with it, when its nodes are listed meanwhile. */
+const PUSH_MAJOR_MIN = 7
+const PUSH_MINOR_MIN = 2
+
 /** Refuses a QEMU that is too old with DISK_UNSUPPORTED. */
-export const checkVersion = ({ version: { major, minor } }: QmpCaller): void => {
-  if (major > QEMU_MAJOR_MIN || (major === QEMU_MAJOR_MIN && minor >= QEMU_MINOR_MIN)) return
+export const checkVersion = ({ version: { major, minor } }: QmpCaller, mode: Mode): void => {
+  const [needMajor, needMinor] = mode === 'push' ? [PUSH_MAJOR_MIN, PUSH_MINOR_MIN] : [QEMU_MAJOR_MIN, QEMU_MINOR_MIN]
+  if (major > needMajor || (major === needMajor && minor >= needMinor)) return
+  const wayOut = mode === 'push' ? ' for mode "push": use mode "pull"' : ''
   throw new VarveError(
     'DISK_UNSUPPORTED',
-    `QEMU ${major}.${minor} is too old; ${QEMU_MAJOR_MIN}.${QEMU_MINOR_MIN} is needed`,
+    `QEMU ${major}.${minor} is too old; ${needMajor}.${needMinor} is needed${wayOut}`,
   )
 }
 
@@ -117,7 +125,7 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
   await noteStopped(client, entry.scratchFolder)
   const pushes = entry.mode === 'push'
   // it ends when the lease's folders are gone
-  const writer = pushes ? await startWriter(entry, null) : null
+  const writer = pushes ? await startPushServer(await pushOrder(entry)) : null
   const guard = await guardFrom(startScratchGuard(entry, host.reserveBytes, waiting), async () => {
     await removeObsolete(host, client, entry, request)
     if (pushes) {

@@ -48,8 +48,8 @@ const diskSchema = v.object({
   job: text,
   exportId: text,
   exportName: text,
-  /** In mode push: what sets the bit of the disk's end, and the granularity of the bitmap that is copied by. */
-  push: v.optional(v.object({ endSource: text, endTarget: text, endNode: text, endJob: text, granularity: natural })),
+  /** In mode push: the empty node that gives the bit of the disk's end, and the granularity of the bitmap that is copied by. */
+  push: v.optional(v.object({ endNode: text, granularity: natural })),
   /** In mode push, from the instant on: what QEMU must write of it at least, in bytes. */
   heldBytes: v.optional(natural),
 })

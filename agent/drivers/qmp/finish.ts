@@ -11,7 +11,8 @@ import { endLease } from '../ending.ts'
 import { lookAtScratch } from '../scratch-watch.ts'
 import { qmpPathOf } from './keys.ts'
 import { isThere } from '../scratch-guard-order.ts'
-import { standIn } from './push-begin.ts'
+import { RETRY_WAIT_MS } from '../../push/stand-ins.ts'
+import { pushOrder } from './push-begin.ts'
 import { isStoppedByScratch, rescuedOf } from './rescue.ts'
 import { findMove, findMoved } from './run-state.ts'
 import { leaseTarget, tearDown, type TeardownTarget } from './teardown.ts'
@@ -44,24 +45,22 @@ const refuseBitmaps = async (client: QmpCaller, { machine }: QmpEntry, target: T
 }
 
 /** QEMU still has what it writes to: a guest's write may wait for that. */
-const standWhereNeeded = async (client: QmpCaller, entry: QmpEntry): Promise<void> => {
+const standWhereNeeded = async (host: QmpHost, client: QmpCaller, entry: QmpEntry): Promise<void> => {
   const targets = new Set(entry.disks.map(({ scratchNode }) => scratchNode))
   const writes = (await listNodes(client)).some(({ node }) => targets.has(node))
-  if (writes && (await isThere(entry.socketFolder))) await standIn(entry)
+  if (writes && (await isThere(entry.socketFolder))) {
+    await host.standIns.begin(await pushOrder(entry), RETRY_WAIT_MS.late)
+  }
 }
 
-/**
- * Removes exactly what the entry's lease made, then the entry; see endLease. QMP_UNAVAILABLE when QEMU is gone and bitmaps may
- * remain in its images: the entry stays.
- */
-export const finishLease = (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcome): Promise<void> =>
+const finish = (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcome): Promise<void> =>
   endLease(host, entry, outcome, {
     write: (ending) => writeEntry(host.journal, ending),
     tearDown: async (settled) => {
       const target = leaseTarget(entry, settled, await host.journal.keptCheckpoints(entry.id))
       const client = await host.connect(qmpPathOf(entry.machine))
       const moved = await findMoved(client)
-      if (entry.mode === 'push') await standWhereNeeded(client, entry)
+      if (entry.mode === 'push') await standWhereNeeded(host, client, entry)
       const stopped = moved === null && (await standsStill(host, client, entry))
       await tearDown(client, { ...target, bitmaps: () => [] })
       await tearDown(client, target, () => refuseBitmaps(client, entry, target))
@@ -71,3 +70,15 @@ export const finishLease = (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcom
     isGone,
     hasBitmaps: entry.disks.some(({ persistent }) => persistent),
   })
+
+/**
+ * Removes exactly what the entry's lease made, then the entry; see endLease. QMP_UNAVAILABLE when QEMU is gone and bitmaps may
+ * remain in its images: the entry stays.
+ */
+export const finishLease = async (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcome): Promise<void> => {
+  try {
+    await finish(host, entry, outcome)
+  } finally {
+    if (entry.mode === 'push' && !(await isThere(entry.socketFolder))) await host.standIns.end(entry.socketFolder)
+  }
+}

@@ -22,9 +22,13 @@ export interface Inventory {
   readonly nodes: readonly BlockNode[]
 }
 
+/** Jobs of a machine, whoever made them. */
+export const readJobs = async (client: QmpCaller): Promise<readonly JobState[]> =>
+  checkAnswer(jobsSchema, await client.execute('query-jobs'), 'query-jobs')
+
 export const readInventory = async (client: QmpCaller): Promise<Inventory> => ({
   exports: checkAnswer(exportsSchema, await client.execute('query-block-exports'), 'query-block-exports'),
-  jobs: checkAnswer(jobsSchema, await client.execute('query-jobs'), 'query-jobs'),
+  jobs: await readJobs(client),
   nodes: await listNodes(client),
 })
 

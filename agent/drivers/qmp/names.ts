@@ -2,9 +2,9 @@
 //
 //   varve-<agent>-xfer-<lease>        transfer bitmap, on a scratch node or the disk's own
 //   varve-<agent>-<lease tail>-<i>    scratch node (QEMU allows 31 characters); with suffix f its job's filter, with x the
-//                                     snapshot-access node over that (older agents had others with suffix s)
-//                                     In mode push: with suffixes s, t and r what sets the bit of a disk's end, for a moment
-//   varve-<agent>-job-<lease>-<i>     backup job; in mode push with suffix s the one that sets that bit
+//                                     snapshot-access node over that, in mode push with s an empty node, for a moment (older
+//                                     agents had others of this name)
+//   varve-<agent>-job-<lease>-<i>     backup job
 //   varve-<agent>-exp-<lease>-<i>     export
 //
 // <agent> is as in the names of checkpoints.
@@ -21,13 +21,10 @@ export const leaseNames = (agentId: string, leaseId: string) => {
     transfer: `${own}-xfer-${leaseId}`,
     folder: socketFolderName(agentId, leaseTail(leaseId)),
     scratchNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}`,
-    endSource: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}s`,
-    endTarget: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}t`,
-    endNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}r`,
+    endNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}s`,
     filterNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}f`,
     accessNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}x`,
     job: (index: number): string => `${own}-job-${leaseId}-${index}`,
-    endJob: (index: number): string => `${own}-job-${leaseId}-${index}s`,
     exportId: (index: number): string => `${own}-exp-${leaseId}-${index}`,
   }
 }
@@ -41,14 +38,14 @@ export const socketFolderName = (agentId: string, leaseTailText: string): string
 
 /** Of a node of any agent's: its socket folder's name; null when it is no node that Varve added. */
 export const scratchNodeParts = (node: string): { readonly folder: string } | null => {
-  const folder = /^(varve-[0-9a-z]{8}-[0-9a-z]{1,10})-[0-9]+[stx]?$/.exec(node)?.[1]
+  const folder = /^(varve-[0-9a-z]{8}-[0-9a-z]{1,10})-[0-9]+[sx]?$/.exec(node)?.[1]
   return folder === undefined ? null : { folder }
 }
 
 /** Recognises objects with this agent's names; `scratchTail` gives the lease's part of the name of a node that it added. */
 export const ownNames = (agentId: string) => {
   const own = ownPrefix(agentId)
-  const node = new RegExp(`^${own}-([0-9a-z]{1,${LEASE_TAIL_CHARS}})-[0-9]+[stx]?$`)
+  const node = new RegExp(`^${own}-([0-9a-z]{1,${LEASE_TAIL_CHARS}})-[0-9]+[sx]?$`)
   return {
     isJob: (id: string): boolean => id.startsWith(`${own}-job-`),
     isTransfer: (name: string): boolean => name.startsWith(`${own}-xfer-`),

@@ -25,7 +25,7 @@ export const findOrphans = (inventory: Inventory, agentId: string, entries: read
         exportId,
         scratchNode,
         ...(access === null ? [] : [access.node]),
-        ...Object.values(push ?? {}),
+        ...(push === undefined ? [] : [push.endNode]),
       ]),
       ...older.exports,
       ...older.nodes,

@@ -34,10 +34,7 @@ const pushNames = (
   continued: Decisions['disks'][number]['continued'],
   chunkBytes: number,
 ): NonNullable<JournalDisk['push']> => ({
-  endSource: names.endSource(index),
-  endTarget: names.endTarget(index),
   endNode: names.endNode(index),
-  endJob: names.endJob(index),
   granularity: pushGranularity(continued?.bitmap.granularity ?? 0, chunkBytes),
 })
 

@@ -1,44 +1,29 @@
 // What a lease in mode push makes in QEMU before its instant: the nodes that QEMU writes to, and the bit of each disk's end.
 import * as v from 'valibot'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { PushOrder } from '../../push/control.ts'
-import { joinPushServer, startPushServer, type PushServer } from '../../push/server.ts'
 import { BLOCK_BYTES } from '../../push/written.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
-import { checkAnswer } from '../../qmp/disks.ts'
+import { checkAnswer, listNodes } from '../../qmp/disks.ts'
 import { sizeMarkOf } from '../checkpoint-names.ts'
 import type { JournalDisk, QmpEntry } from './entry.ts'
-import { readInventory } from './inventory.ts'
 import { qmpPathOf } from './keys.ts'
 import { otherOwner } from './scratch.ts'
 
 /**
- * How long QEMU waits for the process it writes to when that has ended, in seconds, before a guest's write fails: another one
- * is started within one.
+ * How long QEMU waits for the process it writes to when that has ended, in seconds, before a guest's write fails: this
+ * agent stands in within one.
  */
 const RECONNECT_SECONDS = 60
 
-/** How long the job that sets one bit may take, in milliseconds, and how often it is looked at. */
-const END_JOB_LIMIT_MS = 30_000
-const END_JOB_POLL_MS = 5
-
-/** The process that QEMU will write to; `broken` says why nothing of it may become a restore point. */
-export const startWriter = async (entry: QmpEntry, broken: string | null): Promise<PushServer> => {
-  const order: PushOrder = {
-    spoolFolder: entry.scratchFolder,
-    socketFolder: entry.socketFolder,
-    owner: await otherOwner(qmpPathOf(entry.machine)),
-    broken,
-    disks: entry.disks.map(({ exportName, size, kind }) => ({ name: exportName, size, kind })),
-  }
-  return await startPushServer(order)
-}
-
-/** Takes what QEMU still writes, for nothing, where the process that did has ended: no guest's write may fail for that. */
-export const standIn = async (entry: QmpEntry): Promise<void> => {
-  using _server = (await joinPushServer(entry.socketFolder)) ?? (await startWriter(entry, 'its process has ended'))
-}
+/** What the process is to do that QEMU writes to. */
+export const pushOrder = async (entry: QmpEntry): Promise<PushOrder> => ({
+  spoolFolder: entry.scratchFolder,
+  socketFolder: entry.socketFolder,
+  owner: await otherOwner(qmpPathOf(entry.machine)),
+  broken: null,
+  disks: entry.disks.map(({ exportName, size, kind }) => ({ name: exportName, size, kind })),
+})
 
 export const addTargets = async (client: QmpCaller, { disks, socketPath }: QmpEntry): Promise<void> => {
   for (const { scratchNode, exportName } of disks)
@@ -57,47 +42,36 @@ const lastBlock = (size: number): { offset: number; size: number } => {
   return { offset, size: size - offset }
 }
 
-/** Has a job write the last block of an empty node of the disk's size, whose bitmap then has that one bit. */
+/**
+ * Writes the last block of an empty node of the disk's size, whose bitmap then has that one bit. No command of QEMU's sets bits,
+ * and a backup job on an empty node ends QEMU 5.2 when its nodes are listed meanwhile.
+ */
 const setEnd = async (client: QmpCaller, { size, checkpoint, push }: JournalDisk): Promise<void> => {
-  const { endSource, endTarget, endNode, endJob } = push!
+  const { endNode } = push!
   const last = lastBlock(size)
-  const empty = { driver: 'null-co', 'read-zeroes': true }
-  await client.execute('blockdev-add', { ...empty, 'node-name': endSource, size: last.size })
-  const file = { ...empty, 'node-name': endNode, size }
-  await client.execute('blockdev-add', { driver: 'raw', 'node-name': endTarget, ...last, file })
+  await client.execute('blockdev-add', { driver: 'null-co', 'node-name': endNode, size })
   await client.execute('block-dirty-bitmap-add', {
     node: endNode,
     name: sizeMarkOf(checkpoint),
     granularity: BLOCK_BYTES,
   })
-  const job = { 'job-id': endJob, device: endSource, target: endTarget, sync: 'full', 'auto-dismiss': false }
-  await client.execute('blockdev-backup', job)
+  const write = `qemu-io ${endNode} "write -q ${last.offset} ${last.size}"`
+  await client.execute('human-monitor-command', { 'command-line': write })
 }
 
-/** The bits of all disks' ends, for the transaction to copy. */
+/** The bits of all disks' ends, for the transaction to copy. DISK_UNSUPPORTED. */
 export const setEnds = async (client: QmpCaller, { disks }: QmpEntry): Promise<void> => {
   for (const disk of disks) await setEnd(client, disk)
-  const left = new Set(disks.map(({ push }) => push!.endJob))
-  const deadlineMs = performance.now() + END_JOB_LIMIT_MS
-  while (left.size > 0) {
-    const { jobs } = await readInventory(client)
-    for (const id of left) {
-      const job = jobs.find((one) => one.id === id)
-      if (job !== undefined && job.status !== 'concluded') continue
-      if (job === undefined || job.error !== undefined)
-        throw new VarveError('DISK_UNSUPPORTED', `QEMU could not mark a disk's end: ${job?.error ?? 'its job is gone'}`)
-      await client.execute('job-dismiss', { id })
-      left.delete(id)
-    }
-    if (performance.now() > deadlineMs) throw new VarveError('QMP_TIMEOUT', "QEMU did not mark the disks' ends in time")
-    if (left.size > 0) await sleep(END_JOB_POLL_MS)
-  }
+  const nodes = new Map((await listNodes(client)).map((node) => [node.node, node]))
+  // that command does not tell of failures
+  const unset = disks.find(({ push }) => nodes.get(push!.endNode)?.bitmaps[0]?.count !== BLOCK_BYTES)
+  if (unset !== undefined)
+    throw new VarveError('DISK_UNSUPPORTED', `QEMU could not mark the end of disk ${unset.name}: use mode "pull"`)
 }
 
 /** Removes what `setEnds` made. */
 export const removeEnds = async (client: QmpCaller, { disks }: QmpEntry): Promise<void> => {
-  for (const { push } of disks)
-    for (const node of [push!.endSource, push!.endTarget]) await client.execute('blockdev-del', { 'node-name': node })
+  for (const { push } of disks) await client.execute('blockdev-del', { 'node-name': push!.endNode })
 }
 
 const schemaSchema = v.array(

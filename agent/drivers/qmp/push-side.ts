@@ -9,7 +9,7 @@ import type { QmpCaller } from '../../qmp/client.ts'
 import type { PushedContent } from '../driver.ts'
 import { useOfDisks } from '../scratch.ts'
 import type { QmpEntry } from './entry.ts'
-import { hasWritten, readInventory, type JobState } from './inventory.ts'
+import { hasWritten, readJobs, type JobState } from './inventory.ts'
 
 /** How often QEMU's jobs are looked at, in milliseconds: their ends are told, too. */
 const LOOK_MS = 250
@@ -108,7 +108,7 @@ export class PushSide {
     const problem = await this.problem()
     if (problem !== null) return this.#options.onBroken(problem)
     const state = await this.server.state()
-    const { jobs } = await readInventory(client)
+    const jobs = await readJobs(client)
     const jobOf = new Map(jobs.map((job) => [job.id, job]))
     for (const [index, { job, heldBytes }] of entry.disks.entries()) {
       const found = jobOf.get(job)

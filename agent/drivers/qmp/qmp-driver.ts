@@ -29,6 +29,7 @@ import { lookAtDisks } from '../offline/look.ts'
 import { asOffline } from '../offline/machine.ts'
 import { runTool } from '../offline/tools.ts'
 import { joinPushServer } from '../../push/server.ts'
+import { StandIns } from '../../push/stand-ins.ts'
 import { freeBytes, prepareFolders, removeScratch, runtimeFolder } from '../scratch.ts'
 import { BEGIN_ATTEMPTS_MAX, keepChanging } from '../seen-disks.ts'
 import { HOST_PLACES, qmpAttachments, type HostPlaces } from './attachments.ts'
@@ -42,7 +43,7 @@ import { clearTheWay, gaveWay, watchMove } from './give-way.ts'
 import type { QmpHost } from './host.ts'
 import { checkWish } from '../instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
-import { guestAgentOf, offlineKeysOf, qmpPathOf, tpmStateOf } from './keys.ts'
+import { guestAgentOf, modeOf, offlineKeysOf, qmpPathOf, tpmStateOf } from './keys.ts'
 import { QmpLinks } from './links.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphans } from './orphans.ts'
@@ -81,6 +82,7 @@ export class QmpDriver implements LeaseDriver {
         scratch: join(host.stateFolder, 'scratch'),
         runtime: parts.runtimeFolder ?? runtimeFolder(),
       },
+      standIns: new StandIns(),
       watchLeft: (entry) => this.#left.watch(entry),
     }
     this.#places = parts.places ?? HOST_PLACES
@@ -112,7 +114,7 @@ export class QmpDriver implements LeaseDriver {
     return await this.#held.holding(machine, async (release) => {
       await host.journal.refuseUnknown(machine)
       const client = await host.connect(qmpPathOf(machine))
-      checkVersion(client)
+      checkVersion(client, modeOf(machine))
       await refuseMoving(client, machine.name)
       await this.#settleEarlier(request)
       await prepareFolders(host)

@@ -16,7 +16,8 @@ import type { QmpHost } from './host.ts'
 import { brokenBy, findBroken } from './broken-snapshot.ts'
 import { breakingEvent, findBreak, readInventory } from './inventory.ts'
 import { qmpPathOf } from './keys.ts'
-import { standIn } from './push-begin.ts'
+import { RETRY_WAIT_MS } from '../../push/stand-ins.ts'
+import { pushOrder } from './push-begin.ts'
 import { PushSide } from './push-side.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
 import { findMove, underWay } from './run-state.ts'
@@ -65,7 +66,7 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
     this.start(client)
     void this.#watchMove()
     if (this.#push !== null) void this.#watchWriter(this.#push)
-    if (this.entry.disks.some(({ access }) => access !== null)) void this.#measure()
+    if (this.#push !== null || this.entry.disks.some(({ access }) => access !== null)) void this.#measure()
   }
 
   /** Records what became known at the instant. */
@@ -150,12 +151,13 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
     }
   }
 
-  /** A guest's writes wait for that process: when it ends another one takes its place, and QEMU's jobs are cancelled. */
+  /** A guest's writes wait for that process: when it ends this one takes its place, and QEMU's jobs are cancelled. */
   async #watchWriter({ server }: PushSide): Promise<void> {
     const error = await server.lost
     if (this.isEnding) return
+    this.lose(this.lostBy(error.message, error))
     try {
-      await standIn(this.entry)
+      await this.host.standIns.begin(await pushOrder(this.entry), RETRY_WAIT_MS.soon)
     } catch (thrown) {
       const about = { lease: this.id, machine: this.entry.machine.name, err: thrown }
       this.host.log.warn(about, 'the process that QEMU writes the backup to could not be replaced')

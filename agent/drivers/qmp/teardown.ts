@@ -66,7 +66,7 @@ const uselessAfterCommit = (
 const nodesOf = ({ scratchNode, access, push }: QmpEntry['disks'][number]): string[] => [
   scratchNode,
   ...(access === null ? [] : [access.node]),
-  ...(push === undefined ? [] : [push.endSource, push.endTarget]),
+  ...(push === undefined ? [] : [push.endNode]),
 ]
 
 /** Transfer bitmaps on disks' own nodes: that of the lease, and after a commit what its base's agent left when the machine moved. */
@@ -88,7 +88,7 @@ const transferBitmaps = (
  */
 export const leaseTarget = (entry: QmpEntry, outcome: LeaseOutcome, keep: ReadonlySet<string>): TeardownTarget => ({
   exports: new Set([...entry.disks.map(({ exportId }) => exportId), ...entry.older.exports]),
-  jobs: new Set(entry.disks.flatMap(({ job, push }) => (push === undefined ? [job] : [job, push.endJob]))),
+  jobs: new Set(entry.disks.map(({ job }) => job)),
   nodes: new Set([...entry.disks.flatMap(nodesOf), ...entry.older.nodes]),
   // QEMU writes to a server of ours
   socketPath: entry.mode === 'push' ? null : entry.socketPath,

@@ -73,9 +73,13 @@ test('the process that QEMU writes to is killed: no write of the guest fails, th
   const lease = await agent.driver.begin(host.request({ base }))
   const pid = await writerOf(lease)
   process.kill(pid!, 'SIGKILL')
-  // it waits until another process is there
-  for (const disk of host.disks) await host.write(disk, 0x22, 3 * MIB, KIB64)
+  // they wait until somebody stands in; as a guest does, not as the monitor, for which QEMU itself would wait
+  const writes = host.disks.map(async (disk) => {
+    await host.machine.guestIo(disk, `aio_write -P ${0x22} ${3 * MIB} ${KIB64}`)
+    host.model.get(disk)!.fill(0x22, 3 * MIB, 3 * MIB + KIB64)
+  })
   expect(await lease.lost).toMatchObject({ code: 'LEASE_LOST', message: expect.stringContaining('has ended') })
+  await Promise.all(writes)
   await lease.end('failed')
   expect(await host.remains()).toEqual(untouched)
   await eventually(async () => (await writerOf(lease)) === null)
