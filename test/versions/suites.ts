@@ -14,7 +14,10 @@ export interface Suite {
 const LIBVIRT_MIN = [7, 6] as const
 
 export const SUITES: readonly Suite[] = [
-  { name: 'qmp', files: ['test/agent/drivers/qmp/conformance.test.ts'] },
+  {
+    name: 'qmp',
+    files: ['test/agent/drivers/qmp/conformance.test.ts', 'test/agent/drivers/qmp/access.test.ts'],
+  },
   { name: 'offline', files: ['test/agent/drivers/offline/conformance.test.ts'] },
   { name: 'libvirt', files: ['test/agent/drivers/libvirt/conformance.test.ts'], libvirtMin: LIBVIRT_MIN },
   { name: 'storage', files: ['test/agent/drivers/qmp/storage-shapes.test.ts'] },
