@@ -72,6 +72,7 @@ export const announcementOf = (job: string, lease: Lease, { files, missing }: At
   return {
     job,
     timeMs: lease.timeMs,
+    ...(lease.leadMs === undefined ? {} : { leadMs: lease.leadMs }),
     consistency: lease.consistency,
     note: lease.consistencyNote,
     configuration: configuration.length <= CONFIGURATION_CHARS_MAX ? configuration : '{}',

@@ -14,6 +14,7 @@ import type { CheckpointList, Forgotten, MachineStatus, Reread } from '../../pro
 import type { ScratchUse } from '../../protocol/schemas.ts'
 import type { AttachmentSource } from '../attachments/source.ts'
 import type { Thawer } from '../guest/thawer.ts'
+import type { Hooks } from '../hooks/settings.ts'
 import type { JsonValue } from '../json-value.ts'
 import type { DiskExtent } from '../nbd/extents.ts'
 import type { SpoolPlace } from '../push/spool.ts'
@@ -37,6 +38,10 @@ export interface MachineConfig extends Machine {
   readonly exclude: readonly string[]
   /** Files and folders of the host that go with every restore point of the machine; absolute paths. */
   readonly attach: readonly string[]
+  /** Mount points of the guest's file systems that a freeze takes; absent for all. */
+  readonly freezeOnly?: readonly string[] | undefined
+  /** Commands of this host around the instant of its leases. */
+  readonly hooks?: Hooks | undefined
 }
 
 /** What a machine is besides its name. */
@@ -138,6 +143,8 @@ export interface LeasedDisk {
   readonly discards?: boolean
   /** What is recorded as unchanged was compared, is not to be read again, and may be discarded too. Absent for false. */
   readonly compared?: boolean
+  /** In whole pieces of so many bytes, where that is not the unit in which QEMU copies by default. */
+  readonly discardBytes?: number
 }
 
 export type LeaseOutcome = 'committed' | 'failed'
@@ -156,6 +163,8 @@ export interface Lease {
   readonly consistencyNote: string | null
   /** The instant, never later than the real one, in milliseconds since 1970. */
   readonly timeMs: number
+  /** How long before the agent was asked for it the instant was taken, in milliseconds; absent where the agent took it. */
+  readonly leadMs?: number
   readonly configuration: JsonValue
   /** Most bytes a second that are read of its disks; null or absent for no limit of its own. */
   readonly bandwidth?: number | null
@@ -184,7 +193,7 @@ export interface Lease {
 }
 
 /** The state of a machine; `problem` says why the rest is not known. */
-export type MachineLook = Omit<MachineStatus, 'name' | 'lease'>
+export type MachineLook = Omit<MachineStatus, 'name' | 'lease' | 'target'>
 
 /** Something that happened in a machine, by its own clock. */
 export interface MonitorEvent {

@@ -340,7 +340,8 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const extentsFrom: ExtentsFrom = (position) =>
     diskExtents({ allocation: mapped(allocation, disk), dirty, size, bridgeBytes, fromBytes: position * chunkBytes })
   if (disk.discards !== true) return await uploadSegments(request, disk, workers, extentsFrom)
-  const discards = new Discards(allocation, { unchangedToo: disk.compared === true })
+  const { compared: unchangedToo, discardBytes: pieceBytes } = disk
+  const discards = new Discards(allocation, { pieceBytes, unchangedToo })
   const onDurable = (chunks: number): void => discards.upTo(Math.min(chunks * chunkBytes, size))
   const watched: ExtentsFrom = (position) => discards.watch(extentsFrom(position))
   await uploadSegments({ ...request, onDurable }, disk, workers, watched).finally(() => discards.settled())

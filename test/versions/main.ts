@@ -62,23 +62,43 @@ const versionOf = async (release: Release, program: string): Promise<string> => 
   return /\d+\.\d+\.\d+/u.exec(output)?.[0] ?? 'unknown'
 }
 
-const reportSchema = v.object({ numPassedTests: v.number(), numFailedTests: v.number() })
+const reportSchema = v.object({
+  testResults: v.array(
+    v.object({ name: v.string(), status: v.string(), assertionResults: v.array(v.object({ status: v.string() })) }),
+  ),
+})
+type FileResult = v.InferOutput<typeof reportSchema>['testResults'][number]
 
 /** What became of a suite; `refused` is what the product says of a version that it does not take. */
 type Outcome = { readonly passed: number; readonly failed: number } | { readonly refused: string }
 
-const runSuite = async (release: Release, { name, files }: Suite): Promise<Outcome> => {
+const count = (file: FileResult | undefined, status: 'passed' | 'failed'): number =>
+  file?.assertionResults.filter((result) => result.status === status).length ?? 0
+
+/** A file that is not in the report, or failed outside of its tests, counts as one. */
+const outcomeOf = ({ files }: Suite, results: readonly FileResult[]): Outcome => {
+  const found = files.map((file) => results.find(({ name }) => path.relative(project, name) === file))
+  const failures = found.map((file) => count(file, 'failed') || (file?.status === 'passed' ? 0 : 1))
+  const add = (sum: number, more: number): number => sum + more
+  return {
+    passed: found.map((file) => count(file, 'passed')).reduce(add, 0),
+    failed: failures.reduce(add, 0),
+  }
+}
+
+/** Runs the suites beside one another. */
+const runSuites = async (release: Release, suites: readonly Suite[]): Promise<ReadonlyMap<string, Outcome>> => {
+  if (suites.length === 0) return new Map()
   const folder = await mkdtemp(path.join(tmpdir(), 'varve-versions-'))
   try {
     const report = path.join(folder, 'report.json')
     const vitest = path.join(project, 'node_modules/vitest/vitest.mjs')
-    const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...files]
-    console.error(`${release}: ${name}`)
-    const { code } = await runTo(inside(release, [process.execPath, vitest, ...args]), true)
-    const text = await readFile(report, 'utf8').catch(() => null)
-    if (text === null) return { passed: 0, failed: 1 }
-    const { numPassedTests: passed, numFailedTests } = v.parse(reportSchema, JSON.parse(text))
-    return { passed, failed: code !== 0 && numFailedTests === 0 ? 1 : numFailedTests }
+    const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
+    console.error(`${release}: ${suites.map(({ name }) => name).join(', ')}`)
+    await runTo(inside(release, [process.execPath, vitest, ...args, ...suites.flatMap(({ files }) => files)]), true)
+    const text = await readFile(report, 'utf8').catch(() => '{"testResults":[]}')
+    const { testResults } = v.parse(reportSchema, JSON.parse(text))
+    return new Map(suites.map((suite) => [suite.name, outcomeOf(suite, testResults)]))
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
@@ -109,11 +129,13 @@ interface Row {
 const runRelease = async (release: Release, suites: readonly Suite[]): Promise<Row> => {
   const qemu = await versionOf(release, 'qemu-system-x86_64')
   const libvirt = await versionOf(release, 'libvirtd')
-  const outcomes: Record<string, Outcome> = {}
-  for (const suite of suites) {
-    const tooOld = suite.libvirtMin !== undefined && isOlder(libvirt, suite.libvirtMin)
-    outcomes[suite.name] = tooOld ? await runRefusal(release) : await runSuite(release, suite)
-  }
+  const isRefused = ({ libvirtMin }: Suite): boolean => libvirtMin !== undefined && isOlder(libvirt, libvirtMin)
+  const ran = await runSuites(
+    release,
+    suites.filter((suite) => !isRefused(suite)),
+  )
+  const refused = suites.some(isRefused) ? await runRefusal(release) : null
+  const outcomes = Object.fromEntries(suites.map(({ name }) => [name, ran.get(name) ?? refused!]))
   const fetched = (await readFile(path.join(rootOf(release), 'made'), 'utf8')).trim()
   return { release, qemu, libvirt, fetched, outcomes }
 }

@@ -14,13 +14,18 @@ export interface Suite {
 const LIBVIRT_MIN = [7, 6] as const
 
 export const SUITES: readonly Suite[] = [
+  { name: 'qmp', files: ['test/agent/drivers/qmp/conformance.test.ts'] },
   {
-    name: 'qmp',
-    files: ['test/agent/drivers/qmp/conformance.test.ts', 'test/agent/drivers/qmp/access.test.ts'],
+    name: 'push',
+    files: ['test/agent/drivers/qmp/push-conformance.test.ts', 'test/agent/drivers/qmp/push.test.ts'],
   },
+  { name: 'fleecing', files: ['test/agent/drivers/qmp/access.test.ts'] },
   { name: 'offline', files: ['test/agent/drivers/offline/conformance.test.ts'] },
   { name: 'libvirt', files: ['test/agent/drivers/libvirt/conformance.test.ts'], libvirtMin: LIBVIRT_MIN },
-  { name: 'storage', files: ['test/agent/drivers/qmp/storage-shapes.test.ts'] },
+  {
+    name: 'storage',
+    files: ['test/agent/drivers/qmp/storage-shapes.test.ts', 'test/agent/drivers/offline/storage-shapes.test.ts'],
+  },
   {
     name: 'storage-libvirt',
     files: ['test/agent/drivers/libvirt/storage-shapes.test.ts'],

@@ -131,10 +131,9 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
   })
   const lease = new QmpLease({ host, entry, client, guard, writer, onEnd: release })
   try {
-    const { consistency: wish, freezeTimeoutMs, onThawed } = request
-    const { thawer } = host
+    const { thawer, stateFolder } = host
     const actions = pushes ? pushActions(entry, { hasTuning: await hasTuning(client) }) : transactionActions(entry)
-    const instant = await takeQmpInstant({ client, thawer, entry, actions, wish, freezeTimeoutMs, onThawed })
+    const instant = await takeQmpInstant({ client, thawer, entry, actions, request, stateFolder })
     await refuseChange(client, planned)
     if (!pushes) {
       await addAccessNodes(client, entry)

@@ -12,6 +12,9 @@ import { tempFolder } from '../../../support/temp.ts'
 const KIB64 = 65_536
 const SIZE = 4 * MIB
 
+/** Words without spaces in them, as a shell takes them. */
+const words = (text: string): string[] => text.split(' ')
+
 const node = (options: object): string[] => ['-blockdev', JSON.stringify(options)]
 const image = (driver: string, name: string, filename: string, more: object = {}): object => ({
   driver,
@@ -65,13 +68,13 @@ const heldShapes = async (folder: string): Promise<readonly Shape[]> => {
   return [
     virtio(
       'throttled',
-      ...['-object', 'throttle-group,id=group,x-bps-total=1000000000'],
+      ...words('-object throttle-group,id=group,x-bps-total=1000000000'),
       ...node(filtered('throttle', 'throttled', { 'throttle-group': 'group' })),
     ),
     virtio('copied', ...node(filtered('copy-on-read', 'copied', {}))),
     virtio(
       'luks',
-      ...['-object', secret],
+      ...words(`-object ${secret}`),
       ...node(image('qcow2', 'luks', at('luks'), { encrypt: { format: 'luks', 'key-secret': 'key' } })),
     ),
     virtio('parted', ...node(image('qcow2', 'parted', at('parted')))),
@@ -79,23 +82,25 @@ const heldShapes = async (folder: string): Promise<readonly Shape[]> => {
     virtio('network', ...node({ driver: 'raw', 'node-name': 'network', file: nbd })),
     inside(
       'scsi0',
-      ...['-device', 'virtio-scsi-pci,id=hba', ...node(image('qcow2', 's0', at('scsi0')))],
-      ...['-device', 'scsi-hd,bus=hba.0,scsi-id=0,lun=0,drive=s0,id=scsi0'],
+      ...words('-device virtio-scsi-pci,id=hba'),
+      ...node(image('qcow2', 's0', at('scsi0'))),
+      ...words('-device scsi-hd,bus=hba.0,scsi-id=0,lun=0,drive=s0,id=scsi0'),
     ),
     inside(
       'scsi5',
       ...node(image('raw', 's5', at('scsi5'))),
-      ...['-device', 'scsi-hd,bus=hba.0,scsi-id=0,lun=5,drive=s5,id=scsi5'],
+      ...words('-device scsi-hd,bus=hba.0,scsi-id=0,lun=5,drive=s5,id=scsi5'),
     ),
     inside(
       'nvme1',
-      ...['-device', 'nvme,serial=nvme,id=nvme', ...node(image('qcow2', 'n1', at('nvme1')))],
-      ...['-device', 'nvme-ns,bus=nvme,nsid=1,drive=n1,id=nvme1'],
+      ...words('-device nvme,serial=nvme,id=nvme'),
+      ...node(image('qcow2', 'n1', at('nvme1'))),
+      ...words('-device nvme-ns,bus=nvme,nsid=1,drive=n1,id=nvme1'),
     ),
     inside(
       'nvme2',
       ...node(image('raw', 'n2', at('nvme2'))),
-      ...['-device', 'nvme-ns,bus=nvme,nsid=2,drive=n2,id=nvme2'],
+      ...words('-device nvme-ns,bus=nvme,nsid=2,drive=n2,id=nvme2'),
     ),
   ]
 }
@@ -150,15 +155,17 @@ test('CD-ROMs, floppies, read-only disks and second devices are left out with th
   await using bench = new LeaseBench(folder.path, [])
   const args = [
     ...node(image('raw', 'vda', at('vda'))),
-    ...['-device', 'virtio-blk-pci,drive=vda,id=vda,share-rw=on', '-device', 'virtio-scsi-pci,id=hba'],
-    ...['-device', 'virtio-blk-pci,drive=vda,id=again,share-rw=on'],
-    ...['-drive', `if=none,media=cdrom,format=raw,file=${at('cd')},id=cd`, '-device', 'ide-cd,drive=cd,id=cd'],
+    ...words('-device virtio-blk-pci,drive=vda,id=vda,share-rw=on -device virtio-scsi-pci,id=hba'),
+    ...words('-device virtio-blk-pci,drive=vda,id=again,share-rw=on'),
+    ...words(`-drive if=none,media=cdrom,format=raw,file=${at('cd')},id=cd -device ide-cd,drive=cd,id=cd`),
     // its node can be written, its medium cannot
-    ...[...node(image('raw', 'rw', at('rewritable'))), '-device', 'scsi-cd,bus=hba.0,drive=rw,id=rewritable'],
-    ...['-device', 'scsi-cd,bus=hba.0,id=empty'],
+    ...node(image('raw', 'rw', at('rewritable'))),
+    ...words('-device scsi-cd,bus=hba.0,drive=rw,id=rewritable'),
+    ...words('-device scsi-cd,bus=hba.0,id=empty'),
     ...node(image('raw', 'fixed', at('fixed'), { 'read-only': true })),
-    ...['-device', 'virtio-blk-pci,drive=fixed,id=fixed', ...node(image('raw', 'fl', at('floppy')))],
-    ...['-device', 'isa-fdc,id=fdc', '-device', 'floppy,bus=fdc.0,drive=fl,id=floppy'],
+    ...words('-device virtio-blk-pci,drive=fixed,id=fixed'),
+    ...node(image('raw', 'fl', at('floppy'))),
+    ...words('-device isa-fdc,id=fdc -device floppy,bus=fdc.0,drive=fl,id=floppy'),
   ]
   await bench.machine.start({ extra: args })
   await using agent = await bench.agent()
@@ -187,10 +194,11 @@ test('a disk that others write too, or that another program has, is refused by n
   await using bench = new LeaseBench(folder.path, [])
   const args = [
     ...node(image('raw', 'vda', at('vda'))),
-    ...['-device', 'virtio-blk-pci,drive=vda,id=vda', ...node(image('raw', 'cluster', at('cluster')))],
-    ...['-device', 'virtio-blk-pci,drive=cluster,id=cluster,share-rw=on'],
-    ...['-object', 'memory-backend-memfd,id=memory,size=64M,share=on', '-numa', 'node,memdev=memory'],
-    ...['-chardev', `socket,id=c,path=${at('vhost')}`, '-device', 'vhost-user-blk-pci,chardev=c,id=outside'],
+    ...words('-device virtio-blk-pci,drive=vda,id=vda'),
+    ...node(image('raw', 'cluster', at('cluster'))),
+    ...words('-device virtio-blk-pci,drive=cluster,id=cluster,share-rw=on'),
+    ...words('-object memory-backend-memfd,id=memory,size=64M,share=on -numa node,memdev=memory'),
+    ...words(`-chardev socket,id=c,path=${at('vhost')} -device vhost-user-blk-pci,chardev=c,id=outside`),
   ]
   await bench.machine.start({ extra: args })
   await using agent = await bench.agent()
