@@ -20,7 +20,7 @@ packages_of() {
     guest) echo 'e2fsprogs xz-utils' ;;
     browser) echo 'chromium-headless-shell' ;;
     libvirt) echo 'libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients virtnbdbackup acl' ;;
-    bench) echo 'restic borgbackup zstd e2fsprogs diffutils python3-libnbd' ;;
+    bench) echo 'restic borgbackup zstd e2fsprogs diffutils python3-libnbd gcc libc6-dev' ;;
     prometheus) echo 'prometheus' ;;
     bare) echo 'debootstrap git' ;;
     node) echo 'libatomic1 libstdc++6' ;;

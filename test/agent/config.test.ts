@@ -125,6 +125,11 @@ describe('is refused with the file and the key', () => {
       'a switch for a socket',
     ],
     [
+      '[[machine]] 1 ("a"), fleecing: ',
+      machine('name = "a"\nqmp = "/a"\nfleecing = "maybe"'),
+      'no such way to keep old blocks',
+    ],
+    [
       '[[machine]] 1 ("a"), exclude, entry 2: must be a text, not 5',
       machine('name = "a"\nqmp = "/a"\nexclude = ["x", 5]'),
       'a number for a disk',

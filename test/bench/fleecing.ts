@@ -16,7 +16,7 @@ import { median } from './statistics.ts'
 import { makeWritingGuest, WritingGuest, WRITE_BYTES, type Latencies } from './writing-guest.ts'
 
 const MIB = 2 ** 20
-const DISK_BYTES = 512 * MIB
+const DISK_BYTES = 256 * MIB
 const QUICK_DISK_BYTES = 64 * MIB
 const PIECE_BYTES = 16 * MIB
 

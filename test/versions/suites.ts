@@ -19,6 +19,7 @@ export const SUITES: readonly Suite[] = [
     name: 'push',
     files: ['test/agent/drivers/qmp/push-conformance.test.ts', 'test/agent/drivers/qmp/push.test.ts'],
   },
+  { name: 'fleecing', files: ['test/agent/drivers/qmp/access.test.ts'] },
   { name: 'offline', files: ['test/agent/drivers/offline/conformance.test.ts'] },
   { name: 'libvirt', files: ['test/agent/drivers/libvirt/conformance.test.ts'], libvirtMin: LIBVIRT_MIN },
   {
