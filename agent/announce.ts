@@ -36,9 +36,9 @@ export const compareLease = async (options: CompareOptions): Promise<void> => {
   const outcomes = new Map<string, { readonly chunks: number; readonly missed: boolean }>()
   const startedMs = performance.now()
   const compareDisk = async (disk: LeasedDisk): Promise<void> => {
-    const { name, base, clips = false } = disk
-    // nothing outside of its bitmap can be read
-    if (base === null || clips) return
+    const { name, base, clips = false, compared = false } = disk
+    // nothing outside of its bitmap can be read, or it was compared before the agent was started anew and discarded since
+    if (base === null || clips || compared) return
     const ask: AskBase = async (positions, ids) => {
       await check()
       return await link.call('image.compare', { job, disk: base, positions: [...positions], ids }, signal, awayMs)
@@ -72,6 +72,7 @@ export const announcementOf = (job: string, lease: Lease, { files, missing }: At
   return {
     job,
     timeMs: lease.timeMs,
+    ...(lease.leadMs === undefined ? {} : { leadMs: lease.leadMs }),
     consistency: lease.consistency,
     note: lease.consistencyNote,
     configuration: configuration.length <= CONFIGURATION_CHARS_MAX ? configuration : '{}',

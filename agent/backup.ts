@@ -17,6 +17,8 @@ import type { Log } from '../protocol/host/log.ts'
 import { Pace } from './pace.ts'
 import { retry } from './retry.ts'
 import { sendImages } from './send-images.ts'
+import { targetOf } from './leases/holder.ts'
+import type { TargetLeases } from './leases/target-leases.ts'
 import type { GatewayLink } from './session/link.ts'
 import type { RunningBackup } from './status/agent-status.ts'
 import type { Traffic } from './status/traffic.ts'
@@ -63,6 +65,8 @@ export interface BackupsOptions {
   readonly formerAgents: readonly string[]
   readonly machines: readonly MachineConfig[]
   readonly driverOf: (machine: Pick<Machine, 'driver'>) => LeaseDriver
+  /** Leases that other programs hold. */
+  readonly leases: Pick<TargetLeases, 'has' | 'refuseHeld'>
   /** Begins a lease, with whatever driver reads the machine as it is now. */
   readonly begin: (request: LeaseRequest) => Promise<Lease>
   readonly journal: LeaseJournal
@@ -99,7 +103,7 @@ export class Backups implements AsyncDisposable {
       journal,
       clock,
       log,
-      isRunning: (job) => this.#running.has(job),
+      isRunning: (job) => this.#running.has(job) || options.leases.has(job),
       onReleased: (job) => this.#reports.released(job),
     })
   }
@@ -129,7 +133,8 @@ export class Backups implements AsyncDisposable {
     const earlier = [...this.#running.values()].filter((running) => running.machine === machine.name)
     const held = earlier.find(({ ending, abort }) => !ending && !abort.signal.aborted)
     if (held !== undefined) throw new VarveError('LEASE_HELD', `job ${held.job} holds the lease of ${machine.name}`)
-    const { agentId, formerAgents, begin, freezeTimeoutMs } = this.#options
+    const { agentId, formerAgents, begin, leases, freezeTimeoutMs } = this.#options
+    leases.refuseHeld(machine.name)
     const { full, base, policy, chunkBytes } = order
     const { consistency, refuseFull, refuseLeftOut } = policy
     const wishes = { full, compare: order.compare, chunkBytes, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
@@ -155,7 +160,9 @@ export class Backups implements AsyncDisposable {
   async jobs(): Promise<string[]> {
     const { journal } = this.#options
     const [entries, unknown] = [await journal.list(), await journal.listUnknown()]
-    return [...new Set([...this.#running.keys(), ...[...entries, ...unknown].map(({ id }) => id)])]
+    // the gateway knows nothing of leases of other programs
+    const backups = entries.filter(({ agentId }) => targetOf(agentId) === null)
+    return [...new Set([...this.#running.keys(), ...[...backups, ...unknown].map(({ id }) => id)])]
   }
 
   /** Applies the gateway's answer to the last inventory: resumes the jobs that run, settles the others. */

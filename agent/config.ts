@@ -10,6 +10,8 @@ import { fileError } from '../protocol/host/file-error.ts'
 import { discoverSchema } from './discover/settings.ts'
 import type { MachineConfig } from './drivers/driver.ts'
 import { DRIVER_NAMES, kindOf } from './drivers/registry.ts'
+import { FREEZE_ONLY_MAX } from './guest/freeze-messages.ts'
+import { hooksSchema } from './hooks/settings.ts'
 import { RESTORE_NOWHERE, restoreSchema } from './restore/allowed.ts'
 import { absolutePath } from './socket-path.ts'
 
@@ -59,6 +61,9 @@ const loopbackAddress = v.pipe(
 /** Most files and folders that a machine's configuration attaches. */
 const ATTACH_PATHS_MAX = 64
 
+/** A mount point in a guest, such as `/srv` or `D:\\`. */
+const mountPoint = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
+
 /** A machine, with the keys of its own driver and no others. */
 const machineSchema = v.lazy((input) => {
   const kind = kindOf(input)
@@ -68,6 +73,8 @@ const machineSchema = v.lazy((input) => {
       driver: v.optional(v.picklist(DRIVER_NAMES)),
       exclude: v.optional(v.pipe(v.array(diskName), v.maxLength(256)), []),
       attach: v.optional(v.pipe(v.array(absolutePath), v.maxLength(ATTACH_PATHS_MAX)), []),
+      freeze_only: v.optional(v.pipe(v.array(mountPoint), v.minLength(1), v.maxLength(FREEZE_ONLY_MAX))),
+      hooks: v.optional(hooksSchema),
       ...kind.keys,
     }),
     v.rawCheck(({ dataset, addIssue }) => {
@@ -78,13 +85,15 @@ const machineSchema = v.lazy((input) => {
       const value = (dataset.value as Readonly<Record<string, unknown>>)[key]
       addIssue({ message, input: value, path: [{ type: 'object', origin: 'value', input: dataset.value, key, value }] })
     }),
-    v.transform(({ name: own, driver: _, exclude, attach, ...keys }): MachineConfig => ({
+    v.transform(({ name: own, driver: _, exclude, attach, freeze_only, hooks, ...keys }): MachineConfig => ({
       name: own,
       driver: kind.name,
       address: kind.addressOf(keys),
       keys,
       exclude,
       attach,
+      ...(freeze_only === undefined ? {} : { freezeOnly: freeze_only }),
+      ...(hooks === undefined ? {} : { hooks }),
     })),
   )
 })

@@ -2,11 +2,12 @@
 import { hostname } from 'node:os'
 import { asVarveError, VarveError, type ErrorCode } from '../protocol/errors.ts'
 import type { Result } from '../protocol/methods.ts'
-import type { Handlers, Peer } from '../protocol/peer.ts'
-import { Backups } from './backup.ts'
+import type { Peer } from '../protocol/peer.ts'
+import { Backups, type BackupsOptions } from './backup.ts'
 import { systemClock } from '../protocol/host/clock.ts'
 import type { AgentConfig } from './config.ts'
 import type { DriverHost, LeaseDriver, Machine } from './drivers/driver.ts'
+import type { LeaseJournal } from './drivers/journal.ts'
 import { isExternal } from './drivers/external/machines.ts'
 import type { Offer } from './drivers/external/offer.ts'
 import { Offers } from './drivers/external/offers.ts'
@@ -16,14 +17,17 @@ import { serveLeases, type LeaseServerOptions } from './external/lease-server.ts
 import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
+import { handlersOf, type Served } from './handlers.ts'
+import { runOwedHooks } from './hooks/owed-hooks.ts'
 import { Identity } from './identity.ts'
 import { KeepServed } from './instant/keep-served.ts'
 import { Inventory } from './inventory.ts'
+import { targetLeases } from './leases/open-leases.ts'
 import { LiveConfig } from './live-config.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { DAY_MS } from '../protocol/host/duration.ts'
 import { noteRefusals } from './refusals.ts'
-import { Relay } from './relay.ts'
+import { Relay, type RelayOptions } from './relay.ts'
 import { OrderedRestores } from './restore/ordered.ts'
 import { RestoreNotes } from './restore/restore-notes.ts'
 import { concernsOf } from './session/concerns.ts'
@@ -61,13 +65,10 @@ export const runAgent = async (
   // before anything that may fail or wait: a guest that was left frozen needs neither identity nor gateway nor QMP
   const thawer = resources.use(new Thawer({ notes: FreezeNotes.in(config.state), log }))
   thawer.start()
+  runOwedHooks(config.state, log)
   const identity = await Identity.load(config.state)
   for (const left of await RestoreNotes.in(config.state).settle()) log.warn({ left }, 'a restore was killed')
-  const journal = await openJournal(config.state, {
-    onDamaged: (file, movedTo, cause) => log.error({ file, movedTo, err: cause }, 'a lease journal entry is damaged'),
-    onUnknown: ({ machine: { name, driver }, file }) =>
-      log.error({ machine: name, driver, file }, 'a lease journal entry is not understood, and is left unchanged'),
-  })
+  const journal = await journalOf(config.state, log)
   const former = await formerAgents(config.state)
   const linkRecord = new LinkRecord(systemClock)
   const traffic = new Traffic(systemClock)
@@ -86,29 +87,19 @@ export const runAgent = async (
   } catch (error) {
     log.error({ err: error }, 'the lease journal cannot be read')
   }
-  const backups: Backups = resources.use(
-    new Backups({
-      agentId: identity.record.agentId,
-      formerAgents: former,
-      machines: config.machines,
-      driverOf,
-      begin: (request) => drivers.begin(request),
-      journal,
-      stateFolder: config.state,
-      link: (): GatewayLink => link,
-      freezeTimeoutMs: config.freeze_limit * 1000,
-      bandwidth: config.bandwidth ?? null,
-      traffic,
-      clock: systemClock,
-      log,
-    }),
-  )
-  const relay = new Relay({
-    machines: config.machines,
-    driverOf,
-    allowed: config.relay,
-    jobOf: (machine) => backups.jobOf(machine),
-  })
+  const leases = targetLeases(config, { drivers, journal, jobOf: (machine) => backups.jobOf(machine), log })
+  const parts = {
+    identity,
+    formerAgents: former,
+    drivers,
+    journal,
+    leases,
+    link: (): GatewayLink => link,
+    traffic,
+    log,
+  }
+  const backups: Backups = resources.use(backupsOf(config, parts))
+  const relay = relayOf(config, { driverOf, backups, leases })
   const announced = resources.use(inventoryOf(config, identity, { backups, driverOf }, log))
   inventory = announced
   // until there is a link, it will dial with all that is new anyway
@@ -119,7 +110,7 @@ export const runAgent = async (
       config,
       external: () => [...external],
       driverOf,
-      isBusy: (machine) => backups.jobOf(machine) !== null,
+      isBusy: (machine) => backups.jobOf(machine) !== null || leases.of(machine) !== null,
       onMachine: (machine) => announced.changed(machine),
       onReconnect: (why) => opened?.reconnect(new VarveError('CONNECTION_LOST', why)),
       clock: systemClock,
@@ -130,9 +121,10 @@ export const runAgent = async (
   if (external.size > 0) live.takeExternal()
   const forget: Drivers['forget'] = (machine, disk) => drivers.forget(machine, disk)
   const restores = resources.use(orderedRestores(config, () => link, log))
-  const served = { inventory: announced, backups, relay, restores, forget }
+  void leases.resume()
+  const served = { inventory: announced, backups, leases, relay, restores, forget }
   resources.use(new KeepServed(config.state, log))
-  resources.use(await openStatus({ config, record: linkRecord, backups, journal, traffic, log }))
+  resources.use(await openStatus({ config, record: linkRecord, backups, leases, journal, traffic, log }))
   const sessions = new WeakMap<Peer, Dialled>()
   const link: GatewayLink = resources.use(gatewayLink(config, identity, served, { record: linkRecord, sessions, log }))
   opened = link
@@ -147,13 +139,67 @@ export const runAgent = async (
   resources.use(await takeLeases({ ...config, offers, announce }, log))
   onReloadable((read) => live.reload(read))
   const ended = await Promise.race([stopped, link.ended()])
-  // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;
-  // an agent that the gateway turned away for good has no next start to leave them to
-  if (ended === 'TERM') await backups.stop()
-  else if (ended !== 'INT' && GONE_FOR_GOOD.has(ended.code)) await backups.abandon()
-  else await backups.giveUp()
+  await leave(ended, served)
   return typeof ended === 'string' ? null : ended
 }
+
+const journalOf = (stateFolder: string, log: Log): Promise<LeaseJournal> =>
+  openJournal(stateFolder, {
+    onDamaged: (file, movedTo, cause) => log.error({ file, movedTo, err: cause }, 'a lease journal entry is damaged'),
+    onUnknown: ({ machine: { name, driver }, file }) =>
+      log.error({ machine: name, driver, file }, 'a lease journal entry is not understood, and is left unchanged'),
+  })
+
+/** Ends what runs, or leaves it as it is. */
+const leave = async (
+  ended: 'TERM' | 'INT' | VarveError,
+  { backups, leases }: Pick<Served, 'backups' | 'leases'>,
+): Promise<void> => {
+  // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;
+  // an agent that the gateway turned away for good has no next start to leave them to
+  if (ended === 'TERM') {
+    leases.stop()
+    return await backups.stop()
+  }
+  await leases.giveUp()
+  if (ended !== 'INT' && GONE_FOR_GOOD.has(ended.code)) await backups.abandon()
+  else await backups.giveUp()
+}
+
+/** The parts of an agent that its backups need. */
+interface BackupParts extends Pick<BackupsOptions, 'journal' | 'leases' | 'link' | 'traffic' | 'log'> {
+  readonly identity: Identity
+  readonly formerAgents: readonly string[]
+  readonly drivers: Drivers
+}
+
+const backupsOf = (
+  { machines, state: stateFolder, freeze_limit: freezeLimit, bandwidth }: AgentConfig,
+  { identity, drivers, ...parts }: BackupParts,
+): Backups =>
+  new Backups({
+    agentId: identity.record.agentId,
+    machines,
+    driverOf: (machine) => drivers.of(machine),
+    begin: (request) => drivers.begin(request),
+    stateFolder,
+    freezeTimeoutMs: freezeLimit * 1000,
+    bandwidth: bandwidth ?? null,
+    clock: systemClock,
+    ...parts,
+  })
+
+const relayOf = (
+  { machines, relay: allowed }: AgentConfig,
+  { driverOf, backups, leases }: Pick<RelayOptions, 'driverOf'> & Pick<Served, 'backups' | 'leases'>,
+): Relay =>
+  new Relay({
+    machines,
+    driverOf,
+    allowed,
+    jobOf: (machine) => backups.jobOf(machine),
+    leaseOf: (machine) => leases.of(machine),
+  })
 
 const orderedRestores = (config: AgentConfig, link: () => GatewayLink, log: Log): OrderedRestores =>
   new OrderedRestores({
@@ -163,14 +209,6 @@ const orderedRestores = (config: AgentConfig, link: () => GatewayLink, log: Log)
     repeat: (work, signal) => link().repeat(work, signal),
     log,
   })
-
-interface Served {
-  readonly inventory: Inventory
-  readonly backups: Backups
-  readonly relay: Relay
-  readonly restores: OrderedRestores
-  readonly forget: Drivers['forget']
-}
 
 /** Logs what the gateway refuses, and notes it for the commands. */
 const takeRefusals = async (
@@ -204,29 +242,6 @@ const inventoryOf = (
     clock: systemClock,
     log,
   })
-
-const handlersOf = ({ machines }: AgentConfig, { backups, relay, restores, forget }: Served): Handlers => ({
-  'agent.backup': async (order) => {
-    backups.start(order)
-    return {}
-  },
-  'agent.cancel': async ({ job }) => {
-    backups.cancel(job)
-    return {}
-  },
-  'agent.status': ({ machine }) => relay.status(machine),
-  'agent.checkpoints': ({ machine }) => relay.checkpoints(machine),
-  'agent.forget': ({ machine: name, disk }) => {
-    const machine = machines.find((one) => one.name === name)
-    if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${name}"`)
-    return forget(machine, disk)
-  },
-  'agent.places': (params, call) => restores.places(params, call.signal),
-  'agent.restore': (params, call) => restores.run(params, call),
-  'agent.restoreOnto': (params, call) => restores.runOnto(params, call),
-  'agent.qmp': (params) => relay.execute(params),
-  'agent.events': (params, call) => relay.events(params, call),
-})
 
 /** What the commands of this host use instead of a connection of their own; where it cannot be served they make one. */
 const lendSession = async (

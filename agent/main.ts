@@ -10,6 +10,7 @@ import type { ExportCommand } from './commands/export.ts'
 import type { ForgetCommand } from './commands/forget.ts'
 import { addExternal } from './commands/external/options.ts'
 import { addDrill } from './commands/drill/options.ts'
+import { addLease } from './commands/lease-options.ts'
 import { addInstant } from './commands/instant/options.ts'
 import { interruption } from '../protocol/host/interruption.ts'
 import { orAbort } from '../protocol/host/within.ts'
@@ -260,6 +261,8 @@ toGateway(program.command('export'))
 addExternal(program, { jsonOption, lookTimeoutOption, workTimeoutOption })
 addInstant(program, { configOption, jsonOption, atOption, workTimeoutOption })
 addDrill(program, { point: POINT, atOption, jsonOption, workTimeoutOption })
+
+addLease(program, { configOption, jsonOption, lookTimeoutOption, workTimeoutOption })
 
 program
   .command('forget')

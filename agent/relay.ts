@@ -15,6 +15,8 @@ export interface RelayOptions {
   /** Commands that may be relayed; one that ends in `*` allows all that begin so. */
   readonly allowed: readonly string[]
   readonly jobOf: (machine: string) => string | null
+  /** The lease that another program holds on a machine; null for none. */
+  readonly leaseOf: (machine: string) => { readonly lease: string; readonly target: string } | null
 }
 
 /** Whether a list of names, some with `*` at their end, covers a command. */
@@ -88,8 +90,9 @@ export class Relay {
 
   async status(name: string): Promise<MachineStatus> {
     const machine = this.#machine(name)
-    const lease = this.#options.jobOf(name)
-    return { name, lease, ...(await this.#options.driverOf(machine).look(machine)) }
+    const held = this.#options.leaseOf(name)
+    const lease = this.#options.jobOf(name) ?? held?.lease ?? null
+    return { name, lease, target: held?.target ?? null, ...(await this.#options.driverOf(machine).look(machine)) }
   }
 
   async checkpoints(name: string): Promise<CheckpointList> {

@@ -6,6 +6,7 @@ import type { Announcement } from './announcement.ts'
 import type { Attached } from './attachments/spool.ts'
 import { uploadAttachment } from './attachments/upload.ts'
 import type { Lease } from './drivers/driver.ts'
+import { discardUnasked } from './image/discard-unasked.ts'
 import { uploadImage } from './image/upload.ts'
 import type { Pace } from './pace.ts'
 import type { GatewayLink } from './session/link.ts'
@@ -56,6 +57,7 @@ export const sendImages = async (sending: SendImages): Promise<number> => {
     link.repeat((peer) => announcement.before(peer, signal, (until) => work(peer, until)), signal, awayMs)
   let bytesRead = 0
   const sendDisks = async (signal: AbortSignal): Promise<void> => {
+    await discardUnasked(lease)
     for (const disk of lease.disks) {
       const upload = (count: (bytes: number) => void): Promise<unknown> => {
         const onRead = (bytes: number): void => {

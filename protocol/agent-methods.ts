@@ -1,5 +1,6 @@
 // The methods that the gateway calls on an agent; spread into the table of methods.
 import * as v from 'valibot'
+import { heldLease, leaseEnded, leaseOrdered, leaseRenewed, leaseTargets, targetRemoved } from './leases.ts'
 import { none, streamOf } from './method.ts'
 import { allowedPlaces, askedPlaces, orderedDisk, restoredDisk, restoreProgress } from './restores.ts'
 import * as s from './schemas.ts'
@@ -57,6 +58,12 @@ export const AGENT_METHODS = {
   'agent.status': { ...plain, params: machineParams, result: machineStatus },
   'agent.checkpoints': { ...plain, params: machineParams, result: checkpointList },
   'agent.forget': { ...plain, ...forget },
+  'agent.lease': { ...plain, params: leaseOrdered, result: heldLease },
+  'agent.renewLease': { ...plain, ...leaseRenewed },
+  /** Repeatable. */
+  'agent.endLease': { ...plain, ...leaseEnded },
+  'agent.targets': { ...plain, params: machineParams, result: leaseTargets },
+  'agent.removeTarget': { ...plain, ...targetRemoved },
   /** Where the configuration lets restores write, and what is at the places asked about. */
   'agent.places': { ...plain, params: v.object({ places: askedPlaces }), result: allowedPlaces },
   /** Writes disks of a restore point; the first message says that all places are open, the end that all disks are durable. */

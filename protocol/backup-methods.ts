@@ -2,7 +2,7 @@
 import * as v from 'valibot'
 import { announcedAttachment, attachments, missingAttachments } from './attachments.ts'
 import { BACKUP_STEPS } from './backup.ts'
-import { CHUNK_WINDOW_BYTES } from './limits.ts'
+import { CHUNK_WINDOW_BYTES, INSTANT_LEAD_MS_MAX } from './limits.ts'
 import { audited, none, plain, READERS, served, STARTERS, streamOf } from './method.ts'
 import * as s from './schemas.ts'
 import { spent, steps } from './steps.ts'
@@ -46,6 +46,8 @@ export const BACKUP_METHODS = {
       job: s.uuid,
       /** The instant. */
       timeMs: s.timeMs,
+      /** How long before the job it was taken, in milliseconds, by somebody who held the lease then; 0 where the agent took it. */
+      leadMs: v.optional(v.pipe(s.count, v.maxValue(INSTANT_LEAD_MS_MAX)), 0),
       consistency: s.consistency,
       /** What a person should know of the point, such as why the guest was not frozen. */
       note: s.note,

@@ -32,12 +32,15 @@ export interface LeftOutDisk {
 export const READ_KINDS = ['full', 'incremental'] as const
 export type ReadKind = (typeof READ_KINDS)[number]
 
-/** What a policy asks of the guest: nothing, a freeze where its agent answers, or a freeze or no backup. */
-export const CONSISTENCY_WISHES = ['none', 'freeze', 'freeze-required'] as const
+/**
+ * What a policy asks of the guest: nothing, a freeze where its agent answers, a freeze or no backup, or, for guests without an
+ * agent, that the whole machine is stopped for the instant.
+ */
+export const CONSISTENCY_WISHES = ['none', 'freeze', 'freeze-required', 'pause'] as const
 export type ConsistencyWish = (typeof CONSISTENCY_WISHES)[number]
 
-/** What was reached: as after a power cut, or with the file systems frozen. */
-export const CONSISTENCIES = ['crash', 'frozen'] as const
+/** What was reached: as after a power cut; the same of a machine that stood still; or with the file systems frozen. */
+export const CONSISTENCIES = ['crash', 'paused', 'frozen'] as const
 export type Consistency = (typeof CONSISTENCIES)[number]
 
 /**

@@ -102,6 +102,9 @@ export const PROOF_BYTES = 32
 /** Most ranges of one machine's disks that a backup is asked to read again; beyond that, a disk is read in full. */
 export const REREAD_RANGES_MAX = 4096
 
+/** Longest time before its job at which an instant counts that was taken by who held the lease then, in milliseconds. */
+export const INSTANT_LEAD_MS_MAX = 15 * 60 * 1000
+
 /** Disks of one machine. */
 export const DISKS_MAX = 256
 

@@ -1,5 +1,6 @@
 // The methods about machines: which there are, what their backups must be, who serves them, and what reaches their QEMU.
 import * as v from 'valibot'
+import { heldLease, leaseAsked, leaseEnded, leaseRenewed, leaseTargets, targetRemoved } from './leases.ts'
 import { MACHINES_MAX } from './limits.ts'
 import { audited, none, OPERATORS, OWNER, plain, READERS, served, STARTERS, streamOf } from './method.ts'
 import { exclusion, exclusionReason, planName } from './plans.ts'
@@ -71,6 +72,14 @@ export const MACHINE_METHODS = {
     result: v.object({ changed: v.boolean() }),
   },
   'machines.forget': { ...audited, roles: STARTERS, ...forget },
+  /** Gives a third program a read lease of a machine at an instant, through its agent; it fails when nobody renews it. */
+  'machines.lease': { ...audited, roles: STARTERS, params: leaseAsked, result: heldLease },
+  'machines.renewLease': { ...plain, roles: STARTERS, ...leaseRenewed },
+  'machines.endLease': { ...audited, roles: STARTERS, ...leaseEnded },
+  /** Who may read a machine, what each has read last, and who reads it now. */
+  'machines.targets': { ...plain, roles: READERS, params: machineParams, result: leaseTargets },
+  /** Forgets a target with its bitmaps; a lease that it holds fails. */
+  'machines.removeTarget': { ...audited, roles: STARTERS, ...targetRemoved },
   'machines.qmp': { ...audited, roles: OPERATORS, ...qmp },
   'machines.events': {
     ...plain,

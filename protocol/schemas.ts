@@ -71,7 +71,7 @@ export const readKind = v.picklist(READ_KINDS)
 /** Why it was read in full; `bitmap` where it was not. */
 export const readReason = v.picklist(READ_REASONS)
 export const jobState = v.picklist(JOB_STATES)
-/** What was reached: as after a power cut, or with the file systems frozen. */
+/** What was reached: as after a power cut; the same of a machine that stood still; or with the file systems frozen. */
 export const consistency = v.picklist(CONSISTENCIES)
 export const note = v.nullable(v.pipe(v.string(), v.maxLength(1024)))
 

@@ -71,8 +71,10 @@ export const machineStatus = v.object({
   runState: v.nullable(v.string()),
   /** Name and version, such as `QEMU 7.2.0`. */
   hypervisor: v.nullable(v.string()),
-  /** The job that has the machine. */
+  /** The job that has the machine, or the lease that a target holds. */
   lease: v.nullable(s.uuid),
+  /** That target; nil for a job or nobody, and of older agents. */
+  target: v.optional(v.nullable(s.name), null),
   /** What is wrong, in words. */
   problem: v.nullable(v.string()),
   disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, format: v.string() })),

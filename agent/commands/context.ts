@@ -31,7 +31,13 @@ const LOAN_ENDED = new VarveError('CONNECTION_LOST', 'the command goes on by its
 type Asks = MethodsServedBy<'gateway'>
 
 /** Methods that the gateway answers with what a machine's agent answers. */
-const OF_THE_AGENT: ReadonlySet<Asks> = new Set(['machines.status', 'machines.checkpoints', 'machines.forget'])
+const OF_THE_AGENT: ReadonlySet<Asks> = new Set([
+  'machines.status',
+  'machines.checkpoints',
+  'machines.forget',
+  'machines.targets',
+  'machines.removeTarget',
+])
 
 export interface CommandContext {
   readonly config: Caller['config']

@@ -75,6 +75,7 @@ const unknownState = (name: string, problem: string): MachineStatus => ({
   runState: null,
   hypervisor: null,
   lease: null,
+  target: null,
   problem,
   disks: [],
   leftOut: [],

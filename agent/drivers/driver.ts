@@ -14,6 +14,7 @@ import type { CheckpointList, Forgotten, MachineStatus, Reread } from '../../pro
 import type { ScratchUse } from '../../protocol/schemas.ts'
 import type { AttachmentSource } from '../attachments/source.ts'
 import type { Thawer } from '../guest/thawer.ts'
+import type { Hooks } from '../hooks/settings.ts'
 import type { JsonValue } from '../json-value.ts'
 import type { DiskExtent } from '../nbd/extents.ts'
 import type { SpoolPlace } from '../push/spool.ts'
@@ -37,6 +38,10 @@ export interface MachineConfig extends Machine {
   readonly exclude: readonly string[]
   /** Files and folders of the host that go with every restore point of the machine; absolute paths. */
   readonly attach: readonly string[]
+  /** Mount points of the guest's file systems that a freeze takes; absent for all. */
+  readonly freezeOnly?: readonly string[] | undefined
+  /** Commands of this host around the instant of its leases. */
+  readonly hooks?: Hooks | undefined
 }
 
 /** What a machine is besides its name. */
@@ -136,6 +141,10 @@ export interface LeasedDisk {
   readonly boundaryBytes?: number
   /** What is durable at the gateway is discarded in the export, which frees scratch space. Absent for false. */
   readonly discards?: boolean
+  /** What is recorded as unchanged was compared, is not to be read again, and may be discarded too. Absent for false. */
+  readonly compared?: boolean
+  /** In whole pieces of so many bytes, where that is not the unit in which QEMU copies by default. */
+  readonly discardBytes?: number
 }
 
 export type LeaseOutcome = 'committed' | 'failed'
@@ -154,6 +163,8 @@ export interface Lease {
   readonly consistencyNote: string | null
   /** The instant, never later than the real one, in milliseconds since 1970. */
   readonly timeMs: number
+  /** How long before the agent was asked for it the instant was taken, in milliseconds; absent where the agent took it. */
+  readonly leadMs?: number
   readonly configuration: JsonValue
   /** Most bytes a second that are read of its disks; null or absent for no limit of its own. */
   readonly bandwidth?: number | null
@@ -164,14 +175,16 @@ export interface Lease {
    * answers, with newer bytes, so this must pass after the last read and before anything read is committed.
    */
   check(): Promise<void>
-  /** What its scratch images take by now, which never shrink; null where that cannot be seen in time. Never rejects. */
+  /** The most that its scratch images have taken; null where that cannot be seen in time. Never rejects. */
   scratch(): Promise<ScratchUse | null>
   /**
    * Takes the result of comparing unchanged chunks of each disk. One whose bitmap had missed a change is read in full from
    * now on (`changes-missed`), also after a restart of the agent; FULL_REFUSED where the policy refuses that. Later leases are
-   * told so by the gateway, with the base.
+   * told so by the gateway, with the base. Afterwards unchanged chunks are not read any more.
    */
   compared(outcomes: ReadonlyMap<string, { readonly chunks: number; readonly missed: boolean }>): Promise<void>
+  /** Why a read failed, where the lease knows more of it than the reader; else null. Never rejects. */
+  whyUnreadable?(): Promise<VarveError | null>
   /**
    * Ends the lease: `committed` only after the gateway's durable acknowledgement, it removes the base's bitmaps.
    * Where that cannot be done now it rejects, and the journal keeps the entry with the outcome, to be settled later.
@@ -180,7 +193,7 @@ export interface Lease {
 }
 
 /** The state of a machine; `problem` says why the rest is not known. */
-export type MachineLook = Omit<MachineStatus, 'name' | 'lease'>
+export type MachineLook = Omit<MachineStatus, 'name' | 'lease' | 'target'>
 
 /** Something that happened in a machine, by its own clock. */
 export interface MonitorEvent {

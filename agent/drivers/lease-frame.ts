@@ -18,6 +18,8 @@ export interface FramedDisk {
   readonly evidence: string
   readonly comparedChunks: number
   readonly reread: readonly (readonly [number, number])[]
+  /** Unchanged chunks were compared; true only where they may have been discarded since. */
+  readonly compared?: boolean
   readonly exportName: string
 }
 
@@ -45,7 +47,9 @@ export abstract class LeaseFrame<Entry extends FramedEntry> implements Lease {
   abstract get checkpoint(): boolean
 
   /** Where a disk can be read, and the meta context of its changed blocks if it is read incrementally. */
-  protected abstract exportOf(disk: Entry['disks'][number]): Pick<LeasedDisk, 'socketPath' | 'dirtyContext'>
+  protected abstract exportOf(
+    disk: Entry['disks'][number],
+  ): Pick<LeasedDisk, 'socketPath' | 'dirtyContext' | 'discards'>
 
   /** Makes the entry durable. */
   protected abstract write(entry: Entry): Promise<void>
@@ -61,9 +65,9 @@ export abstract class LeaseFrame<Entry extends FramedEntry> implements Lease {
 
   get disks(): readonly LeasedDisk[] {
     return this.entry.disks.map((disk) => {
-      const { name, size, kind, reason, base, evidence, comparedChunks, exportName, reread } = disk
+      const { name, size, kind, reason, base, evidence, comparedChunks, exportName, reread, compared } = disk
       const read = { name, size, kind, reason, base: base?.name ?? null, evidence, comparedChunks, exportName, reread }
-      return { ...read, ...this.exportOf(disk) }
+      return { ...read, ...(compared === undefined ? {} : { compared }), ...this.exportOf(disk) }
     })
   }
 
@@ -108,11 +112,16 @@ export abstract class LeaseFrame<Entry extends FramedEntry> implements Lease {
     const disks = this.entry.disks.map((disk) => {
       const outcome = outcomes.get(disk.name)
       if (outcome === undefined) return disk
-      return { ...disk, ...(outcome.missed ? CHANGES_MISSED : {}), comparedChunks: outcome.chunks }
+      const known = {
+        comparedChunks: outcome.chunks,
+        ...(this.exportOf(disk).discards === true ? { compared: true } : {}),
+      }
+      return { ...disk, ...(outcome.missed ? CHANGES_MISSED : {}), ...known }
     })
     const entry: Entry = { ...this.entry, disks }
-    // no increment depends on the count, but that a disk must be read in full must outlive the agent
-    if ([...outcomes.values()].some(({ missed }) => missed)) await this.write(entry)
+    // no increment depends on the count, but that a disk must be read in full, or has been compared, must outlive the agent
+    const missed = [...outcomes.values()].some((outcome) => outcome.missed)
+    if (missed || disks.some(({ compared }) => compared === true)) await this.write(entry)
     this.entry = entry
     for (const { name, kind, reason } of disks)
       if (reason === CHANGES_MISSED.reason) refuseFullRead(name, kind, reason, entry.refuseFull)

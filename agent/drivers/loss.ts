@@ -9,11 +9,11 @@ const LOSS_LIMIT_MS = 3000
 /** The reason of the abort, else the error itself; that QEMU has ended says more than that a disk cannot be read. */
 export const lossOf = async (
   thrown: unknown,
-  lease: Pick<Lease, 'lost'> | null,
+  lease: Pick<Lease, 'lost' | 'whyUnreadable'> | null,
   signal: AbortSignal,
 ): Promise<VarveError> => {
   if (signal.aborted) return asVarveError(signal.reason)
   const error = asVarveError(thrown)
   if (lease === null || !error.code.startsWith('NBD_')) return error
-  return (await within(lease.lost, LOSS_LIMIT_MS)) ?? error
+  return (await lease.whyUnreadable?.()) ?? (await within(lease.lost, LOSS_LIMIT_MS)) ?? error
 }

@@ -31,6 +31,8 @@ export interface GuestChannelOptions {
 
 export interface GuestCommandOptions {
   readonly timeoutMs?: number
+  /** Of `guest-fsfreeze-freeze-list`: the file systems to freeze, by their mount points in the guest. */
+  readonly mountpoints?: readonly string[]
   /** Thrown when no answer comes in time. */
   readonly late?: VarveError
   /** Leaves the channel open when no answer comes in time; only `resync` may use it then. */
@@ -95,8 +97,9 @@ export class GuestChannel implements AsyncDisposable {
 
   /** Runs one command; GUEST_AGENT_ERROR carries the agent's description. */
   async execute(command: string, options: GuestCommandOptions = {}): Promise<unknown> {
-    const { timeoutMs = GUEST_COMMAND_LIMIT_MS, late, keepOpen = false } = options
-    const line = Buffer.from(`${JSON.stringify({ execute: command })}\n`)
+    const { timeoutMs = GUEST_COMMAND_LIMIT_MS, mountpoints, late, keepOpen = false } = options
+    const args = mountpoints === undefined ? {} : { arguments: { mountpoints } }
+    const line = Buffer.from(`${JSON.stringify({ execute: command, ...args })}\n`)
     const silent =
       late ?? unavailable(`the guest agent at ${this.#path} did not answer ${command} within ${timeoutMs} ms`)
     const answer = await this.#converse(line, { timeoutMs, late: silent, keepOpen, wanted: () => true })

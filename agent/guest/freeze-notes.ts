@@ -11,6 +11,7 @@ import { syncFolder, writeNew, layFile } from '../../protocol/host/durable.ts'
 import { processMarkSchema } from '../process-mark.ts'
 import { makeFolder } from '../make-folder.ts'
 import { isLibvirtGuest } from './libvirt-guest.ts'
+import { monitorOfPaused } from './paused-machine.ts'
 
 /** Largest note, in bytes. */
 const NOTE_BYTES_MAX = 16 * 1024
@@ -28,7 +29,7 @@ const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
 export const freezeNoteSchema = v.object({
   version: v.literal(1),
   id: text,
-  /** The guest agent's socket or a libvirt domain's address, by which the guest is thawed. */
+  /** The guest agent's socket, a libvirt domain's address or that of a stopped machine, by which the guest is thawed. */
   guestAgent: text,
   /** The machine's name and QMP socket, and the lease that the freeze was for; empty where they are not known. */
   machine: v.string(),
@@ -52,8 +53,9 @@ const fileNameOf = async (guestAgent: string): Promise<string> => {
 
 const guestOf = (fileName: string): string | null => {
   const path = Buffer.from(fileName.slice(0, -SUFFIX.length), 'base64url').toString('utf8')
-  if (isLibvirtGuest(path)) return path
-  return path.startsWith('/') && Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX ? path : null
+  const where = monitorOfPaused(path) ?? path
+  if (isLibvirtGuest(where)) return path
+  return where.startsWith('/') && Buffer.byteLength(where) <= SOCKET_PATH_BYTES_MAX ? path : null
 }
 
 /** What is known of a freeze whose note cannot be read: the guest. */

@@ -50,12 +50,20 @@ const undo = async (notes: FreezeNotes, note: FreezeNote, freeze: OpenFreeze): P
 }
 
 /** Freezes; on any failure after the command was sent, the guest is thawed and this process ends. */
-const freeze = async (channel: GuestSession, notes: FreezeNotes, note: FreezeNote, limitMs: number): Promise<void> => {
+const freeze = async (
+  channel: GuestSession,
+  notes: FreezeNotes,
+  note: FreezeNote,
+  { timeoutMs: limitMs, mountpoints }: FreezeOrder,
+): Promise<void> => {
   const late = new VarveError('FREEZE_TIMEOUT', `the guest did not freeze within ${limitMs} ms`, {
     details: { timeoutMs: limitMs },
   })
   try {
-    const count = await channel.execute('guest-fsfreeze-freeze', { timeoutMs: limitMs, late, keepOpen: true })
+    const waiting = { timeoutMs: limitMs, late, keepOpen: true }
+    const count = await (mountpoints === undefined
+      ? channel.execute('guest-fsfreeze-freeze', waiting)
+      : channel.execute('guest-fsfreeze-freeze-list', { ...waiting, mountpoints }))
     if (typeof count === 'number' && count > 0) return
     throw new VarveError('GUEST_AGENT_ERROR', 'the guest agent froze no file system')
   } catch (error) {
@@ -74,7 +82,7 @@ const freeze = async (channel: GuestSession, notes: FreezeNotes, note: FreezeNot
 }
 
 const run = async (order: FreezeOrder, agent: Agent): Promise<void> => {
-  const { guestAgent, timeoutMs, id, machine, qmp, lease } = order
+  const { guestAgent, id, machine, qmp, lease } = order
   const notes = new FreezeNotes(order.notes)
   const channel = await openGuest({ guestAgent })
   if ((await isFrozen(channel)) === true) {
@@ -89,7 +97,7 @@ const run = async (order: FreezeOrder, agent: Agent): Promise<void> => {
   }
   const startedMs = performance.now()
   agent.startLimit()
-  await freeze(channel, notes, note, timeoutMs)
+  await freeze(channel, notes, note, order)
   report({ state: 'frozen' })
   const reason = await agent.thawReason
   report({ state: 'thawing' })

@@ -33,6 +33,8 @@ export interface FreezeOptions {
   readonly machine: string
   readonly qmp: string
   readonly lease: string
+  /** Mount points of the file systems to freeze, FREEZE_ONLY_MAX at most; all unless it is said. */
+  readonly mountpoints?: readonly string[] | undefined
   /** Longest time from the freeze command to the thaw, in milliseconds; at most FREEZE_LIMIT_MAX_MS. */
   readonly timeoutMs?: number
   /** Thaws in place of a freezer process that dies or hangs. */
@@ -116,7 +118,8 @@ export const freezeGuest = async (options: FreezeOptions): Promise<FrozenGuest> 
   // a freezer that dies leaves nothing to undo unless its note is there
   child.once('exit', () => void takeOver(0))
   const next = reports(child)
-  const order: FreezeOrder = { guestAgent, timeoutMs, notes: thawer.notes.folder, id, machine, qmp, lease }
+  const { mountpoints } = options
+  const order: FreezeOrder = { guestAgent, mountpoints, timeoutMs, notes: thawer.notes.folder, id, machine, qmp, lease }
   child.stdin.write(`${JSON.stringify(order)}\n`)
   const limitMs = START_LIMIT_MS + GUEST_SYNC_LIMIT_MS + GUEST_COMMAND_LIMIT_MS + timeoutMs
   const answer = await within(Promise.race([next(), ended]), limitMs)

@@ -1,10 +1,13 @@
-// A guest that is frozen and thawed: by its agent's socket, or by libvirt where its machine is libvirt's.
+// A guest that is frozen and thawed: by its agent's socket, or by libvirt where its machine is libvirt's; or, stopped and
+// continued, its whole machine.
 
 import { GuestChannel, type GuestCommandOptions } from './channel.ts'
 import { isLibvirtGuest, LibvirtGuest, socketBesideLibvirt } from './libvirt-guest.ts'
+import { monitorOfPaused, openPaused } from './paused-machine.ts'
 
 /** Commands that are sent to a guest. `guest-fsfreeze-status` may answer `unknown`: libvirt does not tell. */
-export type GuestCommand = 'guest-fsfreeze-freeze' | 'guest-fsfreeze-thaw' | 'guest-fsfreeze-status'
+export type GuestCommand =
+  'guest-fsfreeze-freeze' | 'guest-fsfreeze-freeze-list' | 'guest-fsfreeze-thaw' | 'guest-fsfreeze-status'
 
 /** One conversation with a guest; after a time limit it is closed, unless a command keeps it open. */
 export interface GuestSession {
@@ -15,7 +18,7 @@ export interface GuestSession {
 }
 
 export interface GuestOptions {
-  /** The path of the guest agent's socket, or an address as `libvirtGuest` writes it. */
+  /** The path of the guest agent's socket, or an address as `libvirtGuest` or `pausedMachine` writes it. */
   readonly guestAgent: string
   readonly timeoutMs?: number
   /** Closes the session when it aborts. */
@@ -27,6 +30,8 @@ export interface GuestOptions {
  * guest of libvirt is asked itself: it must not stay frozen until somebody starts that.
  */
 export const openGuest = async ({ guestAgent, ...options }: GuestOptions): Promise<GuestSession> => {
+  const monitor = monitorOfPaused(guestAgent)
+  if (monitor !== null) return await openPaused(monitor, options)
   if (!isLibvirtGuest(guestAgent)) return await GuestChannel.open({ socketPath: guestAgent, ...options })
   try {
     return await LibvirtGuest.open({ address: guestAgent, ...options })

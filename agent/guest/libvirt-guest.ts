@@ -25,10 +25,16 @@ export const libvirtGuest = ({ uri, uuid, socket = null }: LibvirtGuestAddress):
 
 export const isLibvirtGuest = (address: string): boolean => ADDRESS.test(address)
 
-const parseAddress = (address: string): Required<LibvirtGuestAddress> => {
+/** What an address says; null for one of another kind. */
+export const parseLibvirtGuest = (address: string): Required<LibvirtGuestAddress> | null => {
   const [, uuid, uri, socket = null] = ADDRESS.exec(address) ?? []
-  if (uuid === undefined || uri === undefined) throw new Error(`not the address of a libvirt guest: ${address}`)
-  return { uri, uuid, socket }
+  return uuid === undefined || uri === undefined ? null : { uri, uuid, socket }
+}
+
+const parseAddress = (address: string): Required<LibvirtGuestAddress> => {
+  const parsed = parseLibvirtGuest(address)
+  if (parsed === null) throw new Error(`not the address of a libvirt guest: ${address}`)
+  return parsed
 }
 
 const unavailable = (message: string, cause?: unknown): VarveError =>
@@ -98,7 +104,7 @@ export class LibvirtGuest {
     const { timeoutMs = GUEST_COMMAND_LIMIT_MS, keepOpen = false } = options
     if (command === 'guest-fsfreeze-status') return this.#known
     const late = options.late ?? unavailable(`libvirt did not answer ${command} within ${timeoutMs} ms`)
-    const asked = this.#ask(command)
+    const asked = this.#ask(command, options.mountpoints ?? [])
     this.#pending = asked.catch(() => undefined)
     const limit = Promise.withResolvers<never>()
     const timer = setTimeout(() => {
@@ -126,14 +132,14 @@ export class LibvirtGuest {
     this.#connection.close()
   }
 
-  async #ask(command: string): Promise<number> {
-    const freezes = command === 'guest-fsfreeze-freeze'
+  async #ask(command: string, mountpoints: readonly string[]): Promise<number> {
+    const freezes = command !== 'guest-fsfreeze-thaw'
     this.#known = 'unknown'
     try {
       const options = { timeoutMs: CALL_LIMIT_MS }
       const connection = this.#connection
       const count = await (freezes
-        ? connection.fsFreeze(this.#domain, options)
+        ? connection.fsFreeze(this.#domain, { ...options, mountpoints })
         : connection.fsThaw(this.#domain, options))
       this.#known = freezes ? 'frozen' : 'thawed'
       return count

@@ -3,6 +3,7 @@
 import { pause } from '../../protocol/host/within.ts'
 import { createConnection } from 'node:net'
 import { isLibvirtGuest, isLibvirtGuestAway } from './libvirt-guest.ts'
+import { monitorOfPaused } from './paused-machine.ts'
 
 /**
  * How long nothing may listen on any of a machine's sockets until a waiting process ends, in milliseconds. The note of
@@ -30,8 +31,10 @@ const isSocketAway = (socketPath: string): Promise<boolean> =>
   })
 
 /** The same, also of a libvirt domain's guest that does not run. */
-export const isAway = (address: string): Promise<boolean> =>
-  isLibvirtGuest(address) ? isLibvirtGuestAway(address, isSocketAway) : isSocketAway(address)
+export const isAway = (address: string): Promise<boolean> => {
+  const where = monitorOfPaused(address) ?? address
+  return isLibvirtGuest(where) ? isLibvirtGuestAway(where, isSocketAway) : isSocketAway(where)
+}
 
 /** Resolves once all the sockets have been gone for `goneMs` without interruption. */
 export const machineGone = async (

@@ -3,7 +3,7 @@
 import { VarveError } from '../../protocol/errors.ts'
 import { pause } from '../../protocol/host/within.ts'
 import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS } from './channel.ts'
-import { openGuest, type GuestSession } from './guest.ts'
+import { openGuest, type GuestOptions, type GuestSession } from './guest.ts'
 
 /** First and longest pause between two attempts to thaw, in milliseconds. */
 export const THAW_RETRY_FIRST_MS = 250
@@ -32,6 +32,9 @@ const thawOnce = async (channel: GuestSession, timeoutMs: number): Promise<numbe
   return typeof thawed === 'number' ? thawed : 0
 }
 
+/** Opens a conversation with a guest, as `openGuest` does. */
+export type OpenGuest = (options: GuestOptions) => Promise<GuestSession>
+
 /** The state of the guest behind a channel: frozen, or asked to freeze without an answer yet. */
 export interface OpenFreeze {
   readonly channel: GuestSession
@@ -43,6 +46,8 @@ export interface ThawOptions {
   readonly guestAgent: string
   /** The channel of the freeze, which is used first and closed here. */
   readonly freeze?: OpenFreeze
+  /** `openGuest` unless it is said. */
+  readonly open?: OpenGuest
   /** Asked before thawing a guest that another program may have frozen; false gives up. */
   readonly wanted?: () => Promise<boolean>
   readonly signal?: AbortSignal
@@ -76,8 +81,8 @@ const mayBeFrozen = async (channel: GuestSession, limitMs: number): Promise<bool
 
 /** One attempt on a connection of its own, in which the guest may take `patienceMs` for each answer. */
 const thawFresh = async (options: ThawOptions, patienceMs: number): Promise<number> => {
-  const { guestAgent, wanted = () => Promise.resolve(true), signal } = options
-  const channel = await openGuest({ guestAgent, timeoutMs: patienceMs, signal })
+  const { guestAgent, open = openGuest, wanted = () => Promise.resolve(true), signal } = options
+  const channel = await open({ guestAgent, timeoutMs: patienceMs, signal })
   const limitMs = Math.max(GUEST_COMMAND_LIMIT_MS, patienceMs)
   try {
     return (await mayBeFrozen(channel, limitMs)) && (await wanted()) ? await thawOnce(channel, limitMs) : 0

@@ -7,7 +7,9 @@ import { guardEnvironment } from '../guard-environment.ts'
 import { pause, within } from '../../protocol/host/within.ts'
 import { endProcess, processState } from '../process-mark.ts'
 import type { FreezeNote, FreezeNotes } from './freeze-notes.ts'
-import { thawVerified } from './thaw.ts'
+import { openGuest } from './guest.ts'
+import { monitorOfPaused } from './paused-machine.ts'
+import { thawVerified, type OpenGuest } from './thaw.ts'
 
 /** How often the notes are checked, in milliseconds. */
 export const THAWER_LOOK_MS = 1_000
@@ -37,6 +39,7 @@ export class Thawer implements AsyncDisposable {
   readonly notes: FreezeNotes
   readonly #log: ThawerLog
   readonly #stopping = new AbortController()
+  #lent: (address: string) => OpenGuest | null = () => null
   /** Freezes that this process undoes, by the ids of their notes. */
   readonly #undoing = new Map<string, Promise<void>>()
   #watching: Promise<void> | null = null
@@ -46,6 +49,11 @@ export class Thawer implements AsyncDisposable {
   constructor({ notes, log }: ThawerOptions) {
     this.notes = notes
     this.#log = log
+  }
+
+  /** From now on, guests for which `lent` has another way in are asked by it: a monitor may serve only one connection. */
+  lend(lent: (address: string) => OpenGuest | null): void {
+    this.#lent = lent
   }
 
   /** From now on, undoes every noted freeze that no other process undoes. */
@@ -138,9 +146,13 @@ export class Thawer implements AsyncDisposable {
       told = true
     }
     const wanted = (): Promise<boolean> => this.notes.holds(note)
+    // looked up at each attempt: the driver may open after this has begun
+    const open: OpenGuest = (options) => (this.#lent(guestAgent) ?? openGuest)(options)
     try {
-      const count = await thawVerified({ guestAgent, wanted, signal, onRetry })
-      if (count > 0) this.#log.warn({ machine, lease, guestAgent }, 'thawed a guest that was left frozen')
+      const count = await thawVerified({ guestAgent, open, wanted, signal, onRetry })
+      const paused = monitorOfPaused(guestAgent) !== null
+      if (count > 0 && paused) this.#log.warn({ machine, lease }, 'continued a machine that was left stopped')
+      else if (count > 0) this.#log.warn({ machine, lease, guestAgent }, 'thawed a guest that was left frozen')
       else this.#log.info({ machine, lease, guestAgent }, 'a guest left to be thawed is no longer frozen')
       await this.#remove(note, signal)
     } catch (error) {

@@ -33,7 +33,7 @@ const WANTED_SHARE_MIN = 1 / 8
 const WANTED_SHARE_WEIGHT = 1 / 4
 
 /** Unchanged gaps that are asked about together with the changes around them, in bytes. */
-const BRIDGE_BYTES = 16 * 1024 * 1024
+export const BRIDGE_BYTES = 16 * 1024 * 1024
 
 /** What every upload needs. */
 export interface UploadOptions {
@@ -340,13 +340,11 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const extentsFrom: ExtentsFrom = (position) =>
     diskExtents({ allocation: mapped(allocation, disk), dirty, size, bridgeBytes, fromBytes: position * chunkBytes })
   if (disk.discards !== true) return await uploadSegments(request, disk, workers, extentsFrom)
-  const discards = new Discards(allocation)
+  const { compared: unchangedToo, discardBytes: pieceBytes } = disk
+  const discards = new Discards(allocation, { pieceBytes, unchangedToo })
   const onDurable = (chunks: number): void => discards.upTo(Math.min(chunks * chunkBytes, size))
   const watched: ExtentsFrom = (position) => discards.watch(extentsFrom(position))
-  try {
-    await uploadSegments({ ...request, onDurable }, disk, workers, watched)
-    discards.upTo(size)
-  } finally {
-    await discards.settled()
-  }
+  await uploadSegments({ ...request, onDurable }, disk, workers, watched).finally(() => discards.settled())
+  discards.upTo(size)
+  await discards.settled()
 }

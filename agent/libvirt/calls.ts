@@ -263,13 +263,13 @@ export class LibvirtCalls {
     return await this.ask('domainCheckpointDelete', writeNamed(new XdrWriter(), checkpoint).u32(which), nothing)
   }
 
-  async fsFreeze(domain: LibvirtDomain, options: LibvirtCallOptions = {}): Promise<number> {
-    return await this.ask(
-      'domainFSFreeze',
-      onDomain(domain).list([], nothing).u32(0),
-      (reader) => reader.i32(),
-      options,
-    )
+  async fsFreeze(
+    domain: LibvirtDomain,
+    { mountpoints = [], ...options }: LibvirtCallOptions & { readonly mountpoints?: readonly string[] } = {},
+  ): Promise<number> {
+    const args = onDomain(domain)
+    args.list(mountpoints, (path) => args.string(path)).u32(0)
+    return await this.ask('domainFSFreeze', args, (reader) => reader.i32(), options)
   }
 
   async fsThaw(domain: LibvirtDomain, options: LibvirtCallOptions = {}): Promise<number> {

@@ -213,7 +213,11 @@ export interface LibvirtCaller {
   ): Promise<void>
 
   /** Freezes every filesystem by the guest's agent; how many. LIBVIRT_CODES.agentUnresponsive without an agent. */
-  fsFreeze(domain: LibvirtDomain, options?: LibvirtCallOptions): Promise<number>
+  /** All file systems of the guest, or those at these mount points. */
+  fsFreeze(
+    domain: LibvirtDomain,
+    options?: LibvirtCallOptions & { readonly mountpoints?: readonly string[] },
+  ): Promise<number>
   fsThaw(domain: LibvirtDomain, options?: LibvirtCallOptions): Promise<number>
 
   listSnapshots(domain: LibvirtDomain): Promise<LibvirtSnapshot[]>
@@ -222,6 +226,7 @@ export interface LibvirtCaller {
   diskErrors(domain: LibvirtDomain): Promise<LibvirtDiskError[]>
   /** Lets a paused domain go on. */
   resume(domain: LibvirtDomain): Promise<void>
+  suspend(domain: LibvirtDomain): Promise<void>
   /** Whether the domain is off with its memory saved for the next start. */
   hasManagedSave(domain: LibvirtDomain): Promise<boolean>
 

@@ -27,36 +27,50 @@ interface Range {
 }
 
 /** The whole pieces of a range but for the first of the disk; null where there is none. */
-export const piecesOf = ({ offset, end }: Range): Range | null => {
-  const first = Math.max(Math.ceil(offset / DISCARD_BYTES), 1) * DISCARD_BYTES
-  const last = Math.floor(end / DISCARD_BYTES) * DISCARD_BYTES
+export const piecesOf = ({ offset, end }: Range, pieceBytes = DISCARD_BYTES): Range | null => {
+  const first = Math.max(Math.ceil(offset / pieceBytes), 1) * pieceBytes
+  const last = Math.floor(end / pieceBytes) * pieceBytes
   return first < last ? { offset: first, end: last } : null
 }
 
-const trimPieces = async (target: Trimmed, range: Range): Promise<void> => {
-  const pieces = piecesOf(range)
-  for (let at = pieces?.offset ?? 0; pieces !== null && at < pieces.end; at += REQUEST_BYTES_MAX)
-    await target.trim(at, Math.min(REQUEST_BYTES_MAX, pieces.end - at))
+const trimPieces = async (target: Trimmed, range: Range, pieceBytes = DISCARD_BYTES): Promise<void> => {
+  const pieces = piecesOf(range, pieceBytes)
+  const most = Math.max(REQUEST_BYTES_MAX, pieceBytes)
+  for (let at = pieces?.offset ?? 0; pieces !== null && at < pieces.end; at += most)
+    await target.trim(at, Math.min(most, pieces.end - at))
+}
+
+export interface DiscardsOptions {
+  /** Size of a piece, a power of two, where that is not DISCARD_BYTES. */
+  readonly pieceBytes?: number | undefined
+  /** What is unchanged is not asked about again either. */
+  readonly unchangedToo?: boolean | undefined
 }
 
 /** Discards a disk from its beginning on, one request at a time. Its failures cost space and nothing else: it then stops. */
 export class Discards {
   readonly #target: Trimmed
+  readonly #pieceBytes: number
+  readonly #unchangedToo: boolean
   /** What was read and is not discarded, ascending; neighbours are one. */
   #ranges: Range[] = []
   #durable = 0
-  #working: Promise<void> | null = null
+  /** Stays so after a failure. */
+  #isWorking = false
+  #working = Promise.resolve()
 
-  constructor(target: Trimmed) {
+  constructor(target: Trimmed, { pieceBytes = DISCARD_BYTES, unchangedToo = false }: DiscardsOptions = {}) {
     this.#target = target
+    this.#pieceBytes = pieceBytes
+    this.#unchangedToo = unchangedToo
   }
 
   /** The same extents, which count as read once they are durable. */
   async *watch(extents: AsyncIterable<DiskExtent>): AsyncGenerator<DiskExtent> {
     for await (const extent of extents) {
       const { offset, length, kind } = extent
-      // what is unchanged may be asked about again
-      if (kind !== 'keep') this.#add(offset, offset + length)
+      // what is unchanged may be asked about again, until it has been compared
+      if (kind !== 'keep' || this.#unchangedToo) this.#add(offset, offset + length)
       yield extent
     }
   }
@@ -64,7 +78,7 @@ export class Discards {
   /** Nothing before `offset`, in bytes, will be asked for again. */
   upTo(offset: number): void {
     this.#durable = Math.max(this.#durable, offset)
-    this.#working ??= this.#work()
+    if (!this.#isWorking) this.#working = this.#work()
   }
 
   /** Resolves when all of it is discarded. */
@@ -83,16 +97,18 @@ export class Discards {
     const [first] = this.#ranges
     if (first === undefined || first.offset >= this.#durable) return null
     if (first.end <= this.#durable) return this.#ranges.shift()!
-    const end = Math.floor(this.#durable / DISCARD_BYTES) * DISCARD_BYTES
+    const end = Math.floor(this.#durable / this.#pieceBytes) * this.#pieceBytes
     if (end <= first.offset) return null
     this.#ranges[0] = { offset: end, end: first.end }
     return { offset: first.offset, end }
   }
 
   async #work(): Promise<void> {
+    this.#isWorking = true
     try {
-      for (let next = this.#next(); next !== null; next = this.#next()) await trimPieces(this.#target, next)
-      this.#working = null
+      for (let next = this.#next(); next !== null; next = this.#next())
+        await trimPieces(this.#target, next, this.#pieceBytes)
+      this.#isWorking = false
     } catch {
       // what cannot be discarded stays until the lease ends
     }

@@ -46,8 +46,8 @@ export interface DiskExtentsOptions {
   /** Nothing is asked about what lies before it, in bytes: that counts as unchanged. A multiple of the chunk size; 0 unless given. */
   readonly fromBytes?: number
   /**
-   * Unchanged gaps up to this many bytes are included in allocation requests, which saves requests. It must be 0 (the
-   * default) for exports that refuse requests about unchanged ranges, as QEMU's snapshot-access does.
+   * Unchanged gaps up to this many bytes are included in allocation requests, which saves requests; longer ones never are. It
+   * must be 0 (the default) for exports that refuse requests about unchanged ranges.
    */
   readonly bridgeBytes?: number
 }

@@ -4,6 +4,8 @@ import { VERSION } from '../../protocol/host/version.ts'
 import { BACKUP_STEPS, type BackupStep } from '../../protocol/backup.ts'
 import type { JournalEntry } from '../drivers/journal.ts'
 import { freeBytes, useOf } from '../drivers/scratch.ts'
+import { targetOf } from '../leases/holder.ts'
+import type { TargetLeases } from '../leases/target-leases.ts'
 import type { LinkState } from './link-record.ts'
 import type { Traffic } from './traffic.ts'
 
@@ -22,11 +24,14 @@ export const agentStatus = v.object({
     reconnects: count,
     lastError: v.nullable(v.object({ code: v.string(), message: v.string(), timeMs: v.number() })),
   }),
-  /** Backups of this host, also those whose lease is left to be settled. */
+  /** Backups of this host, also those whose lease is left to be settled, and leases that other programs hold. */
   leases: v.array(
     v.object({
       machine: v.string(),
       job: v.string(),
+      /** Who holds it, and until when unless it is renewed; null for a backup. */
+      target: v.optional(v.nullable(v.string()), null),
+      expiresMs: v.optional(time, null),
       driver: v.string(),
       /** False for one that is only left to be settled. */
       running: v.boolean(),
@@ -66,6 +71,8 @@ export interface RunningBackup {
 export interface StatusParts {
   readonly link: () => LinkState
   readonly running: () => readonly RunningBackup[]
+  /** The lease that another program holds on a machine; null for none. */
+  readonly leaseOf: TargetLeases['of']
   readonly ended: () => AgentStatus['backups']
   /** Leases of the journal. */
   readonly journal: { list(): Promise<readonly JournalEntry[]> }
@@ -93,8 +100,12 @@ export const lookAtAgent = async (parts: StatusParts, startedMs: number): Promis
   const held = entries.map(async (entry): Promise<AgentStatus['leases'][number]> => {
     const { name: machine, driver } = entry.machine
     const known = running.get(entry.id)
+    const lease = parts.leaseOf(machine)
+    const expiresMs = lease?.lease === entry.id ? lease.expiresMs : null
+    const whose = { target: targetOf(entry.agentId), expiresMs }
     const left = { job: entry.id, machine, driver, sinceMs: null, step: null, bytesRead: 0, bytesSent: 0 }
-    return { ...(known ?? left), running: known !== undefined, scratch: await scratchOf(entry) }
+    const isRunning = known !== undefined || expiresMs !== null
+    return { ...(known ?? left), ...whose, running: isRunning, scratch: await scratchOf(entry) }
   })
   const journalled = new Set(entries.map(({ id }) => id))
   const waiting = [...running.values()].filter(({ job }) => !journalled.has(job))
@@ -103,7 +114,10 @@ export const lookAtAgent = async (parts: StatusParts, startedMs: number): Promis
     pid: process.pid,
     startedMs,
     link: parts.link(),
-    leases: [...(await Promise.all(held)), ...waiting.map((one) => ({ ...one, running: true, scratch: null }))],
+    leases: [
+      ...(await Promise.all(held)),
+      ...waiting.map((one) => ({ ...one, target: null, expiresMs: null, running: true, scratch: null })),
+    ],
     scratch: free === null ? null : { folder: stateFolder, freeBytes: free, reserveBytes },
     traffic: { ...traffic.totals, ...traffic.rates },
     backups: parts.ended(),

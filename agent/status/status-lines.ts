@@ -13,8 +13,21 @@ const linkLine = ({ connected, sinceMs, reconnects, lastError }: AgentStatus['li
   return `Link: ${connected ? 'connected' : 'away'}${since}${again}${why}.`
 }
 
-const leaseLine = ({ machine, job, running, sinceMs, step, bytesRead, bytesSent, scratch }: Lease): string => {
+const leaseLine = ({
+  machine,
+  job,
+  target,
+  expiresMs,
+  running,
+  sinceMs,
+  step,
+  bytesRead,
+  bytesSent,
+  scratch,
+}: Lease): string => {
   const used = scratch === null ? '' : `; scratch ${sizeText(scratch.usedBytes)} of ${sizeText(scratch.limitBytes)}`
+  if (running && target !== null)
+    return `Lease: ${machine}, ${job}, held by target ${target}${expiresMs === null ? '' : `, until ${utcText(expiresMs)} UTC unless it is renewed`}${used}.`
   if (!running) return `Left to be settled: the lease of ${machine}, job ${job}${used}.`
   const since = sinceMs === null ? '' : ` since ${utcText(sinceMs)} UTC`
   const moved = `${sizeText(bytesRead)} read, ${sizeText(bytesSent)} sent`

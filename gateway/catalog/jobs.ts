@@ -183,6 +183,8 @@ export interface Jobs {
       job: string
       agent: string
       begun: Begun
+      /** How long before the job the instant may lie, in milliseconds; 0 where it is absent. */
+      leadMs?: number
       disks: readonly BeginDisk[]
       /** None where it is absent. */
       attachments?: readonly AnnouncedAttachment[]

@@ -170,7 +170,7 @@ export const refusedBy = (
   if (policy.consistency === 'freeze-required' && consistency !== 'frozen')
     return {
       code: 'FREEZE_REQUIRED',
-      message: `the machine's plan asks for frozen file systems, and the backup is only ${consistency}-consistent`,
+      message: `the machine's plan asks for frozen file systems, and what the backup reached is only "${consistency}"`,
       details: { consistency },
     }
   return null

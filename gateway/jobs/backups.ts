@@ -40,7 +40,7 @@ export interface AgentLinks extends Whereabouts {
 }
 
 /** What older agents do not say. */
-type MayLack = 'attachments' | 'missing'
+type MayLack = 'attachments' | 'missing' | 'leadMs'
 type Begin = Omit<Params<'backup.begin'>, MayLack> & Partial<Pick<Params<'backup.begin'>, MayLack>>
 type Commit = Pick<JobCommit, 'job' | 'bytesRead' | 'took'>
 type Failure = Omit<Params<'backup.fail'>, 'steps'> & { readonly agent: string }
@@ -159,12 +159,22 @@ export class Backups {
   }
 
   async #begin(agent: string, params: Begin): Promise<void> {
-    const { job, disks, attachments = [], missing = [], ...rest } = params
+    const { job, disks, attachments = [], missing = [], leadMs = 0, ...rest } = params
     const begun = { ...rest, missing }
     const nowMs = this.#clock.now()
-    this.skews.note(agent, begun.timeMs - nowMs)
+    // one that lies before the job says nothing of the agent's clock
+    if (leadMs === 0) this.skews.note(agent, begun.timeMs - nowMs)
     const state = encodeState(EMPTY_STATE)
-    const refusal = await this.#datastore.catalog.jobs.begin({ job, agent, begun, disks, attachments, state, nowMs })
+    const refusal = await this.#datastore.catalog.jobs.begin({
+      job,
+      agent,
+      begun,
+      leadMs,
+      disks,
+      attachments,
+      state,
+      nowMs,
+    })
     if (refusal !== null) {
       const { code, message, details } = refusal
       this.#log.warn({ job, code, reason: message }, 'backup failed')

@@ -98,6 +98,10 @@ const kept = ({ catalog, sessions, events, clock }: Uses): Pick<Machines, `machi
 }
 
 type Relayed = 'checkpoints' | 'events' | 'forget' | 'qmp' | 'status'
+type Leased = 'endLease' | 'lease' | 'removeTarget' | 'renewLease' | 'targets'
+
+/** How long a lease may take to begin, in milliseconds: commands of the host around its instant have their time. */
+const LEASE_TIMEOUT_MS = 25 * 60_000
 
 const relayed = ({ sessions }: Uses): Pick<Machines, `machines.${Relayed}`> => {
   const looks = new StatusLooks()
@@ -154,6 +158,58 @@ const relayed = ({ sessions }: Uses): Pick<Machines, `machines.${Relayed}`> => {
   }
 }
 
+/** Leases of other programs: the agent has all that is known of them. */
+const leased = ({ sessions }: Pick<Uses, 'sessions'>): Pick<Machines, `machines.${Leased}`> => ({
+  'machines.lease': {
+    turn: 'relay',
+    details: ({ target, ttlMs, full }) => ({ target, ttlMs, full }),
+    run: async ({ consistency, ...params }, { machine: find, call: { signal } }) => {
+      const { agent, policy } = await find(params.machine)
+      const peer = sessions.agent(agent)
+      const order = { ...params, consistency: consistency ?? policy.consistency }
+      return answerOf(peer, peer.call('agent.lease', order, { deadlineMs: LEASE_TIMEOUT_MS, signal }))
+    },
+  },
+
+  'machines.renewLease': {
+    turn: 'relay',
+    run: async (params, { machine: find }) => {
+      const { agent } = await find(params.machine)
+      const peer = sessions.agent(agent)
+      return answerOf(peer, peer.call('agent.renewLease', params, { deadlineMs: RELAY_TIMEOUT_MS }))
+    },
+  },
+
+  'machines.endLease': {
+    turn: 'relay',
+    details: ({ lease, success }) => ({ lease, success }),
+    run: async (params, { machine: find }) => {
+      const { agent } = await find(params.machine)
+      const peer = sessions.agent(agent)
+      return answerOf(peer, peer.call('agent.endLease', params, { deadlineMs: RELAY_TIMEOUT_MS }))
+    },
+  },
+
+  'machines.targets': {
+    turn: 'relay',
+    run: async (params, { machine: find }) => {
+      const { agent } = await find(params.machine)
+      const peer = sessions.agent(agent)
+      return answerOf(peer, peer.call('agent.targets', params, { deadlineMs: RELAY_TIMEOUT_MS }))
+    },
+  },
+
+  'machines.removeTarget': {
+    turn: 'relay',
+    details: ({ target }) => ({ target }),
+    run: async (params, { machine: find }) => {
+      const { agent } = await find(params.machine)
+      const peer = sessions.agent(agent)
+      return answerOf(peer, peer.call('agent.removeTarget', params, { deadlineMs: RELAY_TIMEOUT_MS }))
+    },
+  },
+})
+
 const declared = ({ catalog, sessions, backups, clock, log }: Uses): Pick<Machines, 'agent.inventory'> => ({
   'agent.inventory': {
     run: async ({ host, machines, jobs, relay = null }, { actor, tenant }) => {
@@ -180,4 +236,9 @@ const declared = ({ catalog, sessions, backups, clock, log }: Uses): Pick<Machin
   },
 })
 
-export const machineActions = (uses: Uses): Machines => ({ ...kept(uses), ...relayed(uses), ...declared(uses) })
+export const machineActions = (uses: Uses): Machines => ({
+  ...kept(uses),
+  ...relayed(uses),
+  ...leased(uses),
+  ...declared(uses),
+})

@@ -1,6 +1,6 @@
 // A backup for people: how far it is, why it failed, and what the restore point holds.
 import type { MissingAttachment } from '../attachments.ts'
-import { kindText } from '../backup.ts'
+import { kindText, type Consistency } from '../backup.ts'
 import { toldError, type VarveError } from '../errors.ts'
 import type { Job } from '../methods.ts'
 import type { Point, Took } from '../schemas.ts'
@@ -47,12 +47,18 @@ const attachmentLines = ({ attachments }: Point, missing: readonly MissingAttach
 }
 
 /** How long the guest was frozen and what scratch space took, as far as the agent told. */
-const tookLines = (took: Took | null): string[] => {
+const tookLines = (consistency: Consistency, took: Took | null): string[] => {
   if (took === null) return []
   const { frozenMs, scratch } = took
   const limit = scratch?.limitBytes ?? null
   const told = [
-    ...(frozenMs === null ? [] : [frozenMs === 0 ? 'guest not frozen' : `guest frozen for ${frozenMs} ms`]),
+    ...(frozenMs === null
+      ? []
+      : [
+          frozenMs === 0
+            ? 'guest not frozen'
+            : `${consistency === 'paused' ? 'machine stopped' : 'guest frozen'} for ${frozenMs} ms`,
+        ]),
     ...(scratch === null
       ? []
       : [`scratch ${sizeText(scratch.usedBytes)}${limit === null ? '' : ` of ${sizeText(limit)}`}`]),
@@ -60,10 +66,16 @@ const tookLines = (took: Took | null): string[] => {
   return told.length === 0 ? [] : [`  ${told.join(', ')}`]
 }
 
+const INSTANTS: Readonly<Record<Consistency, string>> = {
+  crash: 'crash consistent',
+  paused: 'machine stopped at its instant',
+  frozen: 'guest frozen at its instant',
+}
+
 /** What a restore point holds, and what it took to make it; `missing` is what should have gone with it. */
 export const pointReport = (point: Point, missing: readonly MissingAttachment[]): string[] => {
   const { id, machine, disks, consistency, note, leftOut, bytesRead, bytesSent, bytesStored, durationMs } = point
-  const instant = consistency === 'frozen' ? 'guest frozen at its instant' : 'crash consistent'
+  const instant = INSTANTS[consistency]
   return [
     `Restore point ${id.slice(0, 8)} of ${machine}: ${kindText(disks)}, ${instant}`,
     ...(note === null ? [] : [`  note: ${note}`]),
@@ -71,6 +83,6 @@ export const pointReport = (point: Point, missing: readonly MissingAttachment[])
     ...leftOut.map(({ name, reason }) => `  ${name}: left out (${reason})`),
     ...attachmentLines(point, missing),
     `  read ${sizeText(bytesRead)}, sent ${sizeText(bytesSent)}, stored ${sizeText(bytesStored)} in ${(durationMs / 1000).toFixed(1)} s`,
-    ...tookLines(point.took),
+    ...tookLines(consistency, point.took),
   ]
 }

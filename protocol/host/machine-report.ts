@@ -10,10 +10,13 @@ export const statusLines = ({
   hypervisor,
   runState,
   lease,
+  target,
   disks,
   leftOut,
 }: MachineStatus): string[] => {
-  const running = lease === null ? '' : `, backup ${lease.slice(0, 8)} running`
+  const held =
+    target === null ? `backup ${lease?.slice(0, 8)} running` : `lease ${lease?.slice(0, 8)} held by target ${target}`
+  const running = lease === null ? '' : `, ${held}`
   return [
     `${name}: ${problem ?? `${hypervisor}, ${runState}${running}`}`,
     ...disks.map((disk) => `  ${disk.name}: ${sizeText(disk.size)} ${disk.format}`),

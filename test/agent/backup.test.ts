@@ -171,6 +171,7 @@ const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> 
     agentId: randomUUID(),
     formerAgents: [],
     machines,
+    leases: { has: () => false, refuseHeld: () => undefined },
     driverOf: () => driver,
     begin: (request) => driver.begin(request),
     journal,

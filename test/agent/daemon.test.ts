@@ -80,6 +80,7 @@ test('serves its machine: state, relay, a backup', async () => {
   expect(await at.owner.call('machines.status', { machine: 'db1' })).toMatchObject({
     reachable: true,
     lease: null,
+    target: null,
     disks: [{ name: 'vda' }],
   })
   const relayed = await at.owner.call('machines.qmp', { machine: 'db1', command: 'query-name', arguments: '' })

@@ -29,7 +29,13 @@ const relayTo = async (
   const machine = qmpMachine(qmp, { exclude: options.exclude ?? [] })
   driver.attach(machine)
   const { allowed = RELAY_DEFAULT } = options
-  const relay = new Relay({ machines: [machine], driverOf: () => driver, allowed, jobOf: () => null })
+  const relay = new Relay({
+    machines: [machine],
+    driverOf: () => driver,
+    allowed,
+    jobOf: () => null,
+    leaseOf: () => null,
+  })
   return { relay, [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose]() }
 }
 
@@ -84,6 +90,7 @@ test('the state of a machine names its disks, and its trouble', async () => {
     reachable: true,
     hypervisor: expect.stringMatching(/^QEMU \d+\.\d+\.\d+$/u),
     lease: null,
+    target: null,
     problem: null,
     disks: [{ name: 'vda', size, format: 'qcow2' }],
   })

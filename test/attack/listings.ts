@@ -140,6 +140,7 @@ const STATUS: Omit<MachineStatus, 'name'> = {
   runState: 'running',
   hypervisor: 'QEMU 10.0.0',
   lease: null,
+  target: null,
   problem: null,
   disks: [],
   leftOut: [],

@@ -11,6 +11,7 @@ import { run as ofConsole } from './console.ts'
 import { parts as dataPathParts, run as dataPath } from './data-path.ts'
 import { run as day } from './day.ts'
 import { run as ofExport } from './export.ts'
+import { run as fleecing } from './fleecing.ts'
 import { parts as fleetParts, run as fleet } from './fleet.ts'
 import { run as frames } from './frames.ts'
 import { describeHost, requirePrograms, type Host } from './host.ts'
@@ -34,6 +35,7 @@ const SCENARIOS: readonly Scenario[] = [
   { name: 'export', title: 'exports of restore points beside restores and qemu-nbd', run: ofExport },
   { name: 'onto', title: 'restores of what differs beside whole ones', run: onto },
   { name: 'instant', title: 'a machine that runs before it is restored, beside a restore', run: instant },
+  { name: 'fleecing', title: 'what a guest pays for its backup, by the way it is read and by its QEMU', run: fleecing },
   { name: 'fleet', title: 'many agents on one gateway', run: fleet, parts: fleetParts },
   { name: 'readers', title: 'lists, usage and verification beside uploads', run: readers },
   { name: 'link', title: 'a slow and distant link', run: link },

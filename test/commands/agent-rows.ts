@@ -46,6 +46,8 @@ const enrol = (...args: readonly string[]): readonly string[] => [
   ...args,
 ]
 
+const EXTERNAL = ['--machine', 'vm-100', '--agent-config', '@config'] as const
+
 export const AGENT_ROWS: Rows = {
   enrol: [
     [],
@@ -88,6 +90,24 @@ export const AGENT_ROWS: Rows = {
   ],
   machines: [['db1'], ...on(), ...PEOPLE, ['--config', '@config-away', '--json']],
   status: [['db1'], ['nodb'], ['db1', '--timeout', '0'], ...on(), ['--config', '@config-fresh', '--json']],
+  'external backup': [
+    [],
+    [...EXTERNAL],
+    [...EXTERNAL, '--instant', 'now', '--disk', 'vda=/run/vm.sock:vda'],
+    [...EXTERNAL, '--instant', '2026-11-28T14:00:00Z', '--disk', 'vda'],
+    [...EXTERNAL, '--instant', '2026-11-28T14:00:00Z', '--disk', 'vda=/run/vm.sock:vda:bitmap:old'],
+    [...EXTERNAL, '--instant', '2999-11-28T14:00:00Z', '--disk', 'vda=/run/vm.sock:vda'],
+    [...EXTERNAL, '--instant', '2026-11-28T14:00:00Z', '--disk', 'vda=/run/a:a', '--disk', 'vda=/run/b:b'],
+    [...EXTERNAL, '--instant', '2026-11-28T14:00:00Z', '--disk', 'vda=/run/vm.sock:vda', '--config', '@nowhere'],
+    [...EXTERNAL, '--instant', '2026-11-28T14:00:00Z', '--disk', 'vda=/run/vm.sock:vda', '--json'],
+  ],
+  'external query': [
+    [],
+    [...EXTERNAL],
+    [...EXTERNAL, '--disk', 'vda'],
+    [...EXTERNAL, '--disk', 'vda=2G'],
+    [...EXTERNAL, '--disk', 'vda=1024', '--full-after', 'often'],
+  ],
   checkpoints: [[], ['nodb'], ['db1', 'db2'], ['db1', '--timeout', '0'], ...on('db1'), ['nodb', '--json']],
   backup: [
     [],
@@ -232,6 +252,27 @@ export const AGENT_ROWS: Rows = {
     ['db1', '--at', '24:00'],
     ['--gateway', '@url', '--token-file', '@viewer-token', '@point'],
     ['@point', '--timeout', '1s', '--config', '@config-away'],
+  ],
+  lease: [
+    [],
+    ['db1'],
+    ['db1', '--config', '@config', '--', 'true'],
+    ['db1', '--target', 'two words', '--config', '@config', '--', 'true'],
+    ['db1', '--target', 't', '--ttl', '1s', '--config', '@config', '--', 'true'],
+    ['db1', '--target', 't', '--ttl', 'ever', '--config', '@config', '--', 'true'],
+    ['db1', '--target', 't', '--consistency', 'frozen', '--config', '@config', '--', 'true'],
+    ['db2', '--target', 't', '--config', '@config', '--', 'true'],
+    ['db2', '--target', 't', '--json', '--config', '@config', '--', 'true'],
+    ['db1', '--target', 't', '--config', '@nowhere', '--', 'true'],
+    ['db1', '--target', 't', '--timeout', '1s', '--config', '@config-away', '--', 'true'],
+  ],
+  targets: [
+    [],
+    ['db2'],
+    ['db1', '--remove', ''],
+    ['db1', '--config', '@nowhere'],
+    ['db2', '--json'],
+    ['db1', '--timeout', '1s', '--config', '@config-away'],
   ],
   forget: [
     [],

@@ -9,7 +9,9 @@ import { program as agentProgram } from '../../agent/main.ts'
 import { makeProgram as makeGatewayProgram } from '../../gateway/main.ts'
 import { Receiver } from '../gateway/notify/servers.ts'
 import { MIB } from '../support/model-machine.ts'
+import { Program } from '../support/stand-program.ts'
 import { Stand } from '../support/stand.ts'
+import { startQemuNbd } from '../agent/nbd/qemu-nbd.ts'
 import { commandsOf } from './program-commands.ts'
 
 const DOCUMENT = path.join(import.meta.dirname, '../../protocol/JSON.md')
@@ -166,6 +168,13 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await serving.says(/"exported"/u)
   note('varve-agent export', (await serving.end('SIGTERM')).stdout)
   const [finished, abandoned] = [stand.folder.join('finished'), stand.folder.join('abandoned')]
+  await using served = await startQemuNbd(stand.folder, '--read-only', '--format=raw', stand.folder.join('vda.raw'))
+  const instant = ['--instant', new Date().toISOString(), '--disk', `vda=${served.socketPath}:`]
+  const others = ['--machine', 'other1', '--agent-config', host.configFile, '--json']
+  const external = await new Program('agent', ['external', 'backup', ...others, ...instant]).ended
+  note('varve-agent external backup', external.stdout)
+  const query = await new Program('agent', ['external', 'query', ...others, '--disk', `vda=${2 * MIB}`]).ended
+  note('varve-agent external query', query.stdout)
   await agent('instant begin', backup.point.id, '--to', finished)
   await agent('instant status')
   await agent('instant resume', finished)
@@ -176,6 +185,10 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await Promise.all([gateway('drills list', ...of), gateway('drills show', String(made['drill']), ...of)])
   await agent('points')
   await agent('checkpoints', 'db1')
+  const words = ['lease', 'db1', '--target', 't', '--config', host.configFile, '--json', '--', 'true']
+  await new Program('agent', words).ended
+  note('varve-agent lease', (await new Program('agent', words).ended).stdout)
+  await agent('targets', 'db1')
   await agent('forget', 'db1')
   await agent('discover')
   const { agents } = (await gateway('agent list', ...of)) as { agents: { id: string }[] }

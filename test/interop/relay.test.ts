@@ -32,6 +32,7 @@ test('an operator runs an allowed command and gets QEMU’s own answer', async (
   expect(status).toMatchObject({
     reachable: true,
     lease: null,
+    target: null,
     problem: null,
     disks: [{ name: 'vda', size: 64 * KIB }],
   })

@@ -101,6 +101,14 @@ const named: Readonly<
   'machines.status': (peer, { machine }) => peer.call('machines.status', { machine }),
   'machines.checkpoints': (peer, { machine }) => peer.call('machines.checkpoints', { machine }),
   'machines.forget': (peer, { machine }) => peer.call('machines.forget', { machine, disk: null }),
+  'machines.lease': (peer, { machine }) =>
+    peer.call('machines.lease', { machine, target: 't1', ttlMs: 60_000, full: false }),
+  'machines.renewLease': (peer, { machine, job: lease }) =>
+    peer.call('machines.renewLease', { machine, lease, ttlMs: 60_000 }),
+  'machines.endLease': (peer, { machine, job: lease }) =>
+    peer.call('machines.endLease', { machine, lease, success: true }),
+  'machines.targets': (peer, { machine }) => peer.call('machines.targets', { machine }),
+  'machines.removeTarget': (peer, { machine }) => peer.call('machines.removeTarget', { machine, target: 't1' }),
   'machines.setGroup': (peer, { machine }) => peer.call('machines.setGroup', { machine, group: 'web' }),
   'machines.exclude': (peer, { machine }) => peer.call('machines.exclude', { machine, reason: 'mine', untilMs: null }),
   'machines.include': (peer, { machine }) => peer.call('machines.include', { machine }),

@@ -58,7 +58,7 @@ test('an agent and the platform may neither delete nor change what is not theirs
   ).toEqual(['store.growth', 'store.forecast', 'store.checkFolder', 'coverage.tenants', 'events.list', 'events.watch'])
   const changing = allowed('agent').filter(
     (name) =>
-      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points|drills)\b/u.test(
+      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget|lease|renewLease|endLease|targets|removeTarget)|jobs|points|drills)\b/u.test(
         name,
       ),
   )
@@ -199,6 +199,7 @@ const status = {
   runState: 'running',
   hypervisor: 'QEMU 7.2.0',
   lease: null,
+  target: null,
   problem: null,
   disks: [{ name: 'vda', size: 1, format: 'raw' }],
   leftOut,
@@ -230,6 +231,44 @@ const forget = {
     left: [{ node: 'b', bitmap: 'varve-y', file: 'b.qcow2', reason: 'no' }],
   },
 }
+const heldLease = {
+  lease: UUID,
+  machine: 'db1',
+  target: 'veeam',
+  timeMs: 1,
+  consistency: 'paused',
+  note: null,
+  expiresMs: 2,
+  base: { lease: UUID, timeMs: 0 },
+  records: true,
+  disks: [
+    {
+      name: 'vda',
+      size: 512,
+      kind: 'incremental',
+      reason: 'bitmap',
+      socket: '/run/x/nbd',
+      exportName: 'vda',
+      changed: 'c',
+    },
+  ],
+  leftOut: [],
+}
+const ordered = { machine: 'db1', target: 'veeam', ttlMs: 60_000, full: false, consistency: 'pause' }
+const leased = {
+  renewLease: { params: { machine: 'db1', lease: UUID, ttlMs: 60_000 }, result: { expiresMs: 2 } },
+  endLease: { params: { machine: 'db1', lease: UUID, success: true }, result: {} },
+  targets: {
+    params: { machine: 'db1' },
+    result: {
+      targets: [
+        { target: 'veeam', last: { lease: UUID, timeMs: 1 }, held: { lease: UUID, expiresMs: 2 } },
+        { target: 'own', last: null, held: null },
+      ],
+    },
+  },
+  removeTarget: { params: { machine: 'db1', target: 'veeam' }, result: {} },
+} as const
 const checkpoints = {
   checkpoints: [
     {
@@ -487,6 +526,11 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'machines.status': { params: machine, result: { ...status, uuid: null, site: 's1' } },
   'machines.checkpoints': { params: machine, result: checkpoints },
   'machines.forget': forget,
+  'machines.lease': { params: ordered, result: heldLease },
+  'machines.renewLease': leased.renewLease,
+  'machines.endLease': leased.endLease,
+  'machines.targets': leased.targets,
+  'machines.removeTarget': leased.removeTarget,
   'machines.setGroup': {
     params: { machine: 'db1', group: 'web' },
     result: { group: 'web', plan: 'gold', newGroup: true },
@@ -806,6 +850,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     params: {
       job: UUID,
       timeMs: 1,
+      leadMs: 1,
       consistency: 'crash',
       note: null,
       attachments: [{ name: 'domain.xml', size: 5 }],
@@ -927,6 +972,11 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'agent.status': { params: machine, result: status },
   'agent.checkpoints': { params: machine, result: checkpoints },
   'agent.forget': forget,
+  'agent.lease': { params: ordered, result: heldLease },
+  'agent.renewLease': leased.renewLease,
+  'agent.endLease': leased.endLease,
+  'agent.targets': leased.targets,
+  'agent.removeTarget': leased.removeTarget,
   'agent.places': { params: { places: [{ to: '/srv/vda', size: 512, format: null, how: 'new' }] }, result: PLACES },
   'agent.restore': {
     params: {
@@ -980,6 +1030,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
 const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'jobs.list running',
   'backup.begin attachments',
+  'backup.begin leadMs',
   'backup.commit steps',
   'backup.commit frozenMs',
   'backup.commit scratch',
@@ -1009,6 +1060,8 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'points.lost limit',
   ...['fromDisk', 'offset', 'bytes', 'limit', 'granularity'].map((field) => `points.changes ${field}`),
   'machines.list machine',
+  'machines.lease consistency',
+  ...['machines.status', 'agent.status'].map((name) => `${name} target`),
   'tenants.list tenant',
   'tokens.list tenant',
   'tokens.issue tenant',

@@ -48,7 +48,7 @@ test('a job has one of its states', () => {
 })
 
 test('a machine that cannot be reached has no state', () => {
-  const nothing = { runState: null, hypervisor: null, lease: null, disks: [], leftOut: [] }
+  const nothing = { runState: null, hypervisor: null, lease: null, target: null, disks: [], leftOut: [] }
   const seen = { ...nothing, name: 'db1', reachable: false, problem: 'no such file' }
   expect(takes(machineStatus, seen)).toBe(true)
   expect(takes(machineStatus, { ...seen, reachable: 'maybe' })).toBe(false)

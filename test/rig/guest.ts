@@ -15,7 +15,9 @@ export interface GuestDisk {
 }
 
 export interface GuestOptions {
-  readonly image: GuestImage
+  readonly image: Pick<GuestImage, 'kernel' | 'initrd'>
+  /** QEMU, `qemu-system-x86_64` unless given. */
+  readonly program?: string
   /** Where the console log and QEMU's own log go. */
   readonly folder: string
   /** Name of the logs and of the machine in QEMU. */
@@ -195,7 +197,7 @@ export class Guest implements AsyncDisposable {
 export const bootGuest = async (options: GuestOptions): Promise<Guest> => {
   const consoleLog = consoleLogOf(options)
   await using log = await open(path.join(options.folder, `${options.name}.qemu.log`), 'a')
-  const child = spawn('qemu-system-x86_64', qemuArguments(options, consoleLog), {
+  const child = spawn(options.program ?? 'qemu-system-x86_64', qemuArguments(options, consoleLog), {
     detached: true,
     stdio: ['ignore', log.fd, log.fd],
   })

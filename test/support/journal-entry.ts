@@ -2,13 +2,14 @@
 
 import type { MachineConfig } from '../../agent/drivers/driver.ts'
 import type { JournalEntry } from '../../agent/drivers/journal.ts'
+import type { Fleecing } from '../../agent/drivers/qmp/keys.ts'
 import type { QmpEntry } from '../../agent/drivers/qmp/entry.ts'
 import type { Mode } from '../../agent/drivers/qmp/modes.ts'
 
 /** A machine of the driver `qmp`. */
 export const qmpMachine = (
   qmp: string,
-  { name = 'db1', exclude = [], guestAgent = null, mode }: MachineChanges = {},
+  { name = 'db1', exclude = [], guestAgent = null, fleecing = null, mode }: MachineChanges = {},
 ): MachineConfig => ({
   name,
   driver: 'qmp',
@@ -16,6 +17,7 @@ export const qmpMachine = (
   keys: {
     qmp,
     ...(guestAgent === null ? {} : { guest_agent: guestAgent }),
+    ...(fleecing === null ? {} : { fleecing }),
     ...(mode === undefined ? {} : { mode }),
   },
   exclude,
@@ -26,6 +28,7 @@ interface MachineChanges {
   readonly name?: string
   readonly exclude?: readonly string[]
   readonly guestAgent?: string | null
+  readonly fleecing?: Fleecing | null
   readonly mode?: Mode
 }
 
@@ -71,6 +74,8 @@ export const exampleEntry = (changes: Partial<QmpEntry> = {}): QmpEntry => ({
     evidence: '',
     comparedChunks: 0,
     reread: [],
+    compared: false,
+    access: null,
     scratchNode: `varve-c0ffee42-scratch-${index}`,
     scratchFile: `/nowhere/scratch/${index}.qcow2`,
     filterNode: `varve-c0ffee42-scratch-${index}f`,

@@ -10,6 +10,7 @@ import type {
   LeasedDisk,
   MachineConfig,
 } from '../../agent/drivers/driver.ts'
+import type { Fleecing } from '../../agent/drivers/qmp/keys.ts'
 import type { Mode } from '../../agent/drivers/qmp/modes.ts'
 import { QmpDriver, type QmpDriverParts } from '../../agent/drivers/qmp/qmp-driver.ts'
 import type { QmpCaller, QmpClient } from '../../agent/qmp/client.ts'
@@ -73,6 +74,16 @@ export const dyingAt = (
   }
 }
 
+/** Wraps a caller whose commands reach QEMU with other arguments. */
+const altered = (caller: QmpCaller, alter: Alter): QmpCaller => ({
+  version: caller.version,
+  closed: caller.closed,
+  subscribe: (listener) => caller.subscribe(listener),
+  execute: (command, args, options) => caller.execute(command, alter(command, args ?? {}), options),
+})
+
+type Alter = (command: string, args: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>>
+
 const preceded = (caller: QmpCaller, before: (command: string) => Promise<void>): QmpCaller => ({
   version: caller.version,
   closed: caller.closed,
@@ -104,6 +115,8 @@ type AgentOptions = Partial<Pick<DriverHost, 'reserveBytes'> & Pick<QmpDriverPar
   readonly speed?: number
   /** Runs before each command of the driver reaches QEMU. */
   readonly before?: (command: string) => Promise<void>
+  /** Gives the arguments with which a command reaches QEMU. */
+  readonly alter?: Alter
 }
 
 /** One life of an agent process: a link, a journal, a driver. */
@@ -119,6 +132,8 @@ export interface TestAgent extends AsyncDisposable {
 export class LeaseBench extends LeaseStage implements AsyncDisposable {
   readonly machine: TestMachine
   guestAgent: string | null = null
+  /** Null for what the configuration takes by itself. */
+  fleecing: Fleecing | null = null
   mode: Mode = 'pull'
 
   constructor(folder: string, disks: readonly TestDisk[]) {
@@ -131,20 +146,29 @@ export class LeaseBench extends LeaseStage implements AsyncDisposable {
   }
 
   override get configured(): MachineConfig {
-    return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent: this.guestAgent, mode: this.mode })
+    const { guestAgent, fleecing, mode } = this
+    return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent, fleecing, mode })
   }
 
   protected override get guest(): TestMachine {
     return this.machine
   }
 
-  async agent({ dies, before, speed, warn = () => undefined, ...options }: AgentOptions = {}): Promise<TestAgent> {
+  async agent({
+    dies,
+    before,
+    alter,
+    speed,
+    warn = () => undefined,
+    ...options
+  }: AgentOptions = {}): Promise<TestAgent> {
     await mkdir(this.stateFolder, { recursive: true })
     const { promise: died, resolve } = Promise.withResolvers<void>()
     let last: QmpClient | null = null
     const between = (client: QmpClient): QmpCaller => {
       last = client
       if (before !== undefined) return preceded(client, before)
+      if (alter !== undefined) return altered(client, alter)
       if (speed !== undefined) return slowed(client, speed)
       if (dies === undefined) return client
       return dyingAt(client, dies, () => {

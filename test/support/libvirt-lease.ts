@@ -29,6 +29,7 @@ const CHANGES: ReadonlySet<string> = new Set([
   'fsFreeze',
   'fsThaw',
   'resume',
+  'suspend',
 ])
 
 type Moment = 'before' | 'after'

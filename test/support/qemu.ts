@@ -1,5 +1,5 @@
 // A real QEMU without an operating system, whose guest writes the test makes by hand.
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { truncate, writeFile } from 'node:fs/promises'
@@ -8,6 +8,17 @@ import { QmpClient } from '../../agent/qmp/client.ts'
 import type { QmpEvent } from '../../agent/qmp/message.ts'
 import { run } from './run.ts'
 import { eventually } from './temp.ts'
+
+/** Major version of the QEMU that the tests run; 0 where there is none. */
+export const qemuMajor = (): number => {
+  try {
+    return Number(
+      /version (\d+)\./u.exec(execFileSync('qemu-system-x86_64', ['--version'], { encoding: 'utf8' }))?.[1] ?? 0,
+    )
+  } catch {
+    return 0
+  }
+}
 
 export interface TestDisk {
   /** Device id, also the node's name. */

@@ -8,15 +8,15 @@ import { parseUnixSockets } from '../../processes/unix-sockets.ts'
 import { markProcess, type ProcessMark } from '../../process-mark.ts'
 
 /**
- * QEMU from here on answers a read or a map rightly that begins in what snapshot-access has copied and ends in what it has not;
- * before, it gives what the guest has written since.
+ * QEMU from here on answers a read or a map rightly that begins in what snapshot-access has copied and ends in what it has not
+ * (before 9.0 it gives what the guest has written since), and takes any discard (before 9.2 it ends at a part of a block).
  */
-const RIGHT_FROM = 9
+const RIGHT_FROM = [9, 2] as const
 
 /** How long a program may take to say its version, in milliseconds. */
 const VERSION_LIMIT_MS = 10_000
 
-const VERSION = /^(?:QEMU emulator version|qemu-storage-daemon version|qemu-nbd) (\d{1,4})\./u
+const VERSION = /^(?:QEMU emulator version|qemu-storage-daemon version|qemu-nbd) (\d{1,4})\.(\d{1,4})/u
 
 /** Whether a process has the socket of this inode open. */
 const hasOpen = async (pid: string, inode: string): Promise<boolean> => {
@@ -51,7 +51,8 @@ export const answersRightly = async (exporter: ProcessMark | null): Promise<bool
     const { uid, gid } = await stat(`/proc/${exporter.pid}`)
     const options = { uid, gid, timeout: VERSION_LIMIT_MS, maxBuffer: 64 * 1024, env: guardEnvironment() }
     const { stdout } = await promisify(execFile)(`/proc/${exporter.pid}/exe`, ['--version'], options)
-    return Number(VERSION.exec(stdout)?.[1] ?? 0) >= RIGHT_FROM
+    const [, major = 0, minor = 0] = (VERSION.exec(stdout) ?? []).map(Number)
+    return major > RIGHT_FROM[0] || (major === RIGHT_FROM[0] && minor >= RIGHT_FROM[1])
   } catch {
     return false
   }

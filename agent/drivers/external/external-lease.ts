@@ -1,6 +1,7 @@
 // The lease that somebody else holds: it is good for as long as its holder stands by it.
 
 import type { VarveError } from '../../../protocol/errors.ts'
+import { INSTANT_LEAD_MS_MAX } from '../../../protocol/limits.ts'
 import type { ScratchUse } from '../../../protocol/schemas.ts'
 import type { LeasedDisk, LeaseOutcome } from '../driver.ts'
 import { LeaseFrame } from '../lease-frame.ts'
@@ -8,8 +9,11 @@ import type { ExternalDisk, ExternalEntry } from './entry.ts'
 import { contextOf } from './look.ts'
 import type { Given } from './offers.ts'
 
-/** The least that QEMU copies at once before a guest's write, in bytes. */
-const COPIED_BYTES = 64 * 1024
+/**
+ * For a QEMU before 9.2, or whatever else it is: the least and the most that QEMU copies at once before a guest's write, in bytes.
+ * It ends, and its guest with it, where it is told to discard a part of that.
+ */
+const NARROW = { boundaryBytes: 64 * 1024, discardBytes: 2 * 1024 * 1024 } as const
 
 export interface ExternalLeaseParts {
   readonly entry: ExternalEntry
@@ -22,12 +26,15 @@ export interface ExternalLeaseParts {
 export class ExternalLease extends LeaseFrame<ExternalEntry> {
   readonly checkpoint: boolean
   readonly bandwidth: number | null
+  /** From the instant on until now, when the job has begun already. */
+  readonly leadMs: number
   readonly #parts: ExternalLeaseParts
 
   constructor(parts: ExternalLeaseParts) {
     super(parts.entry)
     this.#parts = parts
     this.checkpoint = parts.entry.disks.some(({ bitmap }) => bitmap !== null)
+    this.leadMs = Math.min(Math.max(0, Date.now() - this.timeMs), INSTANT_LEAD_MS_MAX)
     this.bandwidth = parts.given.offer.bandwidth
     void parts.given.ended.then((error) => this.lose(this.lostBy(error.message, error)))
   }
@@ -35,7 +42,7 @@ export class ExternalLease extends LeaseFrame<ExternalEntry> {
   override get disks(): readonly LeasedDisk[] {
     return super.disks.map((disk, index) => {
       const { clips, isNarrow } = this.entry.disks[index]!
-      return { ...disk, clips, discards: true, ...(isNarrow ? { boundaryBytes: COPIED_BYTES } : {}) }
+      return { ...disk, clips, discards: true, ...(isNarrow ? NARROW : {}) }
     })
   }
 

@@ -5,6 +5,8 @@ import { LIBVIRT_CODES } from '../../libvirt/codes.ts'
 import { isLibvirtError } from '../../libvirt/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
 import { libvirtGuest } from '../../guest/libvirt-guest.ts'
+import { hookedLease } from '../../hooks/hooked.ts'
+import { libvirtRun } from '../../guest/paused-machine.ts'
 import { decideDisks } from '../decide.ts'
 import type { Lease, LeaseRequest } from '../driver.ts'
 import { undoBegin } from '../ending.ts'
@@ -117,7 +119,9 @@ const instantOf = async (host: LibvirtHost, { caller, domain, request, entry, fo
   const { id: lease, machine, uuid } = entry
   const { hasGuestAgent, guestAgentSocket: socket } = found.description
   const address = libvirtGuest({ uri: keysOf(machine).uri, uuid, socket })
-  const guest = hasGuestAgent ? { guestAgent: address, monitor: address } : null
+  const run = libvirtRun(caller, domain)
+  const { freezeOnly } = request.machine
+  const guest = { guestAgent: hasGuestAgent ? address : null, freezeOnly, monitor: address, run }
   const { consistency: wish, freezeTimeoutMs, onThawed } = request
   const take = async (): Promise<void> => {
     try {
@@ -126,8 +130,10 @@ const instantOf = async (host: LibvirtHost, { caller, domain, request, entry, fo
       throw asBeginError(error, entry, found)
     }
   }
-  const { thawer } = host
-  return await takeInstant({ thawer, machine: machine.name, lease, guest, wish, freezeTimeoutMs, onThawed, take })
+  const { thawer, stateFolder } = host
+  const hooks = hookedLease(stateFolder, request)
+  const what = { thawer, machine: machine.name, lease, guest, hooks, take }
+  return await takeInstant({ ...what, wish, freezeTimeoutMs, onThawed })
 }
 
 const make = async (host: LibvirtHost, planned: Planned): Promise<Lease> => {

@@ -9,11 +9,12 @@ import { undoBegin } from '../ending.ts'
 import { guardFrom, type WaitingGuard } from '../scratch-guard.ts'
 import { DisksChanged, type SeenDisks } from '../seen-disks.ts'
 import { writeEntry, type QmpEntry } from './entry.ts'
+import { accessOf, askSupport } from './fleecing.ts'
 import { finishLease } from './finish.ts'
 import { isGone } from './gone.ts'
 import type { QmpHost } from './host.ts'
 import { takeQmpInstant } from './instant.ts'
-import { modeOf } from './keys.ts'
+import { fleecingOf, modeOf } from './keys.ts'
 import { look, refuseChange, signature } from './look.ts'
 import { checkpointBitmaps, ownAgents, planLease, transactionActions } from './plan.ts'
 import { addTargets, hasTuning, removeEnds, setEnds, startWriter } from './push-begin.ts'
@@ -48,17 +49,30 @@ const startServer = async (client: QmpCaller, socketPath: string): Promise<void>
 }
 
 const addScratchNodes = async (client: QmpCaller, entry: QmpEntry): Promise<void> => {
-  for (const { node, scratchNode, scratchFile } of entry.disks) {
-    const file = { driver: 'file', filename: scratchFile }
-    await client.execute('blockdev-add', { driver: 'qcow2', 'node-name': scratchNode, file, backing: node })
+  for (const { node, scratchNode, scratchFile, access } of entry.disks) {
+    const file = { driver: 'file', filename: scratchFile, ...(access === null ? {} : { discard: 'unmap' }) }
+    const image = access === null ? { driver: 'qcow2', file, backing: node } : { driver: 'raw', file, discard: 'unmap' }
+    await client.execute('blockdev-add', { ...image, 'node-name': scratchNode })
+  }
+}
+
+/** Over the jobs' filters, which are there from the instant on. */
+const addAccessNodes = async (client: QmpCaller, entry: QmpEntry): Promise<void> => {
+  for (const { access, filterNode } of entry.disks) {
+    if (access === null) continue
+    const node = { driver: 'snapshot-access', 'node-name': access.node, file: filterNode, discard: 'unmap' }
+    await client.execute('blockdev-add', node)
   }
 }
 
 const addExports = async (client: QmpCaller, entry: QmpEntry): Promise<void> => {
-  for (const { exportId, exportName, scratchNode, kind } of entry.disks) {
-    const bitmaps = kind === 'incremental' ? { bitmaps: [entry.transfer] } : {}
-    const target = { id: exportId, type: 'nbd', 'node-name': scratchNode, name: exportName, writable: false }
-    await client.execute('block-export-add', { ...target, ...bitmaps })
+  for (const { exportId, exportName, node, scratchNode, access, kind } of entry.disks) {
+    // older QEMUs take no node with a bitmap, and know none of another node by its name
+    const bitmap = access === null ? entry.transfer : { node, name: entry.transfer }
+    const bitmaps = kind === 'incremental' ? { bitmaps: [bitmap] } : {}
+    const target = { id: exportId, type: 'nbd', 'node-name': access?.node ?? scratchNode, name: exportName }
+    // what is read through snapshot access refuses writes, and may be discarded
+    await client.execute('block-export-add', { ...target, writable: access !== null, ...bitmaps })
   }
 }
 
@@ -117,12 +131,14 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
   })
   const lease = new QmpLease({ host, entry, client, guard, writer, onEnd: release })
   try {
-    const { consistency: wish, freezeTimeoutMs, onThawed } = request
-    const { thawer } = host
+    const { thawer, stateFolder } = host
     const actions = pushes ? pushActions(entry, { hasTuning: await hasTuning(client) }) : transactionActions(entry)
-    const instant = await takeQmpInstant({ client, thawer, entry, actions, wish, freezeTimeoutMs, onThawed })
+    const instant = await takeQmpInstant({ client, thawer, entry, actions, request, stateFolder })
     await refuseChange(client, planned)
-    if (!pushes) await addExports(client, entry)
+    if (!pushes) {
+      await addAccessNodes(client, entry)
+      await addExports(client, entry)
+    }
     const active: QmpEntry = { ...(pushes ? await noteHeld(client, entry) : entry), ...instant, phase: 'active' }
     await writeEntry(host.journal, active)
     lease.complete(active)
@@ -141,8 +157,11 @@ export const tryToBegin = async (host: QmpHost, beginning: Beginning): Promise<L
   using waiting = waitingGuard()
   const seen = await look(client)
   const decided = decideDisks(seen, request)
-  const decisions = modeOf(request.machine) === 'push' ? decidePush(decided, request) : decided
-  const entry = planLease(request, decisions, host.folders, await machineConfiguration(client))
+  const pushes = modeOf(request.machine) === 'push'
+  const decisions = pushes ? decidePush(decided, request) : decided
+  const wish = fleecingOf(request.machine)
+  const ways = pushes ? undefined : accessOf(wish, await askSupport(client, wish), client.version)
+  const entry = planLease(request, decisions, host.folders, await machineConfiguration(client), ways)
   await writeEntry(host.journal, entry)
   try {
     return await make(host, { ...beginning, entry, seen, waiting })

@@ -5,6 +5,7 @@ import type { QmpCaller } from '../../qmp/client.ts'
 import { listDisks, splitExcluded, type BitmapState } from '../../qmp/disks.ts'
 import { groupBitmaps, limitCheckpoints, type FoundBitmap } from '../checkpoint-list.ts'
 import type { QmpEntry } from './entry.ts'
+import { isTransferBitmap } from './names.ts'
 
 const healthOf = ({ inconsistent, recording }: BitmapState): FoundBitmap['health'] => {
   if (inconsistent) return 'inconsistent'
@@ -23,7 +24,7 @@ export const listCheckpoints = async (
   const found = await listDisks(client, filters)
   const bitmaps = found.disks.flatMap((disk) =>
     disk.bitmaps
-      .filter(({ name }) => name !== '')
+      .filter(({ name }) => name !== '' && !isTransferBitmap(name))
       .map((bitmap): FoundBitmap => {
         const health = healthOf(bitmap)
         return { disk: disk.name, name: bitmap.name, health, bytes: health === 'whole' ? bitmap.count : null }

@@ -35,6 +35,13 @@ const diskSchema = v.object({
   comparedChunks: natural,
   /** Ranges of an incremental read that count as changed: offset and length in bytes. */
   reread: v.array(v.tuple([natural, natural])),
+  /** What is recorded as unchanged has been compared with the base, and may have been discarded since. */
+  compared: v.boolean(),
+  /**
+   * The snapshot-access node that is exported, and whether a full scratch space breaks the snapshot (`on-cbw-error`); null where
+   * the scratch image is exported as an overlay, for which nothing may ever break silently.
+   */
+  access: v.nullable(v.object({ node: text, breaks: v.boolean() })),
   scratchNode: text,
   scratchFile: text,
   filterNode: text,
@@ -67,16 +74,27 @@ interface QmpPayload extends Readonly<Omit<v.InferOutput<typeof payloadSchema>, 
 /** A whole lease of this driver: the head of its journal entry and the payload in one. */
 export type QmpEntry = Omit<JournalEntry, 'payload'> & QmpPayload
 
+/** Of payloads before version 3, whose scratch images were all overlays. */
+const OVERLAY = { compared: false, access: null } as const
+
 /** Version 1 of the payload: each disk had one more node and export, for a bitmap that showed whether it was ever smaller. */
 const payload1Schema = v.object({
   ...v.omit(payloadSchema, ['disks', 'older']).entries,
   disks: v.array(v.looseObject({ sizeNode: text, sizeExportId: text })),
 })
 
+const payload2Schema = v.looseObject({ disks: v.array(v.looseObject({})) })
+
 const fromPayload1 = (value: unknown): unknown => {
   const { disks, ...payload } = v.parse(payload1Schema, value)
   const exports = disks.map(({ sizeExportId }) => sizeExportId)
-  return { ...payload, disks, older: { exports, nodes: disks.map(({ sizeNode }) => sizeNode) } }
+  const overlays = disks.map((disk) => ({ ...disk, ...OVERLAY }))
+  return { ...payload, disks: overlays, older: { exports, nodes: disks.map(({ sizeNode }) => sizeNode) } }
+}
+
+const fromPayload2 = (value: unknown): unknown => {
+  const payload = v.parse(payload2Schema, value)
+  return { ...payload, disks: payload.disks.map((disk) => ({ ...disk, ...OVERLAY })) }
 }
 
 const version1Schema = v.looseObject({
@@ -99,9 +117,12 @@ const fromVersion1 = (value: unknown): unknown => {
 }
 
 export const QMP_PAYLOAD: PayloadFormat = {
-  version: 2,
+  version: 3,
   schema: payloadSchema,
-  earlier: new Map([[1, fromPayload1]]),
+  earlier: new Map([
+    [1, fromPayload1],
+    [2, fromPayload2],
+  ]),
   fromVersion1,
 }
 

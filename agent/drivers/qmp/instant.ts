@@ -1,7 +1,8 @@
 // The instant of a lease in QEMU: one transaction for all disks.
-import type { ConsistencyWish } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { qmpRun } from '../../guest/paused-machine.ts'
 import type { Thawer } from '../../guest/thawer.ts'
+import { hookedLease } from '../../hooks/hooked.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { LeaseRequest } from '../driver.ts'
 import { takeInstant, type Instant } from '../instant.ts'
@@ -15,9 +16,8 @@ export interface QmpInstantOptions {
   readonly entry: QmpEntry
   /** What is done at it, for all disks. */
   readonly actions: readonly TransactionAction[]
-  readonly wish: ConsistencyWish
-  readonly freezeTimeoutMs: number
-  readonly onThawed?: LeaseRequest['onThawed']
+  readonly request: LeaseRequest
+  readonly stateFolder: string
 }
 
 const asLeaseError = (error: unknown): unknown => {
@@ -32,10 +32,11 @@ const asLeaseError = (error: unknown): unknown => {
 
 /** Takes the instant. The guest is thawed whatever happens; LEASE_HELD when another job holds a disk. */
 export const takeQmpInstant = async (options: QmpInstantOptions): Promise<Instant> => {
-  const { client, thawer, entry, actions, wish, freezeTimeoutMs, onThawed } = options
+  const { client, thawer, entry, actions, request, stateFolder } = options
+  const { consistency: wish, freezeTimeoutMs, onThawed } = request
+  const { freezeOnly } = request.machine
   const { id: lease, machine } = entry
-  const guestAgent = guestAgentOf(machine)
-  const guest = guestAgent === null ? null : { guestAgent, monitor: qmpPathOf(machine) }
+  const guest = { guestAgent: guestAgentOf(machine), freezeOnly, monitor: qmpPathOf(machine), run: qmpRun(client) }
   const take = async (): Promise<void> => {
     try {
       await client.execute('transaction', { actions })
@@ -43,5 +44,7 @@ export const takeQmpInstant = async (options: QmpInstantOptions): Promise<Instan
       throw asLeaseError(error)
     }
   }
-  return await takeInstant({ thawer, machine: machine.name, lease, guest, wish, freezeTimeoutMs, onThawed, take })
+  const hooks = hookedLease(stateFolder, request)
+  const what = { thawer, machine: machine.name, lease, guest, hooks, take }
+  return await takeInstant({ ...what, wish, freezeTimeoutMs, onThawed })
 }

@@ -47,10 +47,11 @@ export const findBreak = (entry: QmpEntry, inventory: Inventory): string | null 
   const exports = new Set(inventory.exports.map(({ id }) => id))
   const nodes = new Map(inventory.nodes.map((node) => [node.node, node]))
   const pulls = entry.mode === 'pull'
-  for (const { name, node, job, exportId, scratchNode, checkpoint } of entry.disks) {
+  for (const { name, node, job, exportId, scratchNode, access, checkpoint } of entry.disks) {
     const state = jobs.get(job)
     if (pulls ? !WORKING.has(state?.status ?? 'gone') : !writes(state)) return ended(name, state?.error)
     if (pulls && !exports.has(exportId)) return `the export of disk ${name} is gone`
+    if (access !== null && !nodes.has(access.node)) return `the snapshot node of disk ${name} is gone`
     if (!nodes.has(scratchNode)) return `the scratch node of disk ${name} is gone`
     const bitmap = nodes.get(node)?.bitmaps.find((candidate) => candidate.name === checkpoint)
     if (bitmap === undefined || bitmap.inconsistent) return `the new checkpoint of disk ${name} is gone`

@@ -7,10 +7,16 @@ import type { Machine } from '../driver.ts'
 import { disksKey } from '../offline/keys.ts'
 import { MODES, type Mode } from './modes.ts'
 
+/** `on`: read through the copy job's own filter; `off`: through an overlay; `auto`: as suits the QEMU and the disk. */
+export const FLEECINGS = ['auto', 'on', 'off'] as const
+export type Fleecing = (typeof FLEECINGS)[number]
+
 export const keys = {
   /** The machine's QMP socket, for the agent alone. */
   qmp: socketPath,
   guest_agent: v.optional(socketPath),
+  /** How old blocks are kept and read while a backup runs. */
+  fleecing: v.optional(v.picklist(FLEECINGS)),
   /** How its disks come to the agent. */
   mode: v.optional(v.picklist(MODES)),
   /** What the machine is read from while it is off. */
@@ -34,6 +40,10 @@ export const guestAgentOf = ({ keys: own }: Pick<Machine, 'keys'>): string | nul
 /** The folder of its TPM's state; null where none is named. */
 export const tpmStateOf = ({ keys: own }: Pick<Machine, 'keys'>): string | null =>
   v.parse(keysSchema, own).tpm_state ?? null
+
+/** How its old blocks are kept. */
+export const fleecingOf = ({ keys: own }: Pick<Machine, 'keys'>): Fleecing =>
+  v.parse(keysSchema, own).fleecing ?? 'auto'
 
 export const addressOf = (own: Machine['keys']): string => path.normalize(qmpPathOf({ keys: own }))
 

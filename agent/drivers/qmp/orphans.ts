@@ -20,10 +20,11 @@ export const findOrphans = (inventory: Inventory, agentId: string, entries: read
   const own = ownNames(agentId)
   const known = new Set(
     entries.flatMap(({ disks, older }) => [
-      ...disks.flatMap(({ job, exportId, scratchNode, push }) => [
+      ...disks.flatMap(({ job, exportId, scratchNode, access, push }) => [
         job,
         exportId,
         scratchNode,
+        ...(access === null ? [] : [access.node]),
         ...Object.values(push ?? {}),
       ]),
       ...older.exports,
@@ -37,9 +38,11 @@ export const findOrphans = (inventory: Inventory, agentId: string, entries: read
     inventory.nodes.map(({ node }) => node).filter((node) => own.scratchTail(node) !== null && !known.has(node)),
   )
   const bitmapsOf = (listed: Inventory['nodes']): NodeBitmap[] =>
-    listed.flatMap(({ node, bitmaps }) =>
-      bitmaps.filter(({ name }) => own.isTransfer(name) && !transfers.has(name)).map(({ name }) => ({ node, name })),
-    )
+    listed
+      .filter(({ readOnly }) => !readOnly)
+      .flatMap(({ node, bitmaps }) =>
+        bitmaps.filter(({ name }) => own.isTransfer(name) && !transfers.has(name)).map(({ name }) => ({ node, name })),
+      )
   if (exports.size + jobs.size + nodes.size + bitmapsOf(inventory.nodes).length === 0) return null
   const tails = new Set([...nodes].flatMap((node) => own.scratchTail(node) ?? []))
   return { target: { exports, jobs, nodes, socketPath: null, bitmaps: bitmapsOf }, tails: [...tails] }

@@ -11,6 +11,7 @@ import type { LeaseRequest } from '../driver.ts'
 import type { LeaseFolders } from '../scratch.ts'
 import { writerSocket } from '../../push/control.ts'
 import { parseCheckpoint } from '../checkpoint-names.ts'
+import type { AccessOf } from './fleecing.ts'
 import { modeOf } from './keys.ts'
 import { leaseNames } from './names.ts'
 import { pushGranularity } from './push-plan.ts'
@@ -46,6 +47,7 @@ export const planLease = (
   { disks: decisions, leftOut }: Decisions,
   folders: LeaseFolders,
   configuration: JsonValue,
+  accessOf: AccessOf = () => null,
 ): QmpEntry => {
   const { leaseId, agentId, machine, base } = request
   const names = leaseNames(agentId, leaseId)
@@ -62,31 +64,37 @@ export const planLease = (
       },
     )
   }
-  const disks = decisions.map(({ disk, kind, reason, continued, reread }, index): JournalDisk => ({
-    name: disk.name,
-    node: disk.node,
-    size: disk.size,
-    kind,
-    reason,
-    persistent: disk.persistentBitmaps,
-    checkpoint: names.checkpoint(index),
-    granularity: checkpointGranularity(disk.clusterBytes),
-    base: continued && {
-      name: continued.base,
-      checkpoint: continued.bitmap.name,
-      granularity: continued.bitmap.granularity,
-    },
-    evidence: disk.evidence,
-    comparedChunks: 0,
-    reread: reread.map(([offset, length]) => [offset, length]),
-    scratchNode: names.scratchNode(index),
-    scratchFile: join(scratchFolder, `${index}.qcow2`),
-    filterNode: names.filterNode(index),
-    job: names.job(index),
-    exportId: names.exportId(index),
-    exportName: disk.name,
-    ...(mode === 'push' ? { push: pushNames(names, index, continued, request.chunkBytes) } : {}),
-  }))
+  const disks = decisions.map((decision, index): JournalDisk => {
+    const { disk, kind, reason, continued, reread } = decision
+    const access = accessOf(decision)
+    return {
+      name: disk.name,
+      node: disk.node,
+      size: disk.size,
+      kind,
+      reason,
+      persistent: disk.persistentBitmaps,
+      checkpoint: names.checkpoint(index),
+      granularity: checkpointGranularity(disk.clusterBytes),
+      base: continued && {
+        name: continued.base,
+        checkpoint: continued.bitmap.name,
+        granularity: continued.bitmap.granularity,
+      },
+      evidence: disk.evidence,
+      comparedChunks: 0,
+      reread: reread.map(([offset, length]) => [offset, length]),
+      compared: false,
+      access: access && { node: names.accessNode(index), breaks: access.breaks },
+      scratchNode: names.scratchNode(index),
+      scratchFile: join(scratchFolder, `${index}.${access === null ? 'qcow2' : 'raw'}`),
+      filterNode: names.filterNode(index),
+      job: names.job(index),
+      exportId: names.exportId(index),
+      exportName: disk.name,
+      ...(mode === 'push' ? { push: pushNames(names, index, continued, request.chunkBytes) } : {}),
+    }
+  })
   return {
     id: leaseId,
     agentId,
@@ -113,23 +121,34 @@ export const planLease = (
   }
 }
 
+/** The node with a disk's transfer bitmap: a raw scratch file is not what is exported. */
+export const transferNode = ({ node, scratchNode, access }: JournalDisk): string =>
+  access === null ? scratchNode : node
+
 const diskActions = (entry: QmpEntry, disk: JournalDisk): readonly TransactionAction[] => {
-  const { node, scratchNode, persistent, base } = disk
+  const { node, scratchNode, persistent, base, access } = disk
   const checkpoint = addBitmap({
     node,
     name: disk.checkpoint,
     persistent,
     granularity: disk.granularity,
   })
-  const backup: TransactionAction = {
-    type: 'blockdev-backup',
-    data: { 'job-id': disk.job, device: node, target: scratchNode, sync: 'none', 'filter-node-name': disk.filterNode },
+  // with an overlay a broken copy would show newer bytes, silently
+  const onError = access?.breaks === true ? { 'on-cbw-error': 'break-snapshot' } : {}
+  const copy = {
+    'job-id': disk.job,
+    device: node,
+    target: scratchNode,
+    sync: 'none',
+    'filter-node-name': disk.filterNode,
   }
+  const backup: TransactionAction = { type: 'blockdev-backup', data: { ...copy, ...onError } }
   if (base === null) return [checkpoint, backup]
   // the base's bitmap is copied, not moved: it keeps recording until the commit
+  const holder = transferNode(disk)
   const transfer = [
-    addBitmap({ node: scratchNode, name: entry.transfer, granularity: base.granularity, disabled: true }),
-    copyBitmap(scratchNode, entry.transfer, { node, name: base.checkpoint }),
+    addBitmap({ node: holder, name: entry.transfer, granularity: base.granularity, disabled: true }),
+    copyBitmap(holder, entry.transfer, { node, name: base.checkpoint }),
   ]
   return [checkpoint, ...transfer, backup]
 }

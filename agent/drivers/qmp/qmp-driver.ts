@@ -6,6 +6,7 @@ import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import type { QmpCaller, QmpClient } from '../../qmp/client.ts'
 import type { QmpLinkState } from '../../qmp/link.ts'
+import { monitorOfPaused, PausedMachine, qmpRun } from '../../guest/paused-machine.ts'
 import type { AttachmentSource } from '../../attachments/source.ts'
 import type {
   DriverHost,
@@ -83,6 +84,12 @@ export class QmpDriver implements LeaseDriver {
       watchLeft: (entry) => this.#left.watch(entry),
     }
     this.#places = parts.places ?? HOST_PLACES
+    // the monitor serves one connection, and the driver has it
+    host.thawer.lend((address) => {
+      const monitor = monitorOfPaused(address)
+      if (monitor === null || !monitor.startsWith('/')) return null
+      return async () => new PausedMachine(qmpRun(await this.#host.connect(monitor)))
+    })
     this.#left = new LeftLeases({
       ...this.#host,
       startGuard: (entry) => startScratchGuard(entry, host.reserveBytes),

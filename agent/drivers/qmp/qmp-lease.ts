@@ -1,6 +1,8 @@
 // A lease that the qmp driver began or adopted: watches its own objects until it ends.
 
 import type { VarveError } from '../../../protocol/errors.ts'
+import { pause } from '../../../protocol/host/within.ts'
+import type { ScratchUse } from '../../../protocol/schemas.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { PushServer } from '../../push/server.ts'
 import type { QmpEvent } from '../../qmp/message.ts'
@@ -11,6 +13,7 @@ import { finishLease } from './finish.ts'
 import { isGone } from './gone.ts'
 import { clearTheWay, gaveWay, watchMove } from './give-way.ts'
 import type { QmpHost } from './host.ts'
+import { brokenBy, findBroken } from './broken-snapshot.ts'
 import { breakingEvent, findBreak, readInventory } from './inventory.ts'
 import { qmpPathOf } from './keys.ts'
 import { standIn } from './push-begin.ts'
@@ -20,6 +23,9 @@ import { findMove, underWay } from './run-state.ts'
 
 /** How long a lease waits for a broken QMP connection to come back, in milliseconds. */
 export const LEASE_RECONNECT_LIMIT_MS = 15_000
+
+/** How often the size of scratch images that shrink is looked at, in milliseconds. */
+const SCRATCH_MEASURE_MS = 1_000
 
 const QEMU = {
   reconnectMs: LEASE_RECONNECT_LIMIT_MS,
@@ -42,6 +48,7 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
   readonly checkpoint = true
   /** Why QEMU is shutting down, once it has said so. */
   #shutdown: string | null = null
+  #usedBytesMax = 0
 
   readonly #push: PushSide | null
 
@@ -58,6 +65,7 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
     this.start(client)
     void this.#watchMove()
     if (this.#push !== null) void this.#watchWriter(this.#push)
+    if (this.entry.disks.some(({ access }) => access !== null)) void this.#measure()
   }
 
   /** Records what became known at the instant. */
@@ -68,11 +76,12 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
 
   protected override exportOf(
     disk: JournalDisk,
-  ): Pick<LeasedDisk, 'socketPath' | 'dirtyContext'> & Partial<Pick<LeasedDisk, 'pushed'>> {
+  ): Pick<LeasedDisk, 'socketPath' | 'dirtyContext'> & Partial<Pick<LeasedDisk, 'pushed' | 'discards'>> {
     const { socketPath, transfer, disks } = this.entry
-    const { kind } = disk
+    const { kind, access } = disk
     if (this.#push !== null) return { socketPath, dirtyContext: null, pushed: this.#push.content(disks.indexOf(disk)) }
-    return { socketPath, dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${transfer}` : null }
+    const dirtyContext = kind === 'incremental' ? `qemu:dirty-bitmap:${transfer}` : null
+    return { socketPath, dirtyContext, ...(access === null ? {} : { discards: true }) }
   }
 
   protected override write(entry: QmpEntry): Promise<void> {
@@ -118,6 +127,27 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
 
   protected override isGone(error: unknown): boolean {
     return isGone(error)
+  }
+
+  /** What was read is discarded, so that the images are largest in the middle of the lease. */
+  override async scratch(): Promise<ScratchUse | null> {
+    const now = await super.scratch()
+    if (now === null) return null
+    this.#usedBytesMax = Math.max(this.#usedBytesMax, now.usedBytes)
+    return { ...now, usedBytes: this.#usedBytesMax }
+  }
+
+  async whyUnreadable(): Promise<VarveError | null> {
+    const broken = await findBroken(this.entry)
+    return broken === null ? null : brokenBy(broken, this.entry.machine.name)
+  }
+
+  /** Keeps how large the images were, until the lease ends. */
+  async #measure(): Promise<void> {
+    while (!this.stopping.aborted) {
+      await this.scratch()
+      await pause(SCRATCH_MEASURE_MS, this.stopping)
+    }
   }
 
   /** A guest's writes wait for that process: when it ends another one takes its place, and QEMU's jobs are cancelled. */

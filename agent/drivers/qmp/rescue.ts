@@ -2,12 +2,17 @@
 
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
-import { checkAnswer, diskNames } from '../../qmp/disks.ts'
+import { checkAnswer, diskNames, listNodes } from '../../qmp/disks.ts'
 import { isThere } from '../scratch-guard-order.ts'
 import type { QmpEntry } from './entry.ts'
+
+/** How long the removal of what shows a snapshot may take, and the pause between two tries, in milliseconds. */
+const ACCESS_LIMIT_MS = 10_000
+const ACCESS_PAUSE_MS = 5
 
 const statusSchema = v.object({ status: v.string() })
 
@@ -20,15 +25,23 @@ const blocksSchema = v.array(
   }),
 )
 
-/** What a rescue needs of a lease: its jobs, the names of its disks, its scratch folder. */
+/** What must be removed before a job may end: the export of a disk's snapshot, and the node that is exported. */
+export interface RescuedAccess {
+  readonly exportId: string
+  readonly node: string
+}
+
+/** What a rescue needs of a lease: its jobs, what shows their snapshots, the names of its disks, its scratch folder. */
 export interface Rescued {
   readonly jobs: readonly string[]
+  readonly accesses: readonly RescuedAccess[]
   readonly disks: readonly string[]
   readonly folder: string
 }
 
 export const rescuedOf = ({ disks, scratchFolder }: QmpEntry): Rescued => ({
   jobs: disks.map(({ job }) => job),
+  accesses: disks.flatMap(({ exportId, access }) => (access === null ? [] : [{ exportId, node: access.node }])),
   disks: disks.map(({ name }) => name),
   folder: scratchFolder,
 })
@@ -63,6 +76,33 @@ export const isStoppedByScratch = async (client: QmpCaller, { disks, folder }: R
   )
 }
 
+/** Whether QEMU took a command; a refusal is judged by what is there afterwards. */
+const isTaken = async (client: QmpCaller, command: string, args: Record<string, unknown>): Promise<boolean> => {
+  try {
+    await client.execute(command, args)
+    return true
+  } catch (error) {
+    if (!(error instanceof VarveError) || error.code !== 'QMP_ERROR') throw error
+    return false
+  }
+}
+
+/**
+ * Removes what shows a job's snapshot. A job that ends while its export is being removed makes QEMU stand still, so this must be
+ * over first: QMP_TIMEOUT where it is not in time.
+ */
+const removeAccess = async (client: QmpCaller, { exportId, node }: RescuedAccess): Promise<void> => {
+  const deadlineMs = performance.now() + ACCESS_LIMIT_MS
+  await isTaken(client, 'block-export-del', { id: exportId, mode: 'hard' })
+  while (!(await isTaken(client, 'blockdev-del', { 'node-name': node }))) {
+    const nodes = await listNodes(client)
+    if (nodes.every((each) => each.node !== node)) return
+    if (performance.now() > deadlineMs)
+      throw new VarveError('QMP_TIMEOUT', `the export of a snapshot could not be removed within ${ACCESS_LIMIT_MS} ms`)
+    await sleep(ACCESS_PAUSE_MS)
+  }
+}
+
 const cancel = async (client: QmpCaller, device: string): Promise<void> => {
   try {
     await client.execute('block-job-cancel', { device, force: true })
@@ -77,6 +117,7 @@ const cancel = async (client: QmpCaller, device: string): Promise<void> => {
  * QMP_TIMEOUT when QEMU cannot be reached.
  */
 export const giveUpJobs = async (client: QmpCaller, rescued: Rescued): Promise<boolean> => {
+  await Promise.all(rescued.accesses.map((access) => removeAccess(client, access)))
   await Promise.all(rescued.jobs.map((job) => cancel(client, job)))
   const stopped = await isStoppedByScratch(client, rescued)
   if (stopped) await client.execute('cont')

@@ -15,6 +15,7 @@ const rescueSchema = v.object({
   nbdPath: text,
   folder: text,
   jobs: v.pipe(v.array(text), v.minLength(1)),
+  accesses: v.array(v.object({ exportId: text, node: text })),
   disks: v.array(text),
 })
 

@@ -14,8 +14,15 @@ export const startScratchGuard = (
   reserveBytes: number,
   guard: WaitingGuard = waitingGuard(),
 ): Promise<ScratchGuard> => {
-  const { jobs, disks, folder } = rescuedOf(entry)
+  const { jobs, accesses, disks, folder } = rescuedOf(entry)
   const { machine, socketPath: nbdPath } = entry
-  const rescue = { qmpPath: qmpPathOf(machine), nbdPath, folder, jobs: [...jobs], disks: [...disks] }
+  const rescue = {
+    qmpPath: qmpPathOf(machine),
+    nbdPath,
+    folder,
+    jobs: [...jobs],
+    disks: [...disks],
+    accesses: accesses.map((access) => ({ ...access })),
+  }
   return guardScratch({ guard, folder, reserveBytes, rescue })
 }

@@ -1,9 +1,10 @@
 // Folders and images that a lease needs on the host: scratch space and the place of its sockets.
 
 import { execFile } from 'node:child_process'
-import { chown, mkdir, stat } from 'node:fs/promises'
+import { chown, mkdir, open, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { VarveError } from '../../../protocol/errors.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 import type { QmpEntry } from './entry.ts'
 import { qmpPathOf } from './keys.ts'
 
@@ -35,6 +36,19 @@ const createImage = async (file: string, size: number): Promise<void> => {
   }
 }
 
+/** A sparse file of the disk's size. */
+const createRaw = async (file: string, size: number): Promise<void> => {
+  try {
+    await using handle = await open(file, 'wx', 0o600)
+    await handle.truncate(size)
+  } catch (cause) {
+    if (!hasCode(cause, 'EFBIG'))
+      throw new VarveError('SCRATCH_LOW', `the scratch file ${file} could not be made`, { cause })
+    const sentence = `the file system of ${file} has no files of ${size} bytes: set fleecing = "off" for this machine, or put the agent's state folder elsewhere`
+    throw new VarveError('DISK_UNSUPPORTED', sentence, { details: { size }, cause })
+  }
+}
+
 /** Gives paths of a lease to QEMU's user. */
 const giving = async (entry: QmpEntry): Promise<(path: string) => Promise<void>> => {
   const owner = await otherOwner(qmpPathOf(entry.machine))
@@ -56,8 +70,8 @@ export const makeScratchFolders = async (entry: QmpEntry): Promise<void> => {
 export const makeScratchImages = async (entry: QmpEntry): Promise<void> => {
   const give = await giving(entry)
   await Promise.all(
-    entry.disks.map(async ({ scratchFile, size }) => {
-      await createImage(scratchFile, size)
+    entry.disks.map(async ({ scratchFile, size, access }) => {
+      await (access === null ? createImage : createRaw)(scratchFile, size)
       await give(scratchFile)
     }),
   )

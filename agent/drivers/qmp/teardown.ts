@@ -7,6 +7,7 @@ import { readInventory, type Inventory } from './inventory.ts'
 import type { QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
 import { ClosedDoor, HANDSHAKES_LIMIT_MS } from '../nbd-door.ts'
+import { ownNames } from './names.ts'
 import { nbdServerListens } from './nbd-probe.ts'
 import type { NodeBitmap } from './actions.ts'
 import { checkpointBitmaps, ownAgents } from './plan.ts'
@@ -24,6 +25,11 @@ export interface TeardownCommand {
 }
 
 const SERVER_STOP = 'nbd-server-stop'
+
+/** The driver of a node that shows a disk as it was, over the filter of its copy job. */
+const SNAPSHOT_ACCESS = 'snapshot-access'
+
+const removeNode = ({ node }: BlockNode): TeardownCommand => ({ command: 'blockdev-del', args: { 'node-name': node } })
 
 const removeBitmap = ({ node, name }: NodeBitmap): TeardownCommand => ({
   command: 'block-dirty-bitmap-remove',
@@ -57,14 +63,24 @@ const uselessAfterCommit = (
   return checkpointBitmaps(nodes, agents, (lease) => lease !== entry.id && !keep.has(lease))
 }
 
-const nodesOf = ({ scratchNode, push }: QmpEntry['disks'][number]): string[] =>
-  push === undefined ? [scratchNode] : [scratchNode, push.endSource, push.endTarget]
+const nodesOf = ({ scratchNode, access, push }: QmpEntry['disks'][number]): string[] => [
+  scratchNode,
+  ...(access === null ? [] : [access.node]),
+  ...(push === undefined ? [] : [push.endSource, push.endTarget]),
+]
 
-/** The bitmaps that jobs of mode push copied by. */
-const transfersOn = (nodes: readonly BlockNode[], { transfer }: QmpEntry): NodeBitmap[] =>
-  nodes.flatMap(({ node, bitmaps }) =>
-    node !== '' && bitmaps.some(({ name }) => name === transfer) ? [{ node, name: transfer }] : [],
-  )
+/** Transfer bitmaps on disks' own nodes: that of the lease, and after a commit what its base's agent left when the machine moved. */
+const transferBitmaps = (
+  entry: QmpEntry,
+  nodes: readonly BlockNode[],
+  agents: readonly string[],
+): readonly NodeBitmap[] => {
+  const own = agents.map((agent) => ownNames(agent))
+  const isOver = (name: string): boolean => name === entry.transfer || own.some((names) => names.isTransfer(name))
+  return nodes
+    .filter(({ node, readOnly }) => node !== '' && !readOnly)
+    .flatMap(({ node, bitmaps }) => bitmaps.filter(({ name }) => isOver(name)).map(({ name }) => ({ node, name })))
+}
 
 /**
  * Everything an entry's lease made, and the bitmaps that its outcome makes useless: older checkpoints after a commit,
@@ -76,15 +92,19 @@ export const leaseTarget = (entry: QmpEntry, outcome: LeaseOutcome, keep: Readon
   nodes: new Set([...entry.disks.flatMap(nodesOf), ...entry.older.nodes]),
   // QEMU writes to a server of ours
   socketPath: entry.mode === 'push' ? null : entry.socketPath,
-  bitmaps: (nodes) => [
-    ...(entry.mode === 'push' ? transfersOn(nodes, entry) : []),
-    ...(outcome === 'committed'
-      ? uselessAfterCommit(entry, nodes, keep)
-      : checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === entry.id)),
-  ],
+  bitmaps: (nodes) =>
+    outcome === 'committed'
+      ? [...transferBitmaps(entry, nodes, agentsOf(entry)), ...uselessAfterCommit(entry, nodes, keep)]
+      : [
+          ...transferBitmaps(entry, nodes, []),
+          ...checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === entry.id),
+        ],
 })
 
-/** The commands that come next, in the order exports, jobs, nodes, server, bitmaps; empty when nothing is left. */
+/**
+ * The commands that come next, in the order exports, snapshot-access nodes, jobs, nodes, server, bitmaps; empty when nothing is
+ * left. A job that ends while an export of its snapshot is being removed makes QEMU 7.2 stand still for good, and its guest too.
+ */
 export const nextTeardown = (
   target: TeardownTarget,
   inventory: Inventory,
@@ -92,6 +112,8 @@ export const nextTeardown = (
 ): readonly TeardownCommand[] => {
   const exports = inventory.exports.filter(({ id }) => target.exports.has(id))
   if (exports.length > 0) return exports.map(({ id }) => ({ command: 'block-export-del', args: { id, mode: 'hard' } }))
+  const accesses = inventory.nodes.filter(({ node, driver }) => driver === SNAPSHOT_ACCESS && target.nodes.has(node))
+  if (accesses.length > 0) return accesses.map(removeNode)
   const jobs = inventory.jobs.filter(({ id }) => target.jobs.has(id))
   if (jobs.length > 0) {
     return jobs.map(({ id, status }) =>
@@ -101,7 +123,7 @@ export const nextTeardown = (
     )
   }
   const nodes = inventory.nodes.filter(({ node }) => target.nodes.has(node))
-  if (nodes.length > 0) return nodes.map(({ node }) => ({ command: 'blockdev-del', args: { 'node-name': node } }))
+  if (nodes.length > 0) return nodes.map(removeNode)
   // it may have to wait for clients, and nothing that costs the guest anything may wait with it
   const foreign = inventory.exports.some(({ type }) => type === 'nbd')
   if (serverListens && !foreign) return [{ command: SERVER_STOP, args: {} }]

@@ -163,7 +163,7 @@ export const jobOperations = {
     const job = runningJobOf(sql, args.job, args.agent)
     const { startedMs } = job
     const timeMs = Math.min(
-      Math.max(args.begun.timeMs, Math.min(startedMs, args.nowMs)),
+      Math.max(args.begun.timeMs, Math.min(startedMs, args.nowMs) - (args.leadMs ?? 0)),
       Math.max(startedMs, args.nowMs),
     )
     refuseMissed(sql, job, args.disks)

@@ -12,7 +12,7 @@ export const machine = {
   next: 'Next backup',
   excluded: (reason: string) => `Left out on purpose: ${isolate(reason)}`,
   status: 'What its hypervisor says now',
-  statusFields: { runState: 'Runs', hypervisor: 'Hypervisor', problem: 'Problem' },
+  statusFields: { runState: 'Runs', hypervisor: 'Hypervisor', target: 'Read by', problem: 'Problem' },
   unreachable: 'The agent cannot reach it',
   diskColumns: { name: 'Disk', size: 'Size', format: 'Format' },
   leftOut: (name: string, reason: string) => `${isolate(name)} would be left out: ${reason}`,

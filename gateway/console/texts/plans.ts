@@ -61,6 +61,7 @@ export const plans = {
       none: 'not frozen',
       freeze: 'frozen if possible',
       'freeze-required': 'frozen, or no backup',
+      pause: 'not frozen: machine stopped for the instant',
     } satisfies Record<ConsistencyWish, string>,
     compareDays: 'Compare all again after days',
     compareHint: 'a backup then also reads what is said to be unchanged; empty for never',

@@ -23,6 +23,7 @@ export const points = {
   } satisfies Record<ReadReason, string>,
   consistencies: {
     crash: 'As after a power cut',
+    paused: 'As after a power cut, machine stopped',
     frozen: 'File systems frozen',
   } satisfies Record<Consistency, string>,
   leftOut: {

@@ -13,6 +13,7 @@ const STATUS: MachineStatus = {
   runState: 'running',
   hypervisor: 'QEMU 7.2.0',
   lease: null,
+  target: null,
   problem: null,
   disks: [{ name: 'vda', size: 2 ** 30, format: 'qcow2' }],
   leftOut: [{ name: 'cd0', reason: 'read-only' as const }],

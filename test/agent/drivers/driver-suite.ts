@@ -227,6 +227,25 @@ const content = (startHost: StartHost): void => {
     await expectClean(host, host.withCheckpoint(untouched, lastBase.checkpoint!))
   })
 
+  test('a read that begins in what the guest has overwritten and ends in what it has not is of the instant too', async () => {
+    await using folder = await tempFolder()
+    await using host = await startHost(folder.path)
+    await using agent = await host.agent()
+    for (const disk of host.disks) await host.write(disk, 0x11, 0, 2 * MIB)
+    const expected = host.snapshot()
+    const lease = await agent.driver.begin(host.request())
+    const after = await writing(host, async () => {
+      // the content is read in pieces that hold several of these
+      for (const disk of host.disks) {
+        for (let at = 0; at < 4 * MIB; at += 3 * KIB64) await host.write(disk, 0x22, at, KIB64)
+        for (let at = KIB64; at < 4 * MIB; at += 9 * KIB64) await host.write(disk, 0x33, at, 512)
+      }
+    })
+    await expectContent(host, lease, expected)
+    await lease.end('failed')
+    await after.later()
+  })
+
   test('all disks are of one instant, not before its time, while the guest writes to them in turn', async () => {
     await using folder = await tempFolder()
     await using host = await startHost(folder.path)

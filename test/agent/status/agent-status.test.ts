@@ -43,6 +43,7 @@ const partsOf = async (temp: TempFolder): Promise<StatusParts> => {
   return {
     link: () => link.state,
     running: () => [running, { ...running, job: 'j3', machine: 'app', step: 'lease' }],
+    leaseOf: () => null,
     ended: () => ({ committed: 2, failed: 1 }),
     journal: { list: async () => [entry('j1', 'db1', { scratchFolder }), entry('j2', 'web', {})] },
     traffic,

@@ -113,6 +113,11 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
 
 /** What only the console asks for, or an agent that reads points; the table of methods has them through both doors. */
 const ELSEWHERE: readonly MethodName[] = [
+  'machines.lease',
+  'machines.renewLease',
+  'machines.endLease',
+  'machines.targets',
+  'machines.removeTarget',
   'plans.timeline',
   'image.download',
   'image.read',

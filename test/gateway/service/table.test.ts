@@ -48,6 +48,8 @@ const said = ({ action, resource, outcome, details }: AuditEntry): string => {
   )
 }
 
+const LEASE = randomUUID()
+
 const tell = async (door: Door): Promise<{ readonly told: string[]; readonly called: Set<MethodName> }> => {
   await using test = await TestServices.open()
   const called = new Set<MethodName>()
@@ -62,6 +64,16 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
     'agent.qmp': async () => ({ value: '{}' }),
     'agent.checkpoints': async () => ({ checkpoints: [], omitted: 0 }),
     'agent.forget': async () => ({ removed: [], left: [] }),
+    'agent.lease': async ({ machine, target, consistency }) => {
+      // without a wish it is that of the machine's plan
+      expect(consistency).toBe('freeze')
+      const instant = { timeMs: 1, consistency: 'crash', note: null, expiresMs: 2, base: null } as const
+      return { lease: LEASE, machine, target, ...instant, records: true, disks: [], leftOut: [] }
+    },
+    'agent.renewLease': async () => ({ expiresMs: 3 }),
+    'agent.endLease': async () => ({}),
+    'agent.targets': async () => ({ targets: [] }),
+    'agent.removeTarget': async () => ({}),
     // all places are open, and nothing more comes until it is cancelled
     'agent.restore': async ({ disks }, call) => {
       await call.send({ disk: disks[0]!.disk, doneBytes: 0, bytesReceived: 0, differBytes: null, writtenBytes: 0 })
@@ -153,6 +165,16 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   expect(await viewer.call('machines.checkpoints', { machine: 'db1' })).toEqual({ checkpoints: [], omitted: 0 })
   await good(owner, 'machines.forget', { machine: 'db1', disk: null })
   await bad(viewer, 'machines.forget', { machine: 'db1', disk: null }, 'ROLE_FORBIDDEN')
+  const wanted = { machine: 'db1', target: 't1', ttlMs: 60_000, full: false }
+  await good(owner, 'machines.lease', wanted)
+  await bad(viewer, 'machines.lease', wanted, 'ROLE_FORBIDDEN')
+  expect(await owner.call('machines.renewLease', { machine: 'db1', lease: LEASE, ttlMs: 60_000 })).toEqual({
+    expiresMs: 3,
+  })
+  await good(owner, 'machines.endLease', { machine: 'db1', lease: LEASE, success: true })
+  await bad(owner, 'machines.endLease', { machine: 'db9', lease: LEASE, success: true }, 'NOT_FOUND')
+  expect(await viewer.call('machines.targets', { machine: 'db1' })).toEqual({ targets: [] })
+  await good(owner, 'machines.removeTarget', { machine: 'db1', target: 't1' })
 
   const cancelled = await start()
   await bad(owner, 'backup.start', { machine: 'db1', full: true }, 'JOB_RUNNING')

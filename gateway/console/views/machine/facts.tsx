@@ -24,7 +24,7 @@ const Status = ({ name }: { name: string }) => {
   const error = status.error.value
   if (error !== null) return <ErrorNote error={error} onRetry={() => void status.refresh()} />
   if (found === null) return <Loading rows={2} />
-  const { runState, hypervisor, problem, reachable, disks, leftOut } = found
+  const { runState, hypervisor, problem, reachable, target, disks, leftOut } = found
   return (
     <>
       <dl class="facts">
@@ -32,6 +32,7 @@ const Status = ({ name }: { name: string }) => {
           {reachable ? runState : <Mark tone="bad">{texts.unreachable}</Mark>}
         </Fact>
         <Fact name={texts.statusFields.hypervisor}>{hypervisor}</Fact>
+        {target === null ? null : <Fact name={texts.statusFields.target}>{target}</Fact>}
         {problem === null ? null : (
           <Fact name={texts.statusFields.problem}>
             <Mark tone="bad">{problem}</Mark>

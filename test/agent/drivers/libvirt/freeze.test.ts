@@ -80,6 +80,53 @@ test('frozen for the instant and thawed; whoever dies in between, the guest is t
   await eventually(async () => !(await isFrozen(bench).catch(() => true)))
 }, 180_000)
 
+test('a domain that its agent has stopped runs again when that is killed, and where its guard is too, at the next start', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startLibvirtBench(folder.path, qcow2Disks(folder.path, 1))
+  const { domain } = bench.domain
+  const isRunning = async (): Promise<boolean> => (await bench.libvirt.control.domainState(domain)).state === 'running'
+  const address = `libvirt ${domain.uuid} ${bench.libvirt.uri}`
+  const stopping = async (): Promise<{ program: Program; guard: number }> => {
+    const file = folder.join('stopping.ts')
+    await writeFile(
+      file,
+      `import { pauseMachine } from ${source('agent/guest/pauser.ts')}
+       import { libvirtRun, pausedMachine } from ${source('agent/guest/paused-machine.ts')}
+       import { LibvirtConnection } from ${source('agent/libvirt/connection.ts')}
+       import { driverHost } from ${source('test/support/driver-host.ts')}
+       const { thawer } = await driverHost(${JSON.stringify(bench.stateFolder)})
+       const connection = await LibvirtConnection.open({ uri: ${JSON.stringify(bench.libvirt.uri)} })
+       const run = libvirtRun(connection, await connection.domainByUuid('${domain.uuid}'))
+       const about = { address: pausedMachine(${JSON.stringify(address)}), machine: 'test', lease: 'lease' }
+       const stopped = await pauseMachine({ ...about, run, timeoutMs: 60_000, thawer })
+       console.log('stopped by ' + stopped.pid)
+       setInterval(() => undefined, 1000)`,
+    )
+    const program = new Program(file)
+    const [, pid] = await program.says(/stopped by (\d+)/)
+    return { program, guard: Number(pid) }
+  }
+  const undone = async (): Promise<void> => {
+    await eventually(async () => (await FreezeNotes.in(bench.stateFolder).list()).length === 0)
+    expect(await isRunning()).toBe(true)
+  }
+  await bench.libvirt.control.resume(domain)
+  const killed = await stopping()
+  expect(await isRunning()).toBe(false)
+  await killed.program.end('SIGKILL')
+  await undone()
+
+  const both = await stopping()
+  process.kill(both.program.pid, 'SIGSTOP')
+  process.kill(both.guard, 'SIGKILL')
+  await both.program.end('SIGKILL')
+  expect(await isRunning()).toBe(false)
+  await using agent = await bench.agent()
+  agent.host.thawer.start()
+  await undone()
+  await agent.host.thawer[Symbol.asyncDispose]()
+}, 120_000)
+
 test('a domain without an agent: a point with a note, or none where a freeze is required', async () => {
   await using folder = await tempFolder()
   await using bench = await startLibvirtBench(folder.path, qcow2Disks(folder.path, 1))
@@ -87,6 +134,13 @@ test('a domain without an agent: a point with a note, or none where a freeze is 
   const lease = await agent.driver.begin(bench.request({ consistency: 'freeze' }))
   expect(lease).toMatchObject({ consistency: 'crash', consistencyNote: 'no guest agent is configured' })
   await lease.end('failed')
+
+  const { domain } = bench.domain
+  await bench.libvirt.control.resume(domain)
+  const stopped = await agent.driver.begin(bench.request({ consistency: 'pause' }))
+  expect(stopped).toMatchObject({ consistency: 'paused', consistencyNote: null })
+  expect(await bench.libvirt.control.domainState(domain)).toMatchObject({ state: 'running' })
+  await stopped.end('failed')
   const required = agent.driver.begin(bench.request({ consistency: 'freeze-required' }))
   await expect(required).rejects.toMatchObject({ code: 'FREEZE_REQUIRED' })
   expect(await bench.checkpoints()).toEqual([])

@@ -32,14 +32,19 @@ interface OldDisk {
  * Makes of the one entry what an older agent wrote, and in QEMU what it made: a node, an export and a bitmap more for each disk.
  * Version 1 of the journal had the machine's paths, and all of the payload, among the rest.
  */
-const makeOld = async (bench: LeaseBench, version: 'journal 1' | 'payload 1'): Promise<void> => {
+const makeOld = async (bench: LeaseBench, version: 'journal 1' | 'payload 1' | 'payload 2'): Promise<void> => {
   const folder = `${bench.stateFolder}/leases`
   const [name = ''] = await readdir(folder)
   const { payload, payloadVersion, machine, ...head } = JSON.parse(await readFile(`${folder}/${name}`, 'utf8'))
-  expect(payloadVersion).toBe(2)
+  expect(payloadVersion).toBe(3)
   const { older, disks, ...rest } = payload as { older: unknown; disks: OldDisk[] }
   expect(older).toEqual({ exports: [], nodes: [] })
-  const oldDisks = disks.map((disk) => ({
+  const before3 = disks.map(({ access: _, compared: __, ...disk }) => disk as OldDisk)
+  if (version === 'payload 2') {
+    const entry = { ...head, machine, payloadVersion: 2, payload: { ...rest, older, disks: before3 } }
+    return await writeFile(`${folder}/${name}`, JSON.stringify(entry))
+  }
+  const oldDisks = before3.map((disk) => ({
     ...disk,
     sizeMark: disk.checkpoint.replace('-cp-', '-size-'),
     sizeGranularity: 65_536,
@@ -72,9 +77,12 @@ test.each([
   ['goes on with', 'journal 1'],
   ['settles', 'payload 1'],
   ['goes on with', 'payload 1'],
+  ['settles', 'payload 2'],
+  ['goes on with', 'payload 2'],
 ] as const)('the first start after an update %s an old entry (%s)', async (how, version) => {
   await using folder = await tempFolder()
   await using bench = await startBench(folder.path, threeDisks(folder.path).slice(0, 2))
+  bench.fleecing = 'off'
   const untouched = await bench.objects()
   await using victim = await bench.victim(bench.request(), 1)
   const [guard = 0] = await victim.children()

@@ -40,7 +40,7 @@ const full = [blockOf('vda', 'nospace'), blockOf('vdb', 'ok')]
 
 test('a machine stopped for want of space on disks of the lease is continued after its jobs are cancelled', async () => {
   await using folder = await tempFolder()
-  const lease = { jobs: ['j0', 'j1'], disks: ['vda', 'vdb'], folder: folder.path }
+  const lease = { jobs: ['j0', 'j1'], accesses: [], disks: ['vda', 'vdb'], folder: folder.path }
   const client = qemu('io-error', full)
   expect(await giveUpJobs(client, lease)).toBe(true)
   expect(client.commands).toEqual(['block-job-cancel', 'block-job-cancel', 'cont'])
@@ -56,13 +56,15 @@ test.each([
 ])('it is left as it is where %s', async (_why, status, blocks) => {
   await using folder = await tempFolder()
   const client = qemu(status, blocks)
-  expect(await giveUpJobs(client, { jobs: ['j0'], disks: ['vda', 'vdb'], folder: folder.path })).toBe(false)
+  expect(await giveUpJobs(client, { jobs: ['j0'], accesses: [], disks: ['vda', 'vdb'], folder: folder.path })).toBe(
+    false,
+  )
   expect(client.commands).toEqual(['block-job-cancel'])
 })
 
 test('a machine that had stopped before the lease began is not continued by it', async () => {
   await using folder = await tempFolder()
-  const lease = { jobs: ['j0'], disks: ['vda'], folder: folder.join('scratch') }
+  const lease = { jobs: ['j0'], accesses: [], disks: ['vda'], folder: folder.join('scratch') }
   await mkdir(lease.folder)
   await noteStopped(qemu('running', []), lease.folder)
   expect(await isStoppedByScratch(qemu('io-error', full), { ...lease, disks: ['vda'] })).toBe(true)
@@ -73,7 +75,7 @@ test('a machine that had stopped before the lease began is not continued by it',
 
 test('a job that is gone needs no cancelling; a QEMU that cannot be told is told of', async () => {
   await using folder = await tempFolder()
-  const lease = { jobs: ['j0'], disks: ['vda'], folder: folder.path }
+  const lease = { jobs: ['j0'], accesses: [], disks: ['vda'], folder: folder.path }
   expect(await giveUpJobs(qemu('running', [], 'QMP_ERROR'), lease)).toBe(false)
   await expect(giveUpJobs(qemu('running', [], 'QMP_TIMEOUT'), lease)).rejects.toMatchObject({ code: 'QMP_TIMEOUT' })
 })

@@ -1,0 +1,138 @@
+package PVE::Varve::Agent;
+
+# Calls varve-agent: always with a list of arguments, never through a shell, and with no secret among them, as the agent has its own.
+
+use strict;
+use warnings;
+
+use JSON;
+use POSIX qw(strftime);
+use Time::Local qw(timegm);
+
+use PVE::Tools;
+
+our $PROGRAM = '/usr/bin/varve-agent';
+
+# How long a command that only looks may take, in seconds.
+my $LOOK_SECONDS = 60;
+
+# Names that a machine of Varve can have.
+my $MACHINE_RE = qr/[A-Za-z0-9][A-Za-z0-9._-]{0,62}/;
+
+sub new {
+    my ($class, $scfg, $log) = @_;
+    return bless {
+        config => $scfg->{'varve-config'} // '/etc/varve/agent.toml',
+        prefix => $scfg->{'varve-prefix'} // 'vm-',
+        program => $scfg->{'varve-program'} // $PROGRAM,
+        manager => $scfg->{'varve-gateway-program'} // '/usr/bin/varve-gateway',
+        log => $log // sub { },
+    }, $class;
+}
+
+sub config { return $_[0]->{config}; }
+
+# The machine at the gateway that a guest is.
+sub machine {
+    my ($self, $vmid) = @_;
+    die "\"$vmid\" is no id of a guest\n" if $vmid !~ m/^\d{1,10}$/;
+    my $name = "$self->{prefix}$vmid";
+    die "a machine cannot be called \"$name\": see varve-prefix\n" if $name !~ m/^$MACHINE_RE$/;
+    return $name;
+}
+
+# The guest that a machine is; undef where its name has another prefix.
+sub vmid {
+    my ($self, $machine) = @_;
+    return $machine =~ m/^\Q$self->{prefix}\E(\d{1,10})$/ ? $1 : undef;
+}
+
+sub time_text { return strftime('%Y-%m-%dT%H:%M:%SZ', gmtime($_[0])); }
+
+sub text_time {
+    my ($text) = @_;
+    my ($y, $mo, $d, $h, $mi, $s) = $text =~ m/^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z$/
+        or die "\"$text\" is no time of a backup\n";
+    return timegm($s, $mi, $h, $d, $mo - 1, $y);
+}
+
+# A text with what would end a part of "--disk" written as %XX.
+sub encoded {
+    my ($text) = @_;
+    $text =~ s/([^A-Za-z0-9._\/-])/sprintf('%%%02X', ord($1))/ge;
+    return $text;
+}
+
+# Runs a command to its end; dies with what it says of its failure. Every line of it is told while it runs. The result is what it
+# printed.
+sub run {
+    my ($self, $args, %options) = @_;
+    my @lines;
+    my @said;
+    my $heard = sub {
+        my ($line) = @_;
+        push @said, $line;
+        shift @said if @said > 50;
+        $self->{log}->('info', $line) if $options{loud};
+    };
+    my $code = PVE::Tools::run_command(
+        [$options{program} // $self->{program}, @$args],
+        outfunc => sub { push @lines, $_[0]; },
+        errfunc => $heard,
+        noerr => 1,
+        defined($options{timeout}) ? (timeout => $options{timeout}) : (),
+    );
+    my $answer = join("\n", @lines);
+    return $answer if defined($code) && $code == 0;
+    my $json = $options{json} ? eval { decode_json($lines[-1] // '') } : undef;
+    if ($json && ref($json->{error}) eq 'HASH') {
+        die "$json->{error}->{message} ($json->{error}->{code})\n";
+    }
+    my $why = @said ? $said[-1] : 'it ended with ' . ($code // 'a signal');
+    die "$args->[0] of Varve failed: $why\n";
+}
+
+# The same with --json; the result is what its last line says.
+sub ask {
+    my ($self, $args, %options) = @_;
+    my $answer = $self->run([@$args, '--json'], %options, json => 1);
+    my ($last) = $answer =~ m/([^\n]*)\z/;
+    my $value = eval { decode_json($last) };
+    die "$args->[0] of Varve gave no JSON: $@" if $@;
+    return $value;
+}
+
+# The same as ask, with varve-gateway, as the person whose token it is given.
+sub manage {
+    my ($self, $args, %options) = @_;
+    return $self->ask($args, %options, program => $self->{manager});
+}
+
+# The restore points of a guest, or of all of this host's; newest first.
+sub points {
+    my ($self, $vmid) = @_;
+    my @machine = defined($vmid) ? ($self->machine($vmid)) : ();
+    my $answer = eval {
+        $self->ask(['points', @machine, '--config', $self->{config}], timeout => $LOOK_SECONDS);
+    };
+    if (my $err = $@) {
+        # a guest that was never backed up
+        return [] if defined($vmid) && $err =~ m/\(NOT_FOUND\)/;
+        die $err;
+    }
+    return $answer->{points};
+}
+
+# The restore point of a volume's name such as "backup/vm/100/2026-11-30T00:00:00Z", and its guest.
+sub point {
+    my ($self, $volname) = @_;
+    my ($vmid, $time) = $volname =~ m!^(?:backup/)?vm/(\d{1,10})/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$!
+        or die "\"$volname\" is no backup of Varve\n";
+    my $wanted = text_time($time);
+    my @found = grep { int($_->{timeMs} / 1000) == $wanted } $self->points($vmid)->@*;
+    die "there is no restore point of guest $vmid at $time that this host may read\n" if !@found;
+    die "there are several restore points of guest $vmid at $time\n" if @found > 1;
+    return ($found[0], $vmid);
+}
+
+1;
