@@ -39,6 +39,8 @@ Acquire::http::Timeout "60";
 SETTINGS
 export APT_CONFIG="$apt/apt.conf"
 apt-get update -q
+# a package of its own since libvirt 11
+if apt-cache show libvirt-daemon-driver-secret >/dev/null 2>&1; then packages="$packages libvirt-daemon-driver-secret"; fi
 # shellcheck disable=SC2086
 apt-get install -q -y --download-only $packages
 
