@@ -8,7 +8,7 @@ import { mkdtemp, readFile } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
 import path from 'node:path'
 import * as v from 'valibot'
-import { LONG_TESTS } from './long.ts'
+import { LONG_TESTS, NEWER_QEMU_TESTS } from './long.ts'
 import { LIFELINE_VARIABLE } from './support/run-setup.ts'
 
 interface Step {
@@ -100,7 +100,7 @@ const finish = (counts: Counts): number => {
 
 /** What vitest is to run. */
 const filters = (args: readonly string[]): readonly string[] => {
-  if (args.length === 0) return LONG_TESTS.map((file) => `--exclude=${file}`)
+  if (args.length === 0) return [...LONG_TESTS, ...NEWER_QEMU_TESTS].map((file) => `--exclude=${file}`)
   return args[0] === '--long' ? LONG_TESTS : args
 }
 

@@ -44,3 +44,9 @@ export const LONG_TESTS = [
   'test/model/model.test.ts',
   'test/proxmox/hostile.test.ts',
 ] as const
+
+/** Files whose QEMU is newer than Debian 12's: `npm run test:versions` runs them. */
+export const NEWER_QEMU_TESTS = [
+  'test/agent/drivers/qmp/access-break.test.ts',
+  'test/agent/drivers/qmp/access.test.ts',
+] as const

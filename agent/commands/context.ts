@@ -111,6 +111,10 @@ const begin = async ({ caller, waiting, signal, beginMs, works }: Parts): Promis
   const over = new AbortController()
   const timer = setTimeout(() => over.abort(late), beginMs)
   const until = AbortSignal.any([signal, over.signal])
+  // the reason for the wait says more than the wait itself
+  let reason: VarveError | null = null
+  const gaveUp = ({ code, message }: VarveError): VarveError =>
+    new VarveError(code, `gave up waiting for ${GATEWAY} after ${durationText(beginMs)}: ${message}`)
   try {
     for (let attempt = 0; ; attempt++) {
       try {
@@ -119,15 +123,12 @@ const begin = async ({ caller, waiting, signal, beginMs, works }: Parts): Promis
         return peer
       } catch (thrown) {
         const error = asVarveError(thrown)
+        if (reason !== null && over.signal.aborted && !signal.aborted) throw gaveUp(reason)
         if (!works || until.aborted || !isPassing(error)) throw error
+        reason = error
         waiting.begin(GATEWAY, error.code, error.message)
         await pause(Math.min(PAUSE_MAX_MS, backoffMs(attempt, Math.random())), until)
-        // the reason for the wait says more than the wait itself
-        if (over.signal.aborted && !signal.aborted)
-          throw new VarveError(
-            error.code,
-            `gave up waiting for ${GATEWAY} after ${durationText(beginMs)}: ${error.message}`,
-          )
+        if (over.signal.aborted && !signal.aborted) throw gaveUp(reason)
       }
     }
   } finally {

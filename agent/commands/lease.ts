@@ -153,8 +153,8 @@ export const lease = (machine: string, words: readonly string[], options: LeaseC
     async (context) => {
       const { target, ttl: ttlMs, full, consistency: wish = null } = options
       checkMachine(machine, context.config.machines)
-      if (!v.is(name, target))
-        throw new VarveError('PARAMS_INVALID', `"${target}" is no name of a target: ${NAME_WORDS}`)
+      const named: boolean = v.is(name, target)
+      if (!named) throw new VarveError('PARAMS_INVALID', `"${target}" is no name of a target: ${NAME_WORDS}`)
       // not repeated over a break: a second one could begin while the first one lives
       const peer = await context.link.peer(context.signal)
       const held = await peer

@@ -25,7 +25,7 @@ const THAW_WAIT_MS = 60_000
 
 /** What the agent keeps in its state folder. */
 const OWN_FILES =
-  /^(?:identity\.json|agent-[0-9a-f-]{36}\.key|leases|attachments|checkpoints|scratch|freezes|restores|instants|former|refusals\.json|\..*\.tmp)$/u
+  /^(?:identity\.json|agent-[0-9a-f-]{36}\.key|leases|leases\.sock|external|targets|hooks|attachments|checkpoints|scratch|freezes|restores|instants|former|refusals\.json|\..*\.tmp)$/u
 
 /** Every machine that has or may have something of Varve's: those configured, and those of the journal. */
 const machinesOf = async (config: AgentConfig, { journal }: Direct): Promise<Machine[]> => {

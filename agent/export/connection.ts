@@ -79,7 +79,7 @@ export class ClientConnection {
       this.#busyBytes += bytes
       const work: Promise<void> = this.#answer(request, plan, settled)
         // the rest of a reply that has begun can only be cut off
-        .catch(() => void this.#client.destroy())
+        .catch(() => this.#client.destroy())
         .finally(() => {
           this.#busy.delete(work)
           this.#busyBytes -= bytes

@@ -3,7 +3,7 @@ import type { Lease } from '../drivers/driver.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { discardUnchanged } from '../nbd/discards.ts'
 import { rereading } from '../nbd/reread.ts'
-import { BRIDGE_BYTES } from './upload.ts'
+import { BRIDGE_BYTES } from './upload-disk.ts'
 
 /** Discards what a lease will not be asked for, where what is unchanged has been compared: long unchanged gaps. */
 export const discardUnasked = async ({ disks }: Pick<Lease, 'disks'>): Promise<void> => {

@@ -3,19 +3,14 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, UP, type Down } from '../../protocol/methods.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
-import type { LeasedDisk, PushedContent } from '../drivers/driver.ts'
 import type { Pace } from '../pace.ts'
-import { NbdClient } from '../nbd/client.ts'
-import { Discards } from '../nbd/discards.ts'
-import { ALLOCATION_CONTEXT, diskExtents, mapped } from '../nbd/extents.ts'
-import { rereading } from '../nbd/reread.ts'
 import type { Framed } from '../../protocol/host/chunk-steps.ts'
 import { PICK, type Hashed, type Prepared } from './messages.ts'
 import { chunkRuns, segments, type Segment } from './segments.ts'
 import { runsMessage } from './runs-message.ts'
 import type { Throttle } from '../../protocol/host/throttle.ts'
 import { idAt } from '../../protocol/host/bytes.ts'
-import { ImageWorkers } from './workers.ts'
+import type { ImageWorkers } from './workers.ts'
 
 /** Plain bytes that are being read, or are held until the gateway says which it wants, for each thread: the upload's memory. */
 const HELD_BYTES_PER_THREAD = 12 * 1024 * 1024
@@ -31,9 +26,6 @@ const WANTED_SHARE_MIN = 1 / 8
 
 /** How much the latest answer changes what is taken for the wanted share. */
 const WANTED_SHARE_WEIGHT = 1 / 4
-
-/** Unchanged gaps that are asked about together with the changes around them, in bytes. */
-export const BRIDGE_BYTES = 16 * 1024 * 1024
 
 /** What every upload needs. */
 export interface UploadOptions {
@@ -61,10 +53,6 @@ export interface UploadOptions {
 interface Image {
   readonly name: string
   readonly size: number
-}
-
-export interface UploadRequest extends UploadOptions {
-  readonly disk: LeasedDisk
 }
 
 /** Who reads the segments of one image, as ImageWorkers do. */
@@ -306,45 +294,3 @@ export const uploadSegments = (
   workers: Segments,
   extentsFrom: ExtentsFrom,
 ): Promise<void> => request.pace.uploading(() => new ImageUpload(request, image, workers).run(extentsFrom))
-
-/** Uploads a disk that QEMU writes here, as far as it has, and tells what need not be kept any more. */
-const uploadPushed = async (request: UploadRequest, disk: LeasedDisk, pushed: PushedContent): Promise<void> => {
-  const { chunkBytes, idKey } = request
-  const { size } = disk
-  const setup = { spool: pushed.spool, size, chunkBytes, idKey }
-  await using workers = new ImageWorkers(setup, { multiConn: true })
-  const failed = new AbortController()
-  const signal = AbortSignal.any([request.signal, failed.signal])
-  const onDurable = (chunks: number): void => pushed.durable(Math.min(chunks * chunkBytes, size))
-  const extents = pushed.extents(chunkBytes, signal)
-  await uploadSegments({ ...request, onDurable, onFailed: () => failed.abort() }, disk, workers, () => extents)
-  pushed.durable(size)
-}
-
-/** Uploads a disk from wherever the gateway has it durable; resolves when all of it is. */
-export const uploadImage = async (request: UploadRequest): Promise<void> => {
-  const { disk, chunkBytes, idKey } = request
-  if (disk.pushed !== undefined) return await uploadPushed(request, disk, disk.pushed)
-  const { socketPath, exportName, size, dirtyContext, boundaryBytes } = disk
-  await using resources = new AsyncDisposableStack()
-  const connect = async (contexts: string[]): Promise<NbdClient> =>
-    resources.use(await NbdClient.connect({ socketPath, exportName, contexts }))
-  const allocation = await connect([ALLOCATION_CONTEXT])
-  const dirty =
-    dirtyContext === null
-      ? null
-      : { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
-  const setup = { socketPath, exportName, size, chunkBytes, idKey, boundaryBytes }
-  const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
-  const bridgeBytes = disk.clips === true ? 0 : BRIDGE_BYTES
-  const extentsFrom: ExtentsFrom = (position) =>
-    diskExtents({ allocation: mapped(allocation, disk), dirty, size, bridgeBytes, fromBytes: position * chunkBytes })
-  if (disk.discards !== true) return await uploadSegments(request, disk, workers, extentsFrom)
-  const { compared: unchangedToo, discardBytes: pieceBytes } = disk
-  const discards = new Discards(allocation, { pieceBytes, unchangedToo })
-  const onDurable = (chunks: number): void => discards.upTo(Math.min(chunks * chunkBytes, size))
-  const watched: ExtentsFrom = (position) => discards.watch(extentsFrom(position))
-  await uploadSegments({ ...request, onDurable }, disk, workers, watched).finally(() => discards.settled())
-  discards.upTo(size)
-  await discards.settled()
-}

@@ -266,13 +266,17 @@ export class TargetLeases {
   #watch(held: Held, lease: Lease): void {
     held.lease = lease
     this.#setTimer(held)
-    void lease.lost.then(({ code, message }) => {
-      // the end of this process's connections is no loss
-      if (this.#left) return
-      const { machine, target, id } = held
-      this.#options.log.warn({ machine, target, lease: id, code, reason: message }, 'a lease of a target was lost')
-      return this.#end(held, 'failed').catch(() => undefined)
-    })
+    void this.#follow(held, lease)
+  }
+
+  /** Ends it as failed where it is lost. */
+  async #follow(held: Held, lease: Lease): Promise<void> {
+    const { code, message } = await lease.lost
+    // the end of this process's connections is no loss
+    if (this.#left) return
+    const { machine, target, id } = held
+    this.#options.log.warn({ machine, target, lease: id, code, reason: message }, 'a lease of a target was lost')
+    await this.#end(held, 'failed').catch(() => undefined)
   }
 
   #setTimer(held: Held): void {

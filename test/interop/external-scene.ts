@@ -11,7 +11,7 @@ import { eventually } from '../support/temp.ts'
 interface Answer {
   readonly point?: {
     readonly id: string
-    readonly disks: readonly Record<string, unknown>[]
+    readonly disks: readonly { readonly name: string; readonly kind: string; readonly reason: string }[]
     readonly attachments: unknown
   }
   readonly error?: { readonly code: string; readonly message: string }

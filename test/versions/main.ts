@@ -69,8 +69,8 @@ const reportSchema = v.object({
 })
 type FileResult = v.InferOutput<typeof reportSchema>['testResults'][number]
 
-/** What became of a suite; `refused` is what the product says of a version that it does not take. */
-type Outcome = { readonly passed: number; readonly failed: number } | { readonly refused: string }
+/** What became of a suite; `refused` is what the product says of such a version, `none` that QEMU cannot do it. */
+type Outcome = { readonly passed: number; readonly failed: number } | { readonly refused: string } | 'none'
 
 const count = (file: FileResult | undefined, status: 'passed' | 'failed'): number =>
   file?.assertionResults.filter((result) => result.status === status).length ?? 0
@@ -130,18 +130,21 @@ const runRelease = async (release: Release, suites: readonly Suite[]): Promise<R
   const qemu = await versionOf(release, 'qemu-system-x86_64')
   const libvirt = await versionOf(release, 'libvirtd')
   const isRefused = ({ libvirtMin }: Suite): boolean => libvirtMin !== undefined && isOlder(libvirt, libvirtMin)
+  const isNone = ({ qemuMin }: Suite): boolean => qemuMin !== undefined && isOlder(qemu, qemuMin)
   const ran = await runSuites(
     release,
-    suites.filter((suite) => !isRefused(suite)),
+    suites.filter((suite) => !isRefused(suite) && !isNone(suite)),
   )
   const refused = suites.some(isRefused) ? await runRefusal(release) : null
-  const outcomes = Object.fromEntries(suites.map(({ name }) => [name, ran.get(name) ?? refused!]))
+  const outcome = (suite: Suite): Outcome => ran.get(suite.name) ?? (isNone(suite) ? 'none' : refused!)
+  const outcomes = Object.fromEntries(suites.map((suite) => [suite.name, outcome(suite)]))
   const fetched = (await readFile(path.join(rootOf(release), 'made'), 'utf8')).trim()
   return { release, qemu, libvirt, fetched, outcomes }
 }
 
 const cell = (outcome: Outcome | undefined): string => {
   if (outcome === undefined) return ''
+  if (outcome === 'none') return '-'
   if ('refused' in outcome) return 'refused'
   return outcome.failed === 0
     ? `${outcome.passed} passed`
@@ -168,7 +171,7 @@ const printTable = (rows: readonly Row[], suites: readonly Suite[]): void => {
     )
   for (const { release, outcomes } of rows)
     for (const outcome of Object.values(outcomes))
-      if ('refused' in outcome) console.log(`${release}: ${outcome.refused}`)
+      if (outcome !== 'none' && 'refused' in outcome) console.log(`${release}: ${outcome.refused}`)
 }
 
 const chosen = <T>(wanted: string | undefined, all: readonly T[], nameOf: (one: T) => string): readonly T[] => {
@@ -196,5 +199,7 @@ for (const release of chosen(values.releases, RELEASES, (name) => name)) {
 }
 if (values.json) console.log(JSON.stringify({ date: new Date().toISOString().slice(0, 10), rows }))
 else printTable(rows, suites)
-const failed = rows.some(({ outcomes }) => Object.values(outcomes).some((one) => 'failed' in one && one.failed > 0))
+const failed = rows.some(({ outcomes }) =>
+  Object.values(outcomes).some((one) => one !== 'none' && 'failed' in one && one.failed > 0),
+)
 process.exitCode = failed ? 1 : 0

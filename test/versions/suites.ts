@@ -4,11 +4,12 @@
 export const RELEASES = ['bullseye', 'bookworm', 'bookworm-backports', 'trixie', 'sid'] as const
 export type Release = (typeof RELEASES)[number]
 
-/** What is held to a version; `libvirtMin` is the oldest libvirt that is not refused. */
+/** What is held to a version; `libvirtMin`: the oldest libvirt that is not refused, `qemuMin`: the oldest QEMU that can do it. */
 export interface Suite {
   readonly name: string
   readonly files: readonly string[]
   readonly libvirtMin?: readonly [number, number]
+  readonly qemuMin?: readonly [number, number]
 }
 
 const LIBVIRT_MIN = [7, 6] as const
@@ -18,8 +19,10 @@ export const SUITES: readonly Suite[] = [
   {
     name: 'push',
     files: ['test/agent/drivers/qmp/push-conformance.test.ts', 'test/agent/drivers/qmp/push.test.ts'],
+    qemuMin: [7, 2],
   },
-  { name: 'fleecing', files: ['test/agent/drivers/qmp/access.test.ts'] },
+  { name: 'fleecing', files: ['test/agent/drivers/qmp/access.test.ts'], qemuMin: [9, 0] },
+  { name: 'break', files: ['test/agent/drivers/qmp/access-break.test.ts'], qemuMin: [10, 1] },
   { name: 'offline', files: ['test/agent/drivers/offline/conformance.test.ts'] },
   { name: 'libvirt', files: ['test/agent/drivers/libvirt/conformance.test.ts'], libvirtMin: LIBVIRT_MIN },
   {

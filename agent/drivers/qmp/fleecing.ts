@@ -66,7 +66,7 @@ export const askSupport = async (client: QmpCaller, wish: Fleecing): Promise<Fle
 const suits = ({ disk, kind }: DiskDecision): boolean =>
   disk.size <= RAW_SCRATCH_BYTES_MAX && (kind === 'incremental' || disk.backing.length === 0)
 
-/** The way of each disk, and how a full scratch space ends: null for an overlay. DISK_UNSUPPORTED where QEMU cannot do what is asked for. */
+/** The way of each disk, and how a full scratch space ends: null for an overlay. DISK_UNSUPPORTED where QEMU cannot do it. */
 export type AccessOf = (decision: DiskDecision) => { readonly breaks: boolean } | null
 
 export const accessOf = (

@@ -69,7 +69,7 @@ const nodesOf = ({ scratchNode, access, push }: QmpEntry['disks'][number]): stri
   ...(push === undefined ? [] : [push.endNode]),
 ]
 
-/** Transfer bitmaps on disks' own nodes: that of the lease, and after a commit what its base's agent left when the machine moved. */
+/** Transfer bitmaps on disks' own nodes: the lease's, and after a commit what its base's agent left when the machine moved. */
 const transferBitmaps = (
   entry: QmpEntry,
   nodes: readonly BlockNode[],

@@ -1,23 +1,18 @@
 // Disks that are read through snapshot access: what was read can be discarded, and a full scratch space never hurts the guest.
-import { readdir, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Lease, LeasedDisk } from '../../../../agent/drivers/driver.ts'
 import { lossOf } from '../../../../agent/drivers/loss.ts'
-import { askSupport } from '../../../../agent/drivers/qmp/fleecing.ts'
 import { discardUnasked } from '../../../../agent/image/discard-unasked.ts'
 import { NbdClient } from '../../../../agent/nbd/client.ts'
 import { Discards } from '../../../../agent/nbd/discards.ts'
 import type { DiskExtent } from '../../../../agent/nbd/extents.ts'
 import { VarveError } from '../../../../protocol/errors.ts'
 import { asBase, MIB, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
-import { qemuMajor } from '../../../support/qemu.ts'
 import { eventually, tempFolder } from '../../../support/temp.ts'
 
 const KIB64 = 65_536
-
-/** Its snapshot access gives wrong bytes, and is not used. */
-const IS_OLD = qemuMajor() < 9
 
 const open = ({ socketPath, exportName }: LeasedDisk): Promise<NbdClient> =>
   NbdClient.connect({ socketPath, exportName, contexts: [] })
@@ -40,145 +35,97 @@ async function* whole(length: number): AsyncGenerator<DiskExtent> {
 
 const refused = { code: 'NBD_ERROR', details: expect.objectContaining({ errno: 'EINVAL' }) }
 
-test.skipIf(IS_OLD)(
-  'what was discarded frees its scratch space, is copied no more, and only that cannot be read',
-  async () => {
-    await using folder = await tempFolder()
-    await using bench = await startBench(folder.path, threeDisks(folder.path))
-    bench.fleecing = 'on'
-    await using agent = await bench.agent()
-    for (const disk of ['vda', 'vdb', 'vdc']) await bench.write(disk, 0x11, 0, 4 * MIB)
-    const atInstant = bench.snapshot()
-    const lease = await agent.driver.begin(bench.request())
-    for (const [index, disk] of lease.disks.entries()) {
-      expect(disk.discards).toBe(true)
-      await bench.write(disk.name, 0x22, MIB, MIB)
-      expect(await taken(bench, lease, index)).toBeGreaterThanOrEqual(MIB)
-      await using client = await open(disk)
-      const discards = new Discards(client)
-      for await (const { length } of discards.watch(whole(4 * MIB))) discards.upTo(length - MIB + 1)
-      await discards.settled()
-      expect(await taken(bench, lease, index)).toBeLessThan(KIB64)
-      await bench.write(disk.name, 0x33, KIB64, 3 * MIB - KIB64)
-      expect(await taken(bench, lease, index)).toBeLessThan(KIB64)
-      await bench.write(disk.name, 0x44, 3 * MIB, KIB64)
-      const before = atInstant.get(disk.name)!
-      for (const [offset, length] of [
-        [0, KIB64],
-        [3 * MIB, MIB],
-      ] as const)
-        expect((await read(disk, offset, length)).equals(before.subarray(offset, offset + length))).toBe(true)
-      await expect(read(disk, 2 * MIB, KIB64)).rejects.toMatchObject(refused)
-      await expect(client.write(0, Buffer.alloc(512))).rejects.toMatchObject({ code: 'NBD_ERROR' })
-    }
-    // the most that it took is what is told
-    expect((await lease.scratch())!.usedBytes).toBeGreaterThanOrEqual(3 * KIB64)
-    await lease.check()
-    await lease.end('committed')
-  },
-)
+test('what was discarded frees its scratch space, is copied no more, and only that cannot be read', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  bench.fleecing = 'on'
+  await using agent = await bench.agent()
+  for (const disk of ['vda', 'vdb', 'vdc']) await bench.write(disk, 0x11, 0, 4 * MIB)
+  const atInstant = bench.snapshot()
+  const lease = await agent.driver.begin(bench.request())
+  for (const [index, disk] of lease.disks.entries()) {
+    expect(disk.discards).toBe(true)
+    await bench.write(disk.name, 0x22, MIB, MIB)
+    expect(await taken(bench, lease, index)).toBeGreaterThanOrEqual(MIB)
+    await using client = await open(disk)
+    const discards = new Discards(client)
+    for await (const { length } of discards.watch(whole(4 * MIB))) discards.upTo(length - MIB + 1)
+    await discards.settled()
+    expect(await taken(bench, lease, index)).toBeLessThan(KIB64)
+    await bench.write(disk.name, 0x33, KIB64, 3 * MIB - KIB64)
+    expect(await taken(bench, lease, index)).toBeLessThan(KIB64)
+    await bench.write(disk.name, 0x44, 3 * MIB, KIB64)
+    const before = atInstant.get(disk.name)!
+    for (const [offset, length] of [
+      [0, KIB64],
+      [3 * MIB, MIB],
+    ] as const)
+      expect((await read(disk, offset, length)).equals(before.subarray(offset, offset + length))).toBe(true)
+    await expect(read(disk, 2 * MIB, KIB64)).rejects.toMatchObject(refused)
+    await expect(client.write(0, Buffer.alloc(512))).rejects.toMatchObject({ code: 'NBD_ERROR' })
+  }
+  // the most that it took is what is told
+  expect((await lease.scratch())!.usedBytes).toBeGreaterThanOrEqual(3 * KIB64)
+  await lease.check()
+  await lease.end('committed')
+})
 
-test.skipIf(IS_OLD)(
-  'of an increment long unchanged gaps go at once, and what a comparison showed is known to the next agent',
-  async () => {
-    await using folder = await tempFolder()
-    const size = 64 * MIB
-    const disks = [{ id: 'vda', format: 'qcow2', file: folder.join('a.qcow2'), size } as const]
-    await using bench = await startBench(folder.path, disks)
-    bench.fleecing = 'on'
-    const first = await bench.agent()
-    await bench.write('vda', 0x11, 0, MIB)
-    const full = await first.driver.begin(bench.request())
-    await full.end('committed')
-    await bench.write('vda', 0x22, 32 * MIB, KIB64)
-    const atInstant = bench.snapshot().get('vda')!
-    const lease = await first.driver.begin(bench.request({ base: asBase(full) }))
-    await lease.compared(new Map([['vda', { chunks: 3, missed: false }]]))
-    await discardUnasked(lease)
-    await bench.write('vda', 0x33, 8 * MIB, MIB)
-    expect(await taken(bench, lease, 0)).toBe(0)
-    await bench.write('vda', 0x33, 32 * MIB, KIB64)
-    await first[Symbol.asyncDispose]()
+test('of an increment long unchanged gaps go at once, and what a comparison showed is known to the next agent', async () => {
+  await using folder = await tempFolder()
+  const size = 64 * MIB
+  const disks = [{ id: 'vda', format: 'qcow2', file: folder.join('a.qcow2'), size } as const]
+  await using bench = await startBench(folder.path, disks)
+  bench.fleecing = 'on'
+  const first = await bench.agent()
+  await bench.write('vda', 0x11, 0, MIB)
+  const full = await first.driver.begin(bench.request())
+  await full.end('committed')
+  await bench.write('vda', 0x22, 32 * MIB, KIB64)
+  const atInstant = bench.snapshot().get('vda')!
+  const lease = await first.driver.begin(bench.request({ base: asBase(full) }))
+  await lease.compared(new Map([['vda', { chunks: 3, missed: false }]]))
+  await discardUnasked(lease)
+  await bench.write('vda', 0x33, 8 * MIB, MIB)
+  expect(await taken(bench, lease, 0)).toBe(0)
+  await bench.write('vda', 0x33, 32 * MIB, KIB64)
+  await first[Symbol.asyncDispose]()
 
-    await using next = await bench.agent()
-    const [entry] = await next.journal.list()
-    const adopted = await next.driver.adopt(entry!)
-    const [disk] = adopted!.disks
-    expect(disk).toMatchObject({ kind: 'incremental', compared: true, comparedChunks: 3 })
-    const changed = atInstant.subarray(32 * MIB, 32 * MIB + KIB64)
-    expect((await read(disk!, 32 * MIB, KIB64)).equals(changed)).toBe(true)
-    await adopted!.check()
-    await adopted!.end('failed')
-  },
-)
+  await using next = await bench.agent()
+  const [entry] = await next.journal.list()
+  const adopted = await next.driver.adopt(entry!)
+  const [disk] = adopted!.disks
+  expect(disk).toMatchObject({ kind: 'incremental', compared: true, comparedChunks: 3 })
+  const changed = atInstant.subarray(32 * MIB, 32 * MIB + KIB64)
+  expect((await read(disk!, 32 * MIB, KIB64)).equals(changed)).toBe(true)
+  await adopted!.check()
+  await adopted!.end('failed')
+})
 
-/** Has the second MiB of a scratch file refuse writes as a full file system does. */
-const fullAt = (command: string, args: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> => {
-  if (command !== 'blockdev-add' || args['driver'] !== 'raw') return args
-  const rule = { event: 'none', iotype: 'write', errno: 28, sector: 2048 }
-  return { ...args, file: { driver: 'blkdebug', image: args['file'], 'inject-error': [rule] } }
-}
+test('a lease that is given up leaves QEMU running while readers are in the middle of their answers', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  bench.fleecing = 'on'
+  const untouched = await bench.objects()
+  for (const disk of ['vda', 'vdb', 'vdc']) await bench.write(disk, 0x11, 0, 4 * MIB)
+  let free = 2 ** 50
+  await using agent = await bench.agent({ reserveBytes: MIB, freeBytes: () => Promise.resolve(free) })
+  const lease = await agent.driver.begin(bench.request())
+  const clients = await Promise.all(lease.disks.map(open))
+  // more answers than any socket holds are on the way
+  const reads = clients.map((client) =>
+    Promise.allSettled(Array.from({ length: 16 }, () => client.readInto(0, Buffer.alloc(4 * MIB)))),
+  )
+  free = 0
+  expect(await lease.lost).toMatchObject({ code: 'SCRATCH_LOW' })
+  await Promise.all(reads)
+  await Promise.all(clients.map((client) => client.close()))
+  await eventually(async () => ((await bench.machine.control.execute('query-jobs')) as unknown[]).length === 0)
+  await bench.write('vda', 0x22, 0, 4 * MIB)
+  await lease.end('failed')
+  expect(await bench.objects()).toEqual(untouched)
+})
 
-test.skipIf(IS_OLD)(
-  'where QEMU can break a snapshot, a full scratch space fails the backup and no write of the guest',
-  async (context) => {
-    await using folder = await tempFolder()
-    await using bench = await startBench(folder.path, threeDisks(folder.path))
-    bench.fleecing = 'on'
-    if (!(await askSupport(bench.machine.control, 'on')).breaks) return context.skip()
-    for (const disk of ['vda', 'vdb', 'vdc']) await bench.write(disk, 0x11, 0, 4 * MIB)
-    const untouched = await bench.objects()
-    await using agent = await bench.agent({ alter: fullAt })
-    const lease = await agent.driver.begin(bench.request())
-    const [broken, whole] = lease.disks
-    await bench.write('vda', 0x22, 0, KIB64)
-    expect((await read(broken!, 0, KIB64)).equals(Buffer.alloc(KIB64, 0x11))).toBe(true)
-    // the guest's writes go on, and nothing tells of it
-    for (let at = MIB; at < 4 * MIB; at += KIB64) await bench.write('vda', 0x33, at, KIB64)
-    expect(bench.machine.events.map(({ event }) => event)).not.toContain('BLOCK_IO_ERROR')
-    for (const offset of [0, MIB, 3 * MIB]) {
-      const failed = await read(broken!, offset, KIB64).catch((error: unknown) => error)
-      expect(failed).toMatchObject(refused)
-      const loss = await lossOf(failed, lease, new AbortController().signal)
-      expect(loss).toMatchObject({ code: 'SCRATCH_LOW', details: { disk: broken!.name } })
-    }
-    expect((await read(whole!, 0, KIB64)).equals(Buffer.alloc(KIB64, 0x11))).toBe(true)
-    await lease.end('failed')
-    expect(await bench.objects()).toEqual(untouched)
-    expect(await readdir(path.join(bench.stateFolder, 'scratch'))).toEqual([])
-  },
-)
-
-test.skipIf(IS_OLD)(
-  'a lease that is given up leaves QEMU running while a reader hangs in the middle of an answer',
-  async () => {
-    await using folder = await tempFolder()
-    await using bench = await startBench(folder.path, threeDisks(folder.path))
-    bench.fleecing = 'on'
-    const untouched = await bench.objects()
-    for (const disk of ['vda', 'vdb', 'vdc']) await bench.write(disk, 0x11, 0, 4 * MIB)
-    let free = 2 ** 50
-    await using agent = await bench.agent({ reserveBytes: MIB, freeBytes: () => Promise.resolve(free) })
-    const lease = await agent.driver.begin(bench.request())
-    // more answers than any socket holds, and nobody takes them
-    const hanging = await Promise.all(
-      lease.disks.map(async (disk) => {
-        const client = await open(disk)
-        const reads = Array.from({ length: 16 }, () => client.readInto(0, Buffer.alloc(4 * MIB)))
-        return Promise.allSettled(reads).then(() => client.close())
-      }),
-    )
-    free = 0
-    expect(await lease.lost).toMatchObject({ code: 'SCRATCH_LOW' })
-    await Promise.all(hanging)
-    await eventually(async () => ((await bench.machine.control.execute('query-jobs')) as unknown[]).length === 0)
-    await bench.write('vda', 0x22, 0, 4 * MIB)
-    await lease.end('failed')
-    expect(await bench.objects()).toEqual(untouched)
-  },
-)
-
-test.skipIf(IS_OLD)('a broken snapshot is not to be seen where QEMU has gone, or where nothing can break', async () => {
+test('a broken snapshot is not to be seen where QEMU has gone, or where nothing can break', async () => {
   await using folder = await tempFolder()
   await using bench = await startBench(folder.path, threeDisks(folder.path))
   await using agent = await bench.agent()

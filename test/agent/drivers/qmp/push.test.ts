@@ -75,7 +75,7 @@ test('the process that QEMU writes to is killed: no write of the guest fails, th
   process.kill(pid!, 'SIGKILL')
   // they wait until somebody stands in; as a guest does, not as the monitor, for which QEMU itself would wait
   const writes = host.disks.map(async (disk) => {
-    await host.machine.guestIo(disk, `aio_write -P ${0x22} ${3 * MIB} ${KIB64}`)
+    await host.machine.guestIo(disk, `aio_write -P 0x22 ${3 * MIB} ${KIB64}`)
     host.model.get(disk)!.fill(0x22, 3 * MIB, 3 * MIB + KIB64)
   })
   expect(await lease.lost).toMatchObject({ code: 'LEASE_LOST', message: expect.stringContaining('has ended') })
