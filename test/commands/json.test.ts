@@ -169,7 +169,7 @@ test('each command prints one object with the fields that JSON.md lists, instant
   note('varve-agent export', (await serving.end('SIGTERM')).stdout)
   const [finished, abandoned] = [stand.folder.join('finished'), stand.folder.join('abandoned')]
   await using served = await startQemuNbd(stand.folder, '--read-only', '--format=raw', stand.folder.join('vda.raw'))
-  const instant = ['--instant', new Date().toISOString(), '--disk', `vda=${served.socketPath}:`]
+  const instant = ['--instant', new Date().toISOString(), '--disk', `vda=${served.socketPath}:disk`]
   const others = ['--machine', 'other1', '--agent-config', host.configFile, '--json']
   const external = await new Program('agent', ['external', 'backup', ...others, ...instant]).ended
   note('varve-agent external backup', external.stdout)
