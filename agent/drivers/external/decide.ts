@@ -97,11 +97,6 @@ const withBase = (
   return { seen, kind: 'incremental', reason: 'bitmap', base: before.name, reread: before.reread, doubt: null }
 }
 
-export interface GivenDecisions {
-  readonly disks: readonly GivenDecision[]
-  readonly leftOut: readonly LeftOutDisk[]
-}
-
 /** One decision for each export, and the disks of the base that the lease does not have. */
 export const decideGiven = (
   exports: readonly SeenExport[],
