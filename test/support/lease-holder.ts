@@ -45,8 +45,9 @@ export class LeaseHolder {
     this.#folder = folder
   }
 
+  /** With two slashes, as that of qemu-server has. */
   get socketPath(): string {
-    return join(this.#folder, 'access.sock')
+    return `${this.#folder}//access.sock`
   }
 
   fleecingFile(disk: string): string {

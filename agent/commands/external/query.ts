@@ -1,6 +1,7 @@
 // The command "external query": whether the bitmaps of a machine's disks can be gone on with, before its lease is taken.
 import { print, printJson } from '../../../protocol/host/output.ts'
-import { Records } from '../../drivers/external/records.ts'
+import { Records, type KnownDisk } from '../../drivers/external/records.ts'
+import { processState } from '../../process-mark.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { withGateway } from '../context.ts'
 
@@ -20,6 +21,10 @@ export interface ExternalQuery {
   readonly json: boolean
 }
 
+/** Whether its bitmap can still be there, and compared: anything else is refused where only the bitmap's ranges can be read. */
+const isThere = ({ exporter, seen }: KnownDisk): boolean =>
+  exporter !== null && processState(exporter) !== 'gone' && seen !== null
+
 /** Says "use" where the newest restore point is the one at which the bitmap of the disk began, as this agent recorded. */
 export const externalQuery = async (options: ExternalQuery): Promise<void> => {
   const { agentConfig, machine, disk: asked, fullAfter = Infinity, timeout, json } = options
@@ -36,7 +41,8 @@ export const externalQuery = async (options: ExternalQuery): Promise<void> => {
       const disks = asked.map(({ name, size }) => {
         const disk = known.find((one) => one.name === name)
         const isRecent = disk !== undefined && Date.now() - disk.fullMs < fullAfter
-        return { name, bitmap: isRecent && disk.size === size && disk.point === newest ? 'use' : 'new' }
+        const isGoodFor = isRecent && disk.size === size && disk.point === newest && isThere(disk)
+        return { name, bitmap: isGoodFor ? 'use' : 'new' }
       })
       if (json) printJson({ machine, disks })
       else for (const { name, bitmap } of disks) print(`${name} ${bitmap}`)

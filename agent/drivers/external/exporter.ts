@@ -3,6 +3,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { readdir, readFile, readlink, realpath, stat } from 'node:fs/promises'
+import { normalize } from 'node:path'
 import { guardEnvironment } from '../../guard-environment.ts'
 import { parseUnixSockets } from '../../processes/unix-sockets.ts'
 import { markProcess, type ProcessMark } from '../../process-mark.ts'
@@ -30,9 +31,10 @@ const hasOpen = async (pid: string, inode: string): Promise<boolean> => {
 /** The one process that listens at this path; null where that cannot be seen, or there are several. */
 export const exporterOf = async (socketPath: string): Promise<ProcessMark | null> => {
   try {
-    const paths = new Set([socketPath, await realpath(socketPath)])
+    // a socket is listed as it was bound: that of qemu-server has two slashes in it
+    const paths = new Set([normalize(socketPath), await realpath(socketPath)])
     const sockets = parseUnixSockets(await readFile('/proc/self/net/unix', 'utf8'))
-    const [socket, second] = sockets.filter(({ path, isListening }) => isListening && paths.has(path))
+    const [socket, second] = sockets.filter(({ path, isListening }) => isListening && paths.has(normalize(path)))
     if (socket === undefined || second !== undefined) return null
     const pids = (await readdir('/proc')).filter((pid) => /^\d+$/u.test(pid))
     const holders: string[] = []
