@@ -59,13 +59,20 @@ const diskOf = ({ seen, kind, reason, base, reread }: GivenDecision): ExternalDi
   }
 }
 
-/** What is known once a lease has been looked at: a bitmap that proved nothing proves nothing later either. */
-const lookedAt = (record: MachineRecord, given: Given, decisions: readonly GivenDecision[]): MachineRecord => {
+/**
+ * What is known once a lease has been looked at. Of a bitmap in spite of which all must be read nothing is known any more, whatever
+ * the reason: where its export lets only its ranges be read, the next lease must have a new one.
+ */
+export const lookedAt = (
+  record: MachineRecord,
+  given: Pick<Given, 'offer'>,
+  decisions: readonly GivenDecision[],
+): MachineRecord => {
   const kept = record.disks.flatMap((known): KnownDisk[] => {
     const decision = decisions.find(({ seen }) => seen.disk.name === known.name)
     if (decision === undefined) return [known]
     const { disk, changed } = decision.seen
-    return disk.state !== 'reuse' || decision.doubt !== null ? [] : [{ ...known, seen: changed && copyOf(changed) }]
+    return disk.state !== 'reuse' || decision.kind === 'full' ? [] : [{ ...known, seen: changed && copyOf(changed) }]
   })
   const exporter = decisions.map(({ seen }) => seen.exporter).find((mark) => mark !== null) ?? null
   return { ...record, uuid: given.offer.uuid ?? record.uuid, exporter, disks: kept }

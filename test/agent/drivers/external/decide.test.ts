@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { LeaseBase } from '../../../../agent/drivers/driver.ts'
 import { covers, decideGiven, refuseGiven } from '../../../../agent/drivers/external/decide.ts'
+import { lookedAt } from '../../../../agent/drivers/external/external-driver.ts'
 import type { SeenExport } from '../../../../agent/drivers/external/look.ts'
 import type { KnownDisk } from '../../../../agent/drivers/external/records.ts'
 
@@ -92,6 +93,15 @@ test('what cannot be read in full is refused, and so are what a plan refuses and
   expect(() => refuseGiven(left, { ...policy, refuseLeftOut: ['unplugged'] })).toThrow(
     expect.objectContaining({ code: 'DISK_LEFT_OUT' }),
   )
+})
+
+test('a bitmap in spite of which all must be read is forgotten, so that the next lease has a new one', () => {
+  const record = { version: 1, machine: 'vm', uuid: null, exporter: null, disks: [known()] } as const
+  const offer = { machine: 'vm', uuid: null, timeMs: 1, disks: [], files: [], bandwidth: null }
+  const kept = (of: LeaseBase, full = false): number =>
+    lookedAt(record, { offer }, decideGiven([seen({ clips: true })], [known()], wishes(of, full)).disks).disks.length
+  expect(kept(base())).toBe(1)
+  expect([kept(base(), true), kept(base({ missed: true })), kept(base({ reread: [[0, 64]] }))]).toEqual([0, 0, 0])
 })
 
 /** Ascending ranges of a set of blocks, neighbours joined. */
