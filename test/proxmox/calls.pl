@@ -15,6 +15,7 @@ $| = 1;
 my $json = JSON->new->canonical->allow_nonref;
 my $storage = 'PVE::Storage::Custom::VarvePlugin';
 my $scfg = $json->decode($ENV{VARVE_SCFG});
+$PVE::Varve::Agent::SETTINGS = $ENV{VARVE_SETTINGS};
 my @logged;
 my $log = sub { push @logged, join(': ', @_); };
 my $provider = $storage->new_backup_provider($scfg, 'varve', $log);

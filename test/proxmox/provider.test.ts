@@ -2,7 +2,7 @@
 // back. Method: vzdump.ts calls them in the order of qemu-server; VARVE_PROXMOX_LOG names a file for its log.
 import { spawnSync } from 'node:child_process'
 import { globSync } from 'node:fs'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, chown, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { LeaseHolder } from '../support/lease-holder.ts'
@@ -10,8 +10,8 @@ import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB, ModelMachine, type ModelDisk } from '../support/model-machine.ts'
 import { run } from '../support/run.ts'
 import { Stand } from '../support/stand.ts'
-import { eventually } from '../support/temp.ts'
-import { told, Vzdump } from './vzdump.ts'
+import { eventually, tempFolder } from '../support/temp.ts'
+import { SCFG, told, Vzdump } from './vzdump.ts'
 
 const DISKS: readonly ModelDisk[] = [
   { id: 'scsi0', format: 'qcow2', size: 8 * MIB, content: new Dice(60).bytes(8 * MIB) },
@@ -26,12 +26,6 @@ smbios1: uuid=0B7C61D5-E214-4C58-8F6A-3F2A91C09D2E
 
 const PROXMOX = path.resolve(import.meta.dirname, '../../agent/proxmox')
 
-const scfgOf = (config: string, stand: Stand): Record<string, string> => ({
-  type: 'varve',
-  'varve-config': config,
-  'varve-program': stand.folder.join('varve-agent'),
-})
-
 test('the plug-ins compile, and the provider has every method of the interface', async () => {
   for (const file of globSync('**/*.pm', { cwd: PROXMOX })) {
     const args = ['-c', '-I', PROXMOX, '-I', path.join(import.meta.dirname, 'perl'), path.join(PROXMOX, file)]
@@ -43,6 +37,22 @@ test('the plug-ins compile, and the provider has every method of the interface',
   expect(await vzdump.call('provider', 'undefined', [], true)).toEqual([])
   await expect(vzdump.provider('backup_init', 101, 'lxc', 0)).rejects.toThrow('is a container')
   await expect(vzdump.provider('job_init', 0)).rejects.toThrow('/nowhere.toml: there is no such file')
+})
+
+test('what only root may say is taken from a file of root alone, and from nowhere else', async () => {
+  await using folder = await tempFolder()
+  await using vzdump = await Vzdump.start(folder.path, '/nowhere.toml')
+  const list = (scfg: Readonly<Record<string, string>>): Promise<unknown> =>
+    vzdump.storage('list_volumes', 'varve', { ...SCFG, ...scfg }, null, ['backup'])
+  await expect(list({ 'varve-program': '/bin/false', 'varve-config': '/other.toml' })).rejects.toThrow('/nowhere.toml')
+  await chmod(vzdump.settingsFile, 0o620)
+  await expect(list({})).rejects.toThrow('may be written by others than root')
+  await chmod(vzdump.settingsFile, 0o600)
+  await chown(vzdump.settingsFile, 65_534, 65_534)
+  await expect(list({})).rejects.toThrow('must be owned by root')
+  await rename(vzdump.settingsFile, folder.join('real.json'))
+  await symlink('real.json', vzdump.settingsFile)
+  await expect(list({})).rejects.toThrow('is a symbolic link')
 })
 
 test('full, increment, a failure whose changes the next one has, volumes and configurations back', async () => {
@@ -81,7 +91,7 @@ test('full, increment, a failure whose changes the next one has, volumes and con
   const points = await stand.listPoints()
   expect(points.map(({ kind }) => kind)).toEqual(['incremental', 'incremental', 'full'])
 
-  const volumes = (await vzdump.storage('list_volumes', 'varve', scfgOf(host.configFile, stand), null, ['backup'])) as {
+  const volumes = (await vzdump.storage('list_volumes', 'varve', SCFG, null, ['backup'])) as {
     readonly volid: string
     readonly vmid: string
     readonly size: number
@@ -108,18 +118,11 @@ test('full, increment, a failure whose changes the next one has, volumes and con
     }
     await vzdump.provider('restore_vm_cleanup', name)
   }
-  await expect(vzdump.storage('free_image', 'varve', scfgOf(host.configFile, stand), volname)).rejects.toThrow(
-    'an agent may not delete them',
-  )
+  await expect(vzdump.storage('free_image', 'varve', SCFG, volname)).rejects.toThrow('an agent may not delete them')
   const tokenFile = stand.folder.join('token')
   await writeFile(tokenFile, await stand.token('operator'), { mode: 0o600 })
-  const asOperator = {
-    ...scfgOf(host.configFile, stand),
-    'varve-gateway': stand.url,
-    'varve-token-file': tokenFile,
-    'varve-gateway-program': stand.folder.join('varve-gateway'),
-  }
-  await vzdump.storage('free_image', 'varve', asOperator, `backup/${first.archive}`)
+  await vzdump.set({ gateway: stand.url, tokenFile })
+  await vzdump.storage('free_image', 'varve', SCFG, `backup/${first.archive}`)
   expect(await stand.listPoints()).toHaveLength(2)
   expect((await readdir(stand.folder.path)).filter((name) => /^varve-.{8}$/u.test(name))).toEqual([])
   expect(await host.residue()).toMatchObject({ journal: [] })

@@ -11,6 +11,9 @@ import type { ModelMachine } from '../support/model-machine.ts'
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const LIBRARIES = [path.join(ROOT, 'agent/proxmox'), path.join(import.meta.dirname, 'perl')]
 
+/** The storage, as storage.cfg has it. */
+export const SCFG = { type: 'varve', 'varve-prefix': 'vm-' } as const
+
 interface Answer {
   readonly result?: unknown
   readonly error?: string
@@ -42,31 +45,38 @@ export interface JobOutcome {
 
 export class Vzdump implements AsyncDisposable {
   readonly log: string[] = []
+  /** What only root may say. */
+  readonly settingsFile: string
+  readonly #settings: Readonly<Record<string, string>>
   readonly #child: ChildProcess
   readonly #lines: AsyncIterator<string>
   #startTime = 0
 
-  private constructor(child: ChildProcess) {
+  private constructor(child: ChildProcess, settingsFile: string, settings: Readonly<Record<string, string>>) {
     this.#child = child
+    this.settingsFile = settingsFile
+    this.#settings = settings
     this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]()
   }
 
-  /** With a storage of this configuration, besides the agent's. */
-  static async start(
-    folder: string,
-    agentConfig: string,
-    scfg: Readonly<Record<string, string>> = {},
-  ): Promise<Vzdump> {
+  static async start(folder: string, agentConfig: string): Promise<Vzdump> {
     const program = path.join(folder, 'varve-agent')
     await writeFile(program, `#!/bin/sh\nexec '${process.execPath}' '${path.join(ROOT, 'agent/main.ts')}' "$@"\n`)
     await chmod(program, 0o755)
     const manager = path.join(folder, 'varve-gateway')
     await writeFile(manager, `#!/bin/sh\nexec '${process.execPath}' '${path.join(ROOT, 'gateway/main.ts')}' "$@"\n`)
     await chmod(manager, 0o755)
-    const settings = { 'varve-config': agentConfig, 'varve-program': program, 'varve-scratch': folder, ...scfg }
+    const settings = { config: agentConfig, program, scratch: folder, gatewayProgram: manager }
+    const file = path.join(folder, 'proxmox.json')
+    await writeFile(file, JSON.stringify(settings), { mode: 0o600 })
     const args = [...LIBRARIES.map((library) => `-I${library}`), path.join(import.meta.dirname, 'calls.pl')]
-    const env = { ...process.env, VARVE_SCFG: JSON.stringify({ type: 'varve', ...settings }) }
-    return new Vzdump(spawn('perl', args, { env, stdio: ['pipe', 'pipe', 'inherit'] }))
+    const env = { ...process.env, VARVE_SCFG: JSON.stringify(SCFG), VARVE_SETTINGS: file }
+    return new Vzdump(spawn('perl', args, { env, stdio: ['pipe', 'pipe', 'inherit'] }), file, settings)
+  }
+
+  /** Says more in the settings of root. */
+  async set(more: Readonly<Record<string, string>>): Promise<void> {
+    await writeFile(this.settingsFile, JSON.stringify({ ...this.#settings, ...more }))
   }
 
   get pid(): number {

@@ -5,13 +5,33 @@ package PVE::Varve::Agent;
 use strict;
 use warnings;
 
+use Errno;
+use Fcntl qw(:mode O_NOFOLLOW O_NONBLOCK O_RDONLY);
+use File::Temp qw(tempdir);
 use JSON;
 use POSIX qw(strftime);
 use Time::Local qw(timegm);
 
 use PVE::Tools;
 
-our $PROGRAM = '/usr/bin/varve-agent';
+# What only root may say, as programs that are run and secrets that are used depend on it: whoever may change a storage in Proxmox
+# VE need not be root.
+our $SETTINGS = '/etc/varve/proxmox.json';
+
+# The keys of that file, all of them absolute paths but the gateway's address.
+my %DEFAULTS = (
+    config => '/etc/varve/agent.toml',
+    program => '/usr/bin/varve-agent',
+    scratch => '/var/tmp',
+    logs => undef,
+    gateway => undef,
+    tokenFile => undef,
+    ca => undef,
+    gatewayProgram => '/usr/bin/varve-gateway',
+);
+
+# Most bytes of it.
+my $SETTINGS_BYTES_MAX = 65_536;
 
 # How long a command that only looks may take, in seconds.
 my $LOOK_SECONDS = 60;
@@ -19,18 +39,52 @@ my $LOOK_SECONDS = 60;
 # Names that a machine of Varve can have.
 my $MACHINE_RE = qr/[A-Za-z0-9][A-Za-z0-9._-]{0,62}/;
 
+# The text of the settings; undef where there is no file.
+my sub settings_text {
+    sysopen(my $handle, $SETTINGS, O_RDONLY | O_NOFOLLOW | O_NONBLOCK) or do {
+        return undef if $!{ENOENT};
+        die "$SETTINGS is a symbolic link, which is not followed\n" if $!{ELOOP};
+        die "cannot read $SETTINGS: $!\n";
+    };
+    my ($mode, $uid) = (stat($handle))[2, 4];
+    die "$SETTINGS is no file\n" if !S_ISREG($mode);
+    die "$SETTINGS must be owned by root: it says which programs run as root\n" if $uid != 0;
+    die "$SETTINGS may be written by others than root: chmod 600 $SETTINGS\n" if $mode & (S_IWGRP | S_IWOTH);
+    my $text = '';
+    while (length($text) <= $SETTINGS_BYTES_MAX) {
+        my $bytes = sysread($handle, $text, 8192, length($text)) // die "cannot read $SETTINGS: $!\n";
+        return $text if $bytes == 0;
+    }
+    die "$SETTINGS has more than $SETTINGS_BYTES_MAX bytes\n";
+}
+
+my sub settings {
+    my $text = settings_text() // return { %DEFAULTS };
+    my $told = eval { decode_json($text) };
+    die "$SETTINGS is no JSON object\n" if ref($told) ne 'HASH';
+    for my $key (sort keys %$told) {
+        die "$SETTINGS has an unknown key \"$key\"\n" if !exists($DEFAULTS{$key});
+        my $value = $told->{$key};
+        my $form = $key eq 'gateway' ? qr!^[a-z]! : qr!^/!;
+        next if defined($value) && !ref($value) && $value =~ $form && $value !~ m/[\0-\x1f]/;
+        die "$key in $SETTINGS is no " . ($key eq 'gateway' ? 'address' : 'absolute path') . "\n";
+    }
+    return { %DEFAULTS, %$told };
+}
+
 sub new {
     my ($class, $scfg, $log) = @_;
     return bless {
-        config => $scfg->{'varve-config'} // '/etc/varve/agent.toml',
+        settings()->%*,
         prefix => $scfg->{'varve-prefix'} // 'vm-',
-        program => $scfg->{'varve-program'} // $PROGRAM,
-        manager => $scfg->{'varve-gateway-program'} // '/usr/bin/varve-gateway',
         log => $log // sub { },
     }, $class;
 }
 
 sub config { return $_[0]->{config}; }
+
+# A new folder of one's own below the scratch folder.
+sub folder { return tempdir('varve-XXXXXXXX', DIR => $_[0]->{scratch}); }
 
 # The machine at the gateway that a guest is.
 sub machine {
@@ -105,7 +159,7 @@ sub ask {
 # The same as ask, with varve-gateway, as the person whose token it is given.
 sub manage {
     my ($self, $args, %options) = @_;
-    return $self->ask($args, %options, program => $self->{manager});
+    return $self->ask($args, %options, program => $self->{gatewayProgram});
 }
 
 # The restore points of a guest, or of all of this host's; newest first.

@@ -7,7 +7,6 @@ use warnings;
 
 use File::Copy qw(copy);
 use File::Path qw(make_path remove_tree);
-use File::Temp qw(tempdir);
 use IO::Socket::UNIX;
 use POSIX ();
 use Time::HiRes qw(usleep);
@@ -101,7 +100,7 @@ sub backup_vm {
     my ($self, $vmid, $guest_config, $volumes, $info) = @_;
     my $agent = $self->{agent};
     my $backup = $self->{backups}->{$vmid} or die "the backup of guest $vmid was not begun\n";
-    my $folder = tempdir('varve-XXXXXXXX', DIR => $self->{scfg}->{'varve-scratch'} // '/var/tmp');
+    my $folder = $agent->folder();
     $backup->{folder} = $folder;
     my @files = ([$GUEST_CONFIG, $guest_config]);
     push @files, [$FIREWALL_CONFIG, $info->{'firewall-config'}] if defined($info->{'firewall-config'});
@@ -146,7 +145,7 @@ sub backup_container { my ($self, $vmid) = @_; only_vms($vmid, 'lxc'); }
 # The log is not complete before the restore point is, so it cannot be part of it: it is kept here.
 sub backup_handle_log_file {
     my ($self, $vmid, $file) = @_;
-    my $folder = $self->{scfg}->{'varve-logs'} // return;
+    my $folder = $self->{agent}->{logs} // return;
     my $backup = $self->{backups}->{$vmid} // return;
     make_path($folder, { mode => 0700 });
     my $machine = $backup->{machine};
@@ -185,7 +184,7 @@ sub _attachment {
     my $agent = $self->{agent};
     my ($point) = $agent->point($volname);
     return undef if !grep { $_->{name} eq $name } $point->{attachments}->@*;
-    my $folder = tempdir('varve-XXXXXXXX', DIR => $self->{scfg}->{'varve-scratch'} // '/var/tmp');
+    my $folder = $agent->folder();
     my $content = eval {
         my $to = "$folder/$name";
         $agent->run(['restore', $point->{id}, '--attachment', $name, '--to', $to, '--config', $agent->config()]);
@@ -256,13 +255,13 @@ my sub end_process {
 }
 
 # A file of a disk's content: of an export where nbdfuse makes one of it, so that only what is read comes from the gateway; else
-# a copy, for which varve-scratch needs as much space as the disk has data.
+# a copy, for which the scratch folder needs as much space as the disk has data.
 sub restore_vm_volume_init {
     my ($self, $volname, $device, $info) = @_;
     my $agent = $self->{agent};
     my ($point) = $agent->point($volname);
     die "the restore point has no disk $device\n" if !grep { $_->{name} eq $device } $point->{disks}->@*;
-    my $folder = tempdir('varve-XXXXXXXX', DIR => $self->{scfg}->{'varve-scratch'} // '/var/tmp');
+    my $folder = $agent->folder();
     my $volume = $self->{volumes}->{$device} = { folder => $folder };
     my $path = eval { -x $NBDFUSE && -e '/dev/fuse' ? $self->_export($volume, $point->{id}, $device) : undef };
     $self->{log}->('warn', "disk $device cannot be offered as it is, so it is copied first: $@") if $@;

@@ -23,18 +23,9 @@ sub plugindata {
     };
 }
 
+# Whoever may change a storage need not be root: what only root may say is in the agent's settings.
 sub properties {
     return {
-        'varve-config' => {
-            description => "The configuration of varve-agent.",
-            type => 'string',
-            default => '/etc/varve/agent.toml',
-        },
-        'varve-program' => {
-            description => "The path of varve-agent.",
-            type => 'string',
-            default => '/usr/bin/varve-agent',
-        },
         'varve-prefix' => {
             description => "What the names of machines at the gateway begin with, before the id of the guest.",
             type => 'string',
@@ -45,47 +36,13 @@ sub properties {
             type => 'string',
             default => '30d',
         },
-        'varve-scratch' => {
-            description => "A folder for what a backup or a restore needs while it lasts.",
-            type => 'string',
-            default => '/var/tmp',
-        },
-        'varve-gateway' => {
-            description => "The gateway's address, for the deletion of backups with varve-token-file.",
-            type => 'string',
-        },
-        'varve-token-file' => {
-            description => "A file, of root alone, with a token that may delete backups; without it nothing can from here.",
-            type => 'string',
-        },
-        'varve-ca' => {
-            description => "A file with the certificate authority of the gateway, where it is your own.",
-            type => 'string',
-        },
-        'varve-gateway-program' => {
-            description => "The path of varve-gateway, whose command prune deletes backups.",
-            type => 'string',
-            default => '/usr/bin/varve-gateway',
-        },
-        'varve-logs' => {
-            description => "A folder in which the logs of backups are kept.",
-            type => 'string',
-        },
     };
 }
 
 sub options {
     return {
-        'varve-config' => { optional => 1 },
-        'varve-program' => { optional => 1 },
         'varve-prefix' => { optional => 1 },
         'varve-full-after' => { optional => 1 },
-        'varve-scratch' => { optional => 1 },
-        'varve-gateway' => { optional => 1 },
-        'varve-token-file' => { optional => 1 },
-        'varve-ca' => { optional => 1 },
-        'varve-gateway-program' => { optional => 1 },
-        'varve-logs' => { optional => 1 },
         nodes => { optional => 1 },
         disable => { optional => 1 },
         content => { optional => 1 },
@@ -109,8 +66,10 @@ sub status {
 
 sub check_connection {
     my ($class, $storeid, $scfg) = @_;
-    my $agent = PVE::Varve::Agent->new($scfg);
-    eval { $agent->ask(['machines', '--config', $agent->config(), '--timeout', '5s'], timeout => 10); };
+    eval {
+        my $agent = PVE::Varve::Agent->new($scfg);
+        $agent->ask(['machines', '--config', $agent->config(), '--timeout', '5s'], timeout => 10);
+    };
     return $@ ? 0 : 1;
 }
 
@@ -204,13 +163,13 @@ sub free_image {
     my ($class, $storeid, $scfg, $volname, $isBase, $format) = @_;
     my $agent = PVE::Varve::Agent->new($scfg);
     my ($point) = $agent->point($volname);
-    my ($gateway, $token) = $scfg->@{qw(varve-gateway varve-token-file)};
+    my ($gateway, $token, $ca) = $agent->@{qw(gateway tokenFile ca)};
     if (!defined($gateway) || !defined($token)) {
-        die "$KEPT: varve-gateway prune --point $point->{id} at the gateway does, or varve-token-file here\n";
+        die "$KEPT: varve-gateway prune --point $point->{id} at the gateway does, or tokenFile in $PVE::Varve::Agent::SETTINGS\n";
     }
     # the file is named, and the token in it is never among the arguments
     my @who = ('--gateway', $gateway, '--token-file', $token);
-    push @who, '--ca', $scfg->{'varve-ca'} if defined($scfg->{'varve-ca'});
+    push @who, '--ca', $ca if defined($ca);
     $agent->manage(['prune', '--point', $point->{id}, @who], timeout => 600);
     return undef;
 }
