@@ -32,12 +32,15 @@ test('a bitmap that proves nothing fails the backup, and the next one asks for a
   // a name that the exports do not have
   const lost = await vzdump.run({ ...job, lie: (volumes) => void (volumes['scsi1'] = { ...volumes['scsi0'] }) })
   expect(lost.error).toContain('NBD_ERROR')
+  // more than an attachment can have
+  const bare = await vzdump.run({ ...job, firewall: '#'.repeat(16 * MIB + 1) })
+  expect(bare.error).toContain('but firewall.fw is not')
   await stand.endGateway('SIGKILL')
   const away = await vzdump.run(job)
   expect(away).toMatchObject({ archive: null, modes: {} })
   await stand.startGateway()
   const points = await stand.listPoints()
-  expect(points.map(({ kind }) => kind)).toEqual(['full', 'full'])
+  expect(points.map(({ kind }) => kind)).toEqual(['incremental', 'full', 'full'])
   expectDisks(await stand.restore(points[0]!.id), machine.snapshot())
   told(vzdump)
 })

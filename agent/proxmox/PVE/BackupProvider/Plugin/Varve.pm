@@ -135,6 +135,14 @@ sub backup_vm {
         $self->{log}->('info', "$disk->{name}: $disk->{kind} ($disk->{reason}), $disk->{changedBytes} bytes changed");
     }
     $self->{log}->('info', "restore point $point->{id} is durable");
+    # a guest that came back without its firewall would be open
+    for my $file (@files) {
+        my $name = $file->[0];
+        next if grep { $_->{name} eq $name } ($point->{attachments} // [])->@*;
+        my ($missing) = grep { $_->{name} eq $name } ($answer->{missing} // [])->@*;
+        my $why = $missing ? $missing->{reason} : 'the agent did not read it';
+        die "the disks of guest $vmid are in restore point $point->{id}, but $name is not: $why\n";
+    }
     return;
 }
 
