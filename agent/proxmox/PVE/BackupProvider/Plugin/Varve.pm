@@ -241,14 +241,15 @@ my sub start {
     POSIX::_exit(127);
 }
 
+# What went wrong instead, as a clause; undef once it is ready. What it dies of is an interruption.
 my sub wait_for {
     my ($what, $pid, $ready) = @_;
     for (1 .. $EXPORT_SECONDS * 20) {
-        return if $ready->();
-        die "$what ended early\n" if waitpid($pid, POSIX::WNOHANG()) != 0;
+        return undef if $ready->();
+        return "$what ended early" if waitpid($pid, POSIX::WNOHANG()) != 0;
         usleep(50_000);
     }
-    die "$what was not ready within $EXPORT_SECONDS s\n";
+    return "$what was not ready within $EXPORT_SECONDS s";
 }
 
 my sub end_process {
@@ -271,21 +272,24 @@ sub restore_vm_volume_init {
     die "the restore point has no disk $device\n" if !grep { $_->{name} eq $device } $point->{disks}->@*;
     my $folder = $agent->folder();
     my $volume = $self->{volumes}->{$device} = { folder => $folder };
-    my $path = eval { -x $NBDFUSE && -e '/dev/fuse' ? $self->_export($volume, $point->{id}, $device) : undef };
-    $self->{log}->('warn', "disk $device cannot be offered as it is, so it is copied first: $@") if $@;
-    if (!defined($path)) {
+    my $path = eval {
+        my ($offered, $why) = -x $NBDFUSE && -e '/dev/fuse' ? $self->_export($volume, $point->{id}, $device) : ();
+        return $offered if defined($offered);
+        $self->{log}->('warn', "disk $device cannot be offered as it is, so it is copied first: $why") if defined($why);
         _end_export($volume);
-        $path = "$folder/disk.raw";
-        my @command = ('restore', $point->{id}, '--disk', $device, '--to', $path, '--format', 'raw');
-        eval { $agent->run([@command, '--config', $agent->config()], loud => 1); };
-        if (my $err = $@) {
-            $self->_end_volume($device);
-            die $err;
-        }
+        my $copy = "$folder/disk.raw";
+        my @command = ('restore', $point->{id}, '--disk', $device, '--to', $copy, '--format', 'raw');
+        $agent->run([@command, '--config', $agent->config()], loud => 1);
+        return $copy;
+    };
+    if (my $err = $@) {
+        $self->_end_volume($device);
+        die $err;
     }
     return { 'qemu-img-path' => $path };
 }
 
+# The path of the file, or undef and why there is none.
 sub _export {
     my ($self, $volume, $id, $device) = @_;
     my $agent = $self->{agent};
@@ -293,13 +297,14 @@ sub _export {
     $volume->{export} = start(
         $agent->{program}, 'export', $id, '--disk', $device, '--socket', $socket, '--config', $agent->config(),
     );
-    wait_for('the export', $volume->{export}, sub { IO::Socket::UNIX->new(Peer => $socket) ? 1 : 0; });
+    my $why = wait_for('the export', $volume->{export}, sub { IO::Socket::UNIX->new(Peer => $socket) ? 1 : 0; });
+    return (undef, $why) if defined($why);
     my $mount = "$volume->{folder}/mount";
     mkdir($mount, 0700) or die "cannot make $mount: $!\n";
     my $uri = 'nbd+unix:///' . PVE::Varve::Agent::encoded($device) . "?socket=$socket";
     $volume->{fuse} = start($NBDFUSE, '--readonly', "$mount/disk.raw", $uri);
-    wait_for('nbdfuse', $volume->{fuse}, sub { -e "$mount/disk.raw" });
-    return "$mount/disk.raw";
+    $why = wait_for('nbdfuse', $volume->{fuse}, sub { -e "$mount/disk.raw" });
+    return defined($why) ? (undef, $why) : ("$mount/disk.raw", undef);
 }
 
 sub _end_export {
