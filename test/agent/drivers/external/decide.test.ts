@@ -97,7 +97,7 @@ test('what cannot be read in full is refused, and so are what a plan refuses and
 })
 
 test('a bitmap in spite of which all must be read is forgotten, so that the next lease has a new one', () => {
-  const record = { version: 1, machine: 'vm', uuid: null, exporter: null, disks: [known()] } as const
+  const record = { version: 1 as const, machine: 'vm', uuid: null, exporter: null, disks: [known()] }
   const offer = { machine: 'vm', uuid: null, timeMs: 1, disks: [], files: [], bandwidth: null }
   const kept = (of: LeaseBase, full = false): number =>
     lookedAt(record, { offer }, decideGiven([seen({ clips: true })], [known()], wishes(of, full)).disks).disks.length
