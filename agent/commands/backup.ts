@@ -32,6 +32,8 @@ export interface BackupCommand {
   readonly wait: boolean
   /** How long to wait for the gateway and the agent, in milliseconds. */
   readonly timeout?: number
+  /** Ends it, and cancels its job, as an interruption does. */
+  readonly until?: AbortSignal
   readonly json: boolean
 }
 

@@ -74,6 +74,8 @@ export interface Patience {
   /** A command that works survives breaks for as long as it takes; one that only reads ends. */
   readonly works?: boolean
   readonly progress?: boolean
+  /** Ends the command as its own interruption does. */
+  readonly until?: AbortSignal
   /** It needs the machines that [discover] takes up, too. */
   readonly machines?: boolean
   /** It calls only what the agent of this host lends its session for, where one runs. */
@@ -136,17 +138,20 @@ const begin = async ({ caller, waiting, signal, beginMs, works }: Parts): Promis
   }
 }
 
-type Impatience = Pick<Patience, 'timeout' | 'works' | 'progress'>
+type Impatience = Pick<Patience, 'timeout' | 'works' | 'progress' | 'until'>
 
 /** Runs a command's work with a connection to the gateway; breaks are repaired and reported. */
 const withCaller = async <R>(
   caller: Caller,
   work: (context: Omit<CommandContext, 'record'>) => Promise<R>,
-  { timeout, works = false, progress: wanted = false }: Impatience,
+  { timeout, works = false, progress: wanted = false, until }: Impatience,
 ): Promise<R> => {
   const { config } = caller
   const controller = new AbortController()
   interruption(controller)
+  const onOver = (): void => controller.abort(until?.reason)
+  until?.addEventListener('abort', onOver, { once: true })
+  if (until?.aborted === true) onOver()
   const { signal } = controller
   using progress = new Progress('varve-agent', wanted)
   const lookMs = timeout ?? LOOK_TIMEOUT_MS

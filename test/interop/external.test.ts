@@ -36,6 +36,8 @@ test('what is durable is discarded, where the export can be written', async () =
   const bytes = at.dice.bytes(MIB)
   for (let offset = 0; offset < vda.size; offset += MIB) await at.machine.write('vda', offset, bytes)
   expect(await at.holder.fleecingBytes('vda')).toBeGreaterThanOrEqual(vda.size)
+  // whose caller has ended already
+  expect(await at.run(volumes, '--while-stdin')).toMatchObject({ code: 130, answer: { error: { code: 'CANCELLED' } } })
   expect((await at.run(volumes)).code).toBe(0)
   // by pieces of 2 MiB, of which the first stays
   expect(await at.holder.fleecingBytes('vda')).toBeLessThan(3 * MIB)

@@ -20,6 +20,7 @@ export interface ExternalBackup {
   readonly config?: readonly string[]
   readonly uuid?: string
   readonly bandwidth?: number
+  readonly whileStdin: boolean
   readonly wait: boolean
   readonly timeout?: number
   readonly json: boolean
@@ -53,13 +54,28 @@ const checkReadable = async (file: string): Promise<void> => {
   }
 }
 
+/** A signal that aborts once nobody holds the other end of standard input. */
+const stdinEnd = (): Disposable & { readonly signal: AbortSignal } => {
+  const controller = new AbortController()
+  const onEnd = (): void => controller.abort(new VarveError('CANCELLED', 'standard input has ended'))
+  process.stdin.once('close', onEnd).once('end', onEnd).on('error', onEnd).resume()
+  return { signal: controller.signal, [Symbol.dispose]: () => void process.stdin.destroy() }
+}
+
 /** Resolves only once the restore point is durable. */
 export const externalBackup = async (options: ExternalBackup): Promise<void> => {
-  const { agentConfig, machine, timeout, wait, json } = options
+  const { agentConfig, machine, timeout, whileStdin, wait, json } = options
   const offer = offerOf(options, Date.now())
   for (const { path: file } of offer.files) await checkReadable(file)
-  const command = { config: agentConfig, full: false, compare: false, wait, json }
-  await backup(machine, timeout === undefined ? command : { ...command, timeout }, ({ config, signal }) =>
-    giveLease(config, offer, signal),
-  )
+  using over = whileStdin ? stdinEnd() : null
+  const command = {
+    config: agentConfig,
+    full: false,
+    compare: false,
+    wait,
+    json,
+    ...(timeout === undefined ? {} : { timeout }),
+    ...(over === null ? {} : { until: over.signal }),
+  }
+  await backup(machine, command, ({ config, signal }) => giveLease(config, offer, signal))
 }

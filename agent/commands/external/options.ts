@@ -94,6 +94,11 @@ export const addExternal = (program: Command, { jsonOption, lookTimeoutOption, w
     )
     .option('--uuid <uuid>', 'the uuid of the machine, by which it is the same on another host')
     .addOption(new Option('--bandwidth <size>', 'bytes a second that are read at most, such as 50M').argParser(size))
+    .option(
+      '--while-stdin',
+      'end as if interrupted once standard input ends, so that it does not outlive its caller',
+      false,
+    )
     .option('--wait', 'wait while another backup of the machine runs or the agent is not connected', false)
     .addOption(workTimeoutOption('gateway and agent'))
     .addOption(agentConfig())

@@ -31,6 +31,7 @@ import { ExternalLease } from './external-lease.ts'
 import { lookAt } from './look.ts'
 import { Offers, type Given } from './offers.ts'
 import { Records, type KnownDisk, type MachineRecord } from './records.ts'
+import { markSockets } from './socket-marks.ts'
 
 /** Disks that are looked at at once. */
 const LOOKS_AT_ONCE = 8
@@ -215,6 +216,7 @@ export class ExternalDriver implements LeaseDriver {
     const { leaseId, agentId, machine, base, consistency } = request
     const { offer } = given
     const { journal, log } = this.#host
+    const sockets = await markSockets(offer.disks.map(({ socketPath }) => socketPath))
     const exports = []
     for (let from = 0; from < offer.disks.length; from += LOOKS_AT_ONCE)
       exports.push(...(await Promise.all(offer.disks.slice(from, from + LOOKS_AT_ONCE).map(lookAt))))
@@ -250,6 +252,7 @@ export class ExternalDriver implements LeaseDriver {
     const lease: ExternalLease = new ExternalLease({
       entry,
       given,
+      sockets,
       write: (changed) => writeEntry(journal, changed),
       finish: async (last, outcome) => {
         try {

@@ -8,6 +8,7 @@ import { LeaseFrame } from '../lease-frame.ts'
 import type { ExternalDisk, ExternalEntry } from './entry.ts'
 import { contextOf } from './look.ts'
 import type { Given } from './offers.ts'
+import { changedSocket, type SocketMarks } from './socket-marks.ts'
 
 /**
  * For a QEMU before 9.2, or whatever else it is: the least and the most that QEMU copies at once before a guest's write, in
@@ -19,6 +20,8 @@ const NARROW = { boundaryBytes: 64 * 1024, discardBytes: 2 * 1024 * 1024 } as co
 export interface ExternalLeaseParts {
   readonly entry: ExternalEntry
   readonly given: Given
+  /** Of its sockets when it began. */
+  readonly sockets: SocketMarks
   readonly write: (entry: ExternalEntry) => Promise<void>
   readonly finish: (entry: ExternalEntry, outcome: LeaseOutcome) => Promise<void>
 }
@@ -69,9 +72,12 @@ export class ExternalLease extends LeaseFrame<ExternalEntry> {
     return this.#parts.write(entry)
   }
 
-  protected override problem(): Promise<VarveError | null> {
-    const { error } = this.#parts.given
-    return Promise.resolve(error === null ? null : this.lostBy(error.message, error))
+  protected override async problem(): Promise<VarveError | null> {
+    const { given, sockets } = this.#parts
+    // the same path may be another lease's by now
+    const other = await changedSocket(sockets)
+    if (given.error !== null) return this.lostBy(given.error.message, given.error)
+    return other === null ? null : this.lostBy(`the socket ${other} is not the one that it began with`)
   }
 
   protected override async finish(outcome: LeaseOutcome): Promise<void> {

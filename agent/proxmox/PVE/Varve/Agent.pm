@@ -129,11 +129,15 @@ sub run {
         shift @said if @said > 50;
         $self->{log}->('info', $line) if $options{loud};
     };
+    # the other end is closed with this process, however it ends, and by no program that it starts
+    my ($reader, $writer);
+    if ($options{held}) { pipe($reader, $writer) or die "cannot make a pipe: $!\n"; }
     my $code = PVE::Tools::run_command(
         [$options{program} // $self->{program}, @$args],
         outfunc => sub { push @lines, $_[0]; },
         errfunc => $heard,
         noerr => 1,
+        $reader ? (input => '<&' . fileno($reader)) : (),
         defined($options{timeout}) ? (timeout => $options{timeout}) : (),
     );
     my $answer = join("\n", @lines);

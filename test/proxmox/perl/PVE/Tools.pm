@@ -13,8 +13,10 @@ sub run_command {
     my ($command, %options) = @_;
     die "a command must be a list\n" if ref($command) ne 'ARRAY';
     my $errors = gensym();
-    my $pid = open3(my $in, my $out, $errors, @$command);
-    close($in);
+    # "<&NUMBER" is that descriptor
+    my $in = $options{input} && $options{input} =~ m/^<&/ ? $options{input} : undef;
+    my $pid = open3($in, my $out, $errors, @$command);
+    close($in) if ref($in);
     my %functions = (fileno($out) => $options{outfunc}, fileno($errors) => $options{errfunc});
     my %rest;
     my $select = IO::Select->new($out, $errors);

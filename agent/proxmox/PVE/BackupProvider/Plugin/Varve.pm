@@ -125,9 +125,10 @@ sub backup_vm {
             'external', 'backup', '--machine', $backup->{machine}, '--instant', $backup->{time}, @disks, @config,
             defined($uuid) ? ('--uuid', $uuid) : (),
             $limit ? ('--bandwidth', int($limit)) : (),
-            '--agent-config', $agent->config(),
+            '--while-stdin', '--agent-config', $agent->config(),
         ],
         loud => 1,
+        held => 1,
     );
     my $point = $answer->{point};
     $backup->{bytes} = $point->{bytesStored};
