@@ -30,8 +30,11 @@ const readLine = (socket: Socket): Promise<string | null> =>
     const onData = (part: Buffer): void => {
       parts.push(part)
       bytes += part.length
-      if (bytes > LINE_BYTES_MAX) reject(new VarveError('PARAMS_INVALID', 'the description of a lease is too long'))
-      else if (part.includes(0x0a)) {
+      if (bytes > LINE_BYTES_MAX) {
+        socket.off('data', onData)
+        parts.length = 0
+        reject(new VarveError('PARAMS_INVALID', 'the description of a lease is too long'))
+      } else if (part.includes(0x0a)) {
         socket.off('data', onData)
         resolve(Buffer.concat(parts).toString('utf8').split('\n', 1)[0] ?? '')
       }
@@ -72,7 +75,10 @@ const serve = async (socket: Socket, options: LeaseServerOptions): Promise<void>
     const { code, message } = asVarveError(thrown)
     end()
     say({ error: { code, message } })
+    // what it still says is dropped, for as long as it may take to read the answer
+    socket.resume()
     socket.end()
+    setTimeout(() => socket.destroy(), OFFER_LIMIT_MS).unref()
   } finally {
     clearTimeout(timer)
   }
