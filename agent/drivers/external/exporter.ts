@@ -45,14 +45,26 @@ export const exporterOf = async (socketPath: string): Promise<ProcessMark | null
   }
 }
 
-/** Whether it is a QEMU that is known to answer rightly, by what the program says that runs there. */
+/** Permission bits by which others than a file's owner may write it. */
+const OTHERS_WRITE = 0o022
+
+/** Whether its program is the host's: root's alone, and seen as this process sees it. */
+export const isOfHost = async (folder: string): Promise<boolean> => {
+  const { uid, mode } = await stat(`${folder}/exe`)
+  const namespaces = await Promise.all([readlink(`${folder}/ns/mnt`), readlink('/proc/self/ns/mnt')])
+  return uid === 0 && (mode & OTHERS_WRITE) === 0 && namespaces[0] === namespaces[1]
+}
+
+/** Whether it is a QEMU that is known to answer rightly, by what the program says that runs there; only one of the host is asked. */
 export const answersRightly = async (exporter: ProcessMark | null): Promise<boolean> => {
   if (exporter === null) return false
   try {
-    // as its own user: what runs there may be anything
-    const { uid, gid } = await stat(`/proc/${exporter.pid}`)
+    const folder = `/proc/${exporter.pid}`
+    if (!(await isOfHost(folder))) return false
+    // as its own user
+    const { uid, gid } = await stat(folder)
     const options = { uid, gid, timeout: VERSION_LIMIT_MS, maxBuffer: 64 * 1024, env: guardEnvironment() }
-    const { stdout } = await promisify(execFile)(`/proc/${exporter.pid}/exe`, ['--version'], options)
+    const { stdout } = await promisify(execFile)(`${folder}/exe`, ['--version'], options)
     const [, major = 0, minor = 0] = (VERSION.exec(stdout) ?? []).map(Number)
     return major > RIGHT_FROM[0] || (major === RIGHT_FROM[0] && minor >= RIGHT_FROM[1])
   } catch {
