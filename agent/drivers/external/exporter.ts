@@ -55,7 +55,7 @@ export const isOfHost = async (folder: string): Promise<boolean> => {
   return uid === 0 && (mode & OTHERS_WRITE) === 0 && namespaces[0] === namespaces[1]
 }
 
-/** Whether it is a QEMU that is known to answer rightly, by what the program says that runs there; only one of the host is asked. */
+/** Whether it is a QEMU that is known to answer rightly, by what its program says; only one of the host is asked. */
 export const answersRightly = async (exporter: ProcessMark | null): Promise<boolean> => {
   if (exporter === null) return false
   try {

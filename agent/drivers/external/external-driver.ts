@@ -61,8 +61,8 @@ const diskOf = ({ seen, kind, reason, base, reread }: GivenDecision): ExternalDi
 }
 
 /**
- * What is known once a lease has been looked at. Of a bitmap in spite of which all must be read nothing is known any more, whatever
- * the reason: where its export lets only its ranges be read, the next lease must have a new one.
+ * What is known once a lease has been looked at. Of a bitmap in spite of which all must be read nothing is known any more,
+ * whatever the reason: where its export lets only its ranges be read, the next lease must have a new one.
  */
 export const lookedAt = (
   record: MachineRecord,
