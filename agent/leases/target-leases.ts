@@ -3,11 +3,12 @@ import { randomUUID } from 'node:crypto'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { utcText } from '../../protocol/host/instant.ts'
 import type { Log } from '../../protocol/host/log.ts'
-import { TARGETS_MAX, type HeldLease, type LeaseTargets } from '../../protocol/leases.ts'
+import { LEASE_TTL_MAX_MS, TARGETS_MAX, type HeldLease, type LeaseTargets } from '../../protocol/leases.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest, Machine, MachineConfig } from '../drivers/driver.ts'
 import type { JournalEntry, LeaseJournal } from '../drivers/journal.ts'
+import { newHeld, noLease, type Held } from './held.ts'
 import { targetOf } from './holder.ts'
 import { removeBitmaps } from './remove-bitmaps.ts'
 import { settleLeft } from './settle-left.ts'
@@ -26,23 +27,6 @@ export interface TargetLeasesOptions {
   readonly jobOf: (machine: string) => string | null
   readonly clock: Clock
   readonly log: Log
-}
-
-/** A lease that a target holds, or is about to. */
-interface Held {
-  readonly id: string
-  readonly machine: string
-  readonly target: string
-  expiresMs: number
-  /** Null until it has begun. */
-  lease: Lease | null
-  stopTimer: () => void
-  ending: Promise<void> | null
-}
-
-const noLease = (machine: string, lease: string): VarveError => {
-  const sentence = `machine ${machine} has no lease ${lease}: it has ended, its time was over, or it was lost`
-  return new VarveError('NOT_FOUND', sentence)
 }
 
 export class TargetLeases {
@@ -118,15 +102,7 @@ export class TargetLeases {
     if (this.#stopping) throw new VarveError('GOING_AWAY', 'the agent is stopping')
     this.#refuseBusy(name)
     const expiresMs = clock.now() + ttlMs
-    const held: Held = {
-      id: randomUUID(),
-      machine: name,
-      target,
-      expiresMs,
-      lease: null,
-      stopTimer: () => {},
-      ending: null,
-    }
+    const held = newHeld({ id: randomUUID(), machine: name, target, expiresMs })
     this.#held.set(name, held)
     try {
       const note = await this.#noteOf(name, target)
@@ -224,7 +200,7 @@ export class TargetLeases {
     const { name } = machine
     this.#refuseBusy(name)
     const id = randomUUID()
-    this.#held.set(name, { id, machine: name, target, expiresMs: 0, lease: null, stopTimer: () => {}, ending: null })
+    this.#held.set(name, newHeld({ id, machine: name, target, expiresMs: 0 }))
     try {
       await removeBitmaps(this.#options.begin, { machine, target, id })
     } finally {
@@ -338,8 +314,10 @@ export class TargetLeases {
         return null
       })
     if (lease === null) return false
-    const { lease: id, expiresMs } = noted
-    const held: Held = { id, machine: name, target, expiresMs, lease, stopTimer: () => {}, ending: null }
+    const { lease: id } = noted
+    // the clock may have been set back
+    const expiresMs = Math.min(noted.expiresMs, clock.now() + LEASE_TTL_MAX_MS)
+    const held = newHeld({ id, machine: name, target, expiresMs })
     this.#held.set(name, held)
     this.#watch(held, lease)
     log.info({ machine: name, target, lease: id }, 'the lease of a target goes on after a restart')

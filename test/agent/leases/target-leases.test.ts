@@ -5,7 +5,7 @@ import { holderOf } from '../../../agent/leases/holder.ts'
 import { TargetLeases } from '../../../agent/leases/target-leases.ts'
 import { TargetNotes } from '../../../agent/leases/target-notes.ts'
 import type { LeasedDisk } from '../../../agent/drivers/driver.ts'
-import { LEASE_TTL_MIN_MS, TARGETS_MAX, type HeldLease } from '../../../protocol/leases.ts'
+import { LEASE_TTL_MAX_MS, LEASE_TTL_MIN_MS, TARGETS_MAX, type HeldLease } from '../../../protocol/leases.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { asBase, dirtyRanges, startBench, threeDisks, type LeaseBench, type TestAgent } from '../../support/lease.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
@@ -179,9 +179,13 @@ test('an agent that is killed: a lease goes on, one whose time is over fails, an
   one.leases.stop()
   await one.agent[Symbol.asyncDispose]()
 
+  // noted when the clock was ahead
+  const far = { lease: held.lease, expiresMs: clock.now() + 2 * LEASE_TTL_MAX_MS }
+  await new TargetNotes(bench.stateFolder).change('test', 'a', (note) => ({ ...note!, held: far }))
   const two = await rigOf(bench, clock)
   await two.leases.resume()
-  expect(two.leases.of('test')).toMatchObject({ lease: held.lease, target: 'a' })
+  const expiresMs = clock.now() + LEASE_TTL_MAX_MS
+  expect(two.leases.of('test')).toEqual({ lease: held.lease, target: 'a', expiresMs })
   await bench.write('vda', 2, 0, 65_536)
   expect(await bench.content(diskOf(held, 'vda'))).toEqual(asRead.get('vda'))
   // killed between the note of a success and its end in QEMU
