@@ -8,11 +8,12 @@ import type { Params, Result } from '../../protocol/methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest, Machine, MachineConfig } from '../drivers/driver.ts'
 import type { JournalEntry, LeaseJournal } from '../drivers/journal.ts'
+import { clearHeld, noteSuccess } from './end-notes.ts'
 import { newHeld, noLease, type Held } from './held.ts'
 import { targetOf } from './holder.ts'
 import { removeBitmaps } from './remove-bitmaps.ts'
 import { settleLeft } from './settle-left.ts'
-import { baseAfter, baseOf, refuseBounded, targetRequest, toldLease } from './target-base.ts'
+import { baseOf, refuseBounded, targetRequest, toldLease } from './target-base.ts'
 import { TargetNotes, type TargetNote } from './target-notes.ts'
 
 export interface TargetLeasesOptions {
@@ -28,6 +29,9 @@ export interface TargetLeasesOptions {
   readonly clock: Clock
   readonly log: Log
 }
+
+/** Whether a lease that could not be looked at may hold nevertheless; full scratch space breaks it. */
+const isPassing = ({ retry, code }: VarveError): boolean => retry && code !== 'SCRATCH_LOW'
 
 export class TargetLeases {
   readonly #options: TargetLeasesOptions
@@ -84,7 +88,7 @@ export class TargetLeases {
       for (const note of await this.#notes.of(machine)) {
         const entry = note.held === null ? undefined : left.get(note.held.lease)
         if (entry === undefined || !(await this.#adopt(machine, note, entry)))
-          await this.#clearHeld(machine, note.target)
+          await clearHeld(this.#notes, { machine, target: note.target, id: note.held?.lease })
         else noted.add(entry.id)
       }
     const { driverOf } = this.#options
@@ -121,7 +125,7 @@ export class TargetLeases {
     } catch (error) {
       if (held.lease !== null) await this.#end(held, 'failed').catch(() => undefined)
       this.#held.delete(name)
-      await this.#clearHeld(name, target).catch(() => undefined)
+      await clearHeld(this.#notes, held).catch(() => undefined)
       throw error
     }
   }
@@ -141,7 +145,10 @@ export class TargetLeases {
     return { expiresMs }
   }
 
-  /** Repeatable. NOT_FOUND; LEASE_LOST and the like where a success is none, as what was read is not what was promised. */
+  /**
+   * Repeatable. NOT_FOUND; LEASE_LOST and the like where a success is none, as what was read is not what was promised. An error
+   * that may pass ends nothing.
+   */
   async end({ machine, lease, success }: Params<'agent.endLease'>): Promise<void> {
     await this.#resuming
     const before = this.#ended.get(machine)
@@ -149,14 +156,24 @@ export class TargetLeases {
     const noted = (await this.#notes.of(machine)).find(({ base }) => base?.lease === lease)
     if (noted !== undefined && success && !this.has(lease)) return
     const held = this.#find(machine, lease)
+    if (held.ending !== null) return await this.#asEnded(held, success)
     if (!success) return await this.#end(held, 'failed')
     try {
       await held.lease!.check()
-    } catch (error) {
-      await this.#end(held, 'failed')
-      throw error
+    } catch (thrown) {
+      if (held.ending !== null) return await this.#asEnded(held, success)
+      if (!isPassing(asVarveError(thrown))) await this.#end(held, 'failed')
+      throw thrown
     }
+    if (held.ending !== null) return await this.#asEnded(held, success)
     await this.#end(held, 'committed')
+  }
+
+  /** Answers by what an end under way really comes to. */
+  async #asEnded({ machine, id, ending }: Held, success: boolean): Promise<void> {
+    const fault: unknown = await ending!.then(() => null).catch((error: unknown) => error)
+    const now = this.#ended.get(machine)
+    if (now?.lease !== id || now.success !== success) throw fault ?? noLease(machine, id)
   }
 
   async targets(machine: string): Promise<LeaseTargets> {
@@ -276,9 +293,11 @@ export class TargetLeases {
     const lease = held.lease!
     held.stopTimer()
     try {
-      // from here on it counts, whatever is killed
       if (outcome === 'committed')
-        await this.#notes.change(machine, target, (note) => ({ target, base: baseAfter(lease, note), held: null }))
+        await noteSuccess(this.#notes, held, lease).catch((error: unknown) => {
+          this.#ended.set(machine, { lease: id, success: false })
+          throw error
+        })
       try {
         await lease.end(outcome)
       } catch (thrown) {
@@ -286,20 +305,12 @@ export class TargetLeases {
         const about = { machine, target, lease: id, outcome, code, reason: message }
         this.#options.log.warn(about, 'the lease of a target could not be ended; trying again later')
       }
-      if (outcome === 'failed') await this.#clearHeld(machine, target)
+      if (outcome === 'failed') await clearHeld(this.#notes, held)
     } finally {
       this.#held.delete(machine)
     }
     this.#ended.set(machine, { lease: id, success: outcome === 'committed' })
     this.#options.log.info({ machine, target, lease: id, outcome }, 'the lease of a target has ended')
-  }
-
-  /** Notes that a target holds nothing; one that has never had a success leaves nothing. */
-  #clearHeld(machine: string, target: string): Promise<void> {
-    return this.#notes.change(machine, target, (note) => {
-      if (note === null || note.base === null) return null
-      return note.held === null ? note : { ...note, held: null }
-    })
   }
 
   /** Goes on with a lease that an earlier run held; false where it is over. */

@@ -1,12 +1,13 @@
 // Leases of other programs on a real QEMU: each target continues what it has read itself, whatever others read and however its
 // own leases end. Method: what a lease's exports hold and mark is compared with a model of the disks.
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { holderOf } from '../../../agent/leases/holder.ts'
 import { TargetLeases } from '../../../agent/leases/target-leases.ts'
 import { TargetNotes } from '../../../agent/leases/target-notes.ts'
 import type { LeasedDisk } from '../../../agent/drivers/driver.ts'
+import { VarveError } from '../../../protocol/errors.ts'
 import { LEASE_TTL_MAX_MS, LEASE_TTL_MIN_MS, TARGETS_MAX, type HeldLease } from '../../../protocol/leases.ts'
-import { HandClock } from '../../support/hand-clock.ts'
+import { HandClock, settle } from '../../support/hand-clock.ts'
 import { asBase, dirtyRanges, startBench, threeDisks, type LeaseBench, type TestAgent } from '../../support/lease.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 
@@ -18,8 +19,13 @@ interface Rig {
 }
 
 /** One life of an agent with its leases. */
-const rigOf = async (bench: LeaseBench, clock: HandClock, job: { of: string | null } = { of: null }): Promise<Rig> => {
-  const agent = await bench.agent()
+const rigOf = async (
+  bench: LeaseBench,
+  clock: HandClock,
+  job: { of: string | null } = { of: null },
+  before?: () => Promise<void>,
+): Promise<Rig> => {
+  const agent = await bench.agent(before === undefined ? {} : { before })
   const leases = new TargetLeases({
     machines: [bench.configured],
     driverOf: () => agent.driver,
@@ -217,6 +223,53 @@ test('an agent that is killed: a lease goes on, one whose time is over fails, an
   expect([last.base?.lease, await changedOf(last, 'vda')]).toEqual([held.lease, [0]])
   await four.leases.giveUp()
   expect((await bitmapsOf(bench)).every((name) => name.includes(held.lease))).toBe(true)
+})
+
+test('an end is answered by what really ends the lease, and what passes ends none', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  let gate = (): Promise<void> => Promise.resolve()
+  const rig = await rigOf(bench, new HandClock(), undefined, () => gate())
+  await using _agent = rig.agent
+  const closed = (): (() => void) => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    gate = () => promise
+    return resolve
+  }
+  const answers = async (held: HeldLease, open: () => void, said: readonly boolean[]): Promise<unknown> => {
+    const ends = said.map((success) => end(rig, held, success))
+    await settle(50)
+    open()
+    const settled = await Promise.allSettled(ends)
+    return settled.map((one) => (one.status === 'fulfilled' ? 'ended' : (one.reason as VarveError).code))
+  }
+  const failing = await rig.leases.begin(order('a'))
+  expect(await answers(failing, closed(), [false, true, false])).toEqual(['ended', 'NOT_FOUND', 'ended'])
+  const held = await rig.leases.begin(order('a'))
+  gate = () => Promise.reject(new VarveError('QMP_TIMEOUT', 'x'))
+  await expect(end(rig, held, true)).rejects.toMatchObject({ code: 'QMP_TIMEOUT' })
+  expect(await answers(held, closed(), [true, true])).toEqual(['ended', 'ended'])
+  const next = await rig.leases.begin(order('a'))
+  expect(next.base?.lease).toBe(held.lease)
+  await end(rig, next, false)
+})
+
+test('a success that cannot be noted is a failure, and the machine is free', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const rig = await rigOf(bench, new HandClock())
+  await using _agent = rig.agent
+  const first = await rig.leases.begin(order('a'))
+  await end(rig, first, true)
+  const held = await rig.leases.begin(order('a'))
+  using _full = vi.spyOn(TargetNotes.prototype, 'change').mockRejectedValueOnce(new Error('disk full'))
+  await expect(end(rig, held, true)).rejects.toThrow('disk full')
+  expect([rig.leases.of('test'), await rig.agent.journal.list()]).toEqual([null, []])
+  await expect(end(rig, held, true)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  await end(rig, held, false)
+  const next = await rig.leases.begin(order('a'))
+  expect(next.base?.lease).toBe(first.lease)
+  await end(rig, next, false)
 })
 
 test('holders have names of their own', () => {
