@@ -182,7 +182,7 @@ test('an agent that is killed: a lease goes on, one whose time is over fails, an
   await bench.write('vda', 1, 0, 65_536)
   const held = await one.leases.begin(order('a'))
   const asRead = bench.snapshot()
-  one.leases.stop()
+  await one.leases.stop()
   await one.agent[Symbol.asyncDispose]()
 
   // noted when the clock was ahead
@@ -202,7 +202,7 @@ test('an agent that is killed: a lease goes on, one whose time is over fails, an
     base: { lease: held.lease, timeMs: held.timeMs, disks },
     held: null,
   }))
-  two.leases.stop()
+  await two.leases.stop()
   await two.agent[Symbol.asyncDispose]()
 
   const three = await rigOf(bench, clock)
@@ -211,7 +211,7 @@ test('an agent that is killed: a lease goes on, one whose time is over fails, an
   const next = await three.leases.begin(order('a'))
   expect(next.disks.map(({ reason }) => reason)).toEqual(['bitmap', 'bitmap', 'bitmap'])
   expect([next.base?.lease, await changedOf(next, 'vda')]).toEqual([held.lease, [0]])
-  three.leases.stop()
+  await three.leases.stop()
   await three.agent[Symbol.asyncDispose]()
 
   clock.advance(60_001)
@@ -270,6 +270,48 @@ test('a success that cannot be noted is a failure, and the machine is free', asy
   const next = await rig.leases.begin(order('a'))
   expect(next.base?.lease).toBe(first.lease)
   await end(rig, next, false)
+})
+
+test('what could not be taken up at the start is taken up a little later: it goes on, or is ended', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const clock = new HandClock()
+  const one = await rigOf(bench, clock)
+  const held = await one.leases.begin(order('a'))
+  await one.leases.stop()
+  await one.agent[Symbol.asyncDispose]()
+  const resumed = async (): Promise<Rig> => {
+    const rig = await rigOf(bench, clock)
+    vi.spyOn(rig.agent.journal, 'list').mockRejectedValueOnce(new Error('no files left'))
+    await rig.leases.resume()
+    expect(rig.leases.of('test')).toBe(null)
+    clock.advance(30_000)
+    return rig
+  }
+  const two = await resumed()
+  await eventually(() => two.leases.of('test')?.lease === held.lease)
+  await two.leases.stop()
+  await two.agent[Symbol.asyncDispose]()
+  await new TargetNotes(bench.stateFolder).change('test', 'a', () => null)
+  const three = await resumed()
+  await using _agent = three.agent
+  await eventually(async () => (await three.agent.journal.list()).length === 0)
+  await three.leases.giveUp()
+})
+
+test('a lease that nobody waits for any more fails, and a stop waits for those that begin', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const rig = await rigOf(bench, new HandClock())
+  await using _agent = rig.agent
+  const before = await bench.objects()
+  const gone = rig.leases.begin(order('a'), AbortSignal.abort(new VarveError('CONNECTION_LOST', 'x')))
+  await expect(gone).rejects.toMatchObject({ code: 'CONNECTION_LOST' })
+  expect([rig.leases.of('test'), await bench.objects()]).toEqual([null, before])
+  const late = expect(rig.leases.begin(order('a'))).rejects.toMatchObject({ code: 'GOING_AWAY' })
+  await rig.leases.stop()
+  expect([rig.leases.of('test'), await rig.agent.journal.list(), await bench.objects()]).toEqual([null, [], before])
+  await late
 })
 
 test('holders have names of their own', () => {
