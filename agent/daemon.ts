@@ -158,8 +158,8 @@ const leave = async (
   // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;
   // an agent that the gateway turned away for good has no next start to leave them to
   if (ended === 'TERM') {
-    leases.stop()
-    return await backups.stop()
+    await Promise.all([leases.stop(), backups.stop()])
+    return
   }
   await leases.giveUp()
   if (ended !== 'INT' && GONE_FOR_GOOD.has(ended.code)) await backups.abandon()

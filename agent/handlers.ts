@@ -38,7 +38,7 @@ export const handlersOf = (
     if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${name}"`)
     return forget(machine, disk)
   },
-  'agent.lease': (order) => leases.begin(order),
+  'agent.lease': (order, call) => leases.begin(order, call.signal),
   'agent.renewLease': (params) => leases.renew(params),
   'agent.endLease': async (params) => {
     await leases.end(params)

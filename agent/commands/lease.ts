@@ -10,6 +10,7 @@ import { pause } from '../../protocol/host/within.ts'
 import type { ConsistencyWish } from '../../protocol/backup.ts'
 import { name } from '../../protocol/schemas.ts'
 import { withGateway, type AgentContext } from './context.ts'
+import { endAsSuccess, endLease, RETRY_PAUSE_MS } from './lease-end.ts'
 import { leaseVariables } from './lease-variables.ts'
 import { noMachine } from './no-machine.ts'
 import { whyAway } from './unknown-machine.ts'
@@ -19,9 +20,6 @@ const RENEWALS = 3
 
 /** How long it waits for the lease to begin, in milliseconds: a little longer than the gateway. */
 const BEGIN_LIMIT_MS = LEASE_BEGIN_MS + 60_000
-
-/** How long an interrupted command tries to end its lease, in milliseconds; after that it expires. */
-const END_LIMIT_MS = 15_000
 
 /** How long a command that is told to end has until it is killed, in milliseconds. */
 const CHILD_END_MS = 10_000
@@ -79,35 +77,30 @@ const keepRenewed = async (
   over: AbortSignal,
 ): Promise<VarveError | null> => {
   let lastsMs = expiresMs
+  let failed = false
   while (!over.aborted) {
-    await pause(ttlMs / RENEWALS, over)
+    await pause(failed ? RETRY_PAUSE_MS : ttlMs / RENEWALS, over)
     if (over.aborted) return null
     try {
       ;({ expiresMs: lastsMs } = await ask('machines.renewLease', { machine, lease, ttlMs }))
+      failed = false
     } catch (thrown) {
       const error = asVarveError(thrown)
-      const isAway = error.endsConnection || error.code === 'AGENT_OFFLINE' || error.code === 'CANCELLED'
-      if (!isAway || Date.now() > lastsMs) return error
+      const mayPass = error.retry || error.endsConnection || error.code === 'CANCELLED'
+      // full scratch space breaks a lease, whatever has room later
+      if (!mayPass || error.code === 'SCRATCH_LOW' || Date.now() > lastsMs) return error
+      failed = true
     }
   }
   return null
 }
 
-const end = async (context: AgentContext, { machine, lease }: HeldLease, success: boolean): Promise<void> => {
-  const ask = async (limitMs: number): Promise<void> => {
-    const peer = await context.link.peer(undefined, limitMs)
-    await peer.call('machines.endLease', { machine, lease, success }, { deadlineMs: limitMs })
-  }
-  await context.insist(ask, { lentMs: END_LIMIT_MS, limitMs: END_LIMIT_MS })
+interface Run extends Ended {
+  readonly interrupted: boolean
 }
 
-/** Runs the command; its exit code once the lease has ended by it. */
-const run = async (
-  context: AgentContext,
-  held: HeldLease,
-  words: readonly string[],
-  ttlMs: number,
-): Promise<number> => {
+/** Runs the command to its end, or to that of the lease. */
+const run = async (context: AgentContext, held: HeldLease, words: readonly string[], ttlMs: number): Promise<Run> => {
   const { signal } = context
   signal.throwIfAborted()
   const child = start(words, leaseVariables(held))
@@ -136,14 +129,21 @@ const run = async (
   const renewing = renew()
   const ended = await endOf(child).finally(() => over.abort())
   await renewing
-  const success = ended.code === 0 && !interrupted && lost === null
   if (lost !== null) throw lost as VarveError
-  await end(context, held, success)
+  return { ...ended, interrupted }
+}
+
+/** Ends the lease by how its command ended; the exit code. */
+const endBy = async (context: AgentContext, held: HeldLease, { code, signal, interrupted }: Run): Promise<number> => {
+  if (code === 0 && !interrupted) {
+    await endAsSuccess(context, held)
+    return 0
+  }
+  await endLease(context, held, false)
   if (interrupted) throw new VarveError('CANCELLED', `the command was interrupted: lease ${held.lease} has failed`)
-  if (ended.code === 0) return 0
-  const how = ended.code === null ? `signal ${ended.signal}` : `exit code ${ended.code}`
+  const how = code === null ? `signal ${signal}` : `exit code ${code}`
   remark(`the command ended with ${how}: lease ${held.lease} has failed, and the next one covers what it did`)
-  return ended.code ?? 1
+  return code ?? 1
 }
 
 /** Exits as the command does. */
@@ -163,10 +163,11 @@ export const lease = (machine: string, words: readonly string[], options: LeaseC
           throw await whyAway(machine, asVarveError(thrown), context)
         })
       remark(describe(held))
-      const code = await run(context, held, words, ttlMs).catch(async (error: unknown) => {
-        await end(context, held, false).catch(() => undefined)
+      const ended = await run(context, held, words, ttlMs).catch(async (error: unknown) => {
+        await endLease(context, held, false).catch(() => undefined)
         throw error
       })
+      const code = await endBy(context, held, ended)
       process.exitCode = code
       const { lease: id, timeMs, consistency, base } = held
       if (options.json) printJson({ lease: id, machine, target, timeMs, consistency, base, success: code === 0, code })

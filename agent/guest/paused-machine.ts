@@ -1,6 +1,6 @@
 // A machine that is stopped for a lease's instant: how it is looked at, stopped and continued, by its monitor or by libvirt.
 import * as v from 'valibot'
-import { VarveError } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { LibvirtConnection } from '../libvirt/connection.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../libvirt/types.ts'
 import { QmpClient, type QmpCaller } from '../qmp/client.ts'
@@ -49,8 +49,12 @@ const ON_REQUEST: ReadonlySet<string> = new Set(['user', 'unknown'])
 /** By libvirt. */
 export const libvirtRun = (caller: LibvirtCaller, domain: LibvirtDomain): MachineRun => ({
   look: async () => {
+    // its state is told without waiting for a suspend under way; this waits for it
+    const waited = await caller.diskErrors(domain).catch(asVarveError)
     const { state, reason } = await caller.domainState(domain)
-    if (state !== 'paused') return { running: state === 'running' || state === 'blocked', state }
+    const running = state === 'running' || state === 'blocked'
+    if (running && waited instanceof VarveError) throw waited
+    if (state !== 'paused') return { running, state }
     return { running: false, state: ON_REQUEST.has(reason) ? state : `${state}, ${reason}` }
   },
   pause: () => caller.suspend(domain),

@@ -1,6 +1,6 @@
 // Runs the commands after an instant that nobody has run, as their process was killed.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { markProcess, processState } from '../process-mark.ts'
+import { endProcess, markProcess, processState } from '../process-mark.ts'
 import type { HookNote, HookNotes } from './hook-notes.ts'
 import { runHook, type HookOutcome } from './run-hook.ts'
 
@@ -12,7 +12,8 @@ const running = new Map<string, Promise<HookOutcome>>()
 
 const runNow = async (notes: HookNotes, note: HookNote): Promise<HookOutcome> => {
   const { id, machine, lease, after } = note
-  await notes.write({ ...note, runner: markProcess() })
+  // it is owed also where no note can be written, as on a full disk
+  await notes.write({ ...note, runner: markProcess() }).catch(() => undefined)
   const about = { VARVE_MACHINE: machine, VARVE_LEASE: lease }
   const outcome = await runHook(after, { ...about, VARVE_HOOK: 'after', VARVE_RESULT: 'failed' })
   await notes.remove(id)
@@ -39,7 +40,10 @@ export const runLeftHooks = async (
     for (const note of left) {
       const { runner } = note
       const isMine = running.has(note.id)
-      if (!isMine && runner !== null && processState(runner) !== 'gone') continue
+      const state = runner === null || isMine ? 'gone' : processState(runner)
+      // one that stands still would owe it for ever
+      if (state === 'stopped') endProcess(runner!)
+      if (state !== 'gone') continue
       const outcome = await runOnce(notes, note)
       if (!isMine) onRun(note, outcome)
     }

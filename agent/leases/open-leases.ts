@@ -2,7 +2,8 @@
 import { systemClock } from '../../protocol/host/clock.ts'
 import type { AgentConfig } from '../config.ts'
 import type { Drivers } from '../drivers/registry.ts'
-import { TargetLeases, type TargetLeasesOptions } from './target-leases.ts'
+import { TargetLeases } from './target-leases.ts'
+import type { TargetLeasesOptions } from './target-options.ts'
 
 export const targetLeases = (
   { machines, state, freeze_limit: freezeLimit }: AgentConfig,

@@ -2,48 +2,27 @@
 import { randomUUID } from 'node:crypto'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { utcText } from '../../protocol/host/instant.ts'
-import type { Log } from '../../protocol/host/log.ts'
-import { TARGETS_MAX, type HeldLease, type LeaseTargets } from '../../protocol/leases.ts'
+import { LEASE_TTL_MAX_MS, TARGETS_MAX, type HeldLease, type LeaseTargets } from '../../protocol/leases.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
-import type { Clock } from '../../protocol/peer.ts'
-import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest, Machine, MachineConfig } from '../drivers/driver.ts'
-import type { JournalEntry, LeaseJournal } from '../drivers/journal.ts'
-import { targetOf } from './holder.ts'
+import type { Lease, LeaseOutcome, MachineConfig } from '../drivers/driver.ts'
+import type { JournalEntry } from '../drivers/journal.ts'
+import { clearHeld, noteSuccess } from './end-notes.ts'
+import { newHeld, noLease, type Held } from './held.ts'
 import { removeBitmaps } from './remove-bitmaps.ts'
-import { settleLeft } from './settle-left.ts'
-import { baseAfter, baseOf, refuseBounded, targetRequest, toldLease } from './target-base.ts'
+import { takeUpLeft } from './take-up.ts'
+import { baseOf, refuseBounded, targetRequest, toldLease } from './target-base.ts'
 import { TargetNotes, type TargetNote } from './target-notes.ts'
+import type { TargetLeasesOptions } from './target-options.ts'
+import { UnderWay } from './under-way.ts'
 
-export interface TargetLeasesOptions {
-  readonly machines: readonly MachineConfig[]
-  readonly driverOf: (machine: Pick<Machine, 'driver'>) => LeaseDriver
-  /** Begins a lease, with whatever driver reads the machine as it is now. */
-  readonly begin: (request: LeaseRequest) => Promise<Lease>
-  readonly journal: LeaseJournal
-  readonly stateFolder: string
-  readonly freezeTimeoutMs: number
-  /** The job that has a machine; null for none. */
-  readonly jobOf: (machine: string) => string | null
-  readonly clock: Clock
-  readonly log: Log
-}
+/** Pause between two looks for leases in the journal that nobody holds, in milliseconds. */
+const SWEEP_MS = 30_000
 
-/** A lease that a target holds, or is about to. */
-interface Held {
-  readonly id: string
-  readonly machine: string
-  readonly target: string
-  expiresMs: number
-  /** Null until it has begun. */
-  lease: Lease | null
-  stopTimer: () => void
-  ending: Promise<void> | null
-}
+/** How long a stop waits for leases that are beginning, in milliseconds; the next start ends what remains. */
+const STOP_LIMIT_MS = 10_000
 
-const noLease = (machine: string, lease: string): VarveError => {
-  const sentence = `machine ${machine} has no lease ${lease}: it has ended, its time was over, or it was lost`
-  return new VarveError('NOT_FOUND', sentence)
-}
+/** Whether a lease that could not be looked at may hold nevertheless; full scratch space breaks it. */
+const isPassing = ({ retry, code }: VarveError): boolean => retry && code !== 'SCRATCH_LOW'
 
 export class TargetLeases {
   readonly #options: TargetLeasesOptions
@@ -55,6 +34,8 @@ export class TargetLeases {
   #stopping = false
   /** They stay as they are, for the next start. */
   #left = false
+  #stopSweep: () => void = () => {}
+  readonly #work = new UnderWay()
   /** What an earlier run left is being taken up. */
   #resuming: Promise<void> = Promise.resolve()
 
@@ -83,50 +64,43 @@ export class TargetLeases {
     throw new VarveError('LEASE_HELD', sentence, { details: { machine, lease, target } })
   }
 
-  /** Takes up what an earlier run left: leases whose time has not come go on, the others are ended as their notes say. */
+  /**
+   * Takes up what an earlier run left: leases whose time has not come go on, the others are ended as their notes say. What cannot
+   * be taken up now, and what ends without an outcome in the journal, is looked at again every SWEEP_MS.
+   */
   resume(): Promise<void> {
-    this.#resuming = this.#resume().catch((error: unknown) =>
-      this.#options.log.warn({ err: error }, 'leases that an earlier run left to targets cannot be taken up'),
-    )
+    this.#resuming = this.#takeUp(true)
     return this.#resuming
   }
 
-  async #resume(): Promise<void> {
-    const { journal, log } = this.#options
-    const left = new Map<string, JournalEntry>()
-    for (const entry of await journal.list()) if (targetOf(entry.agentId) !== null) left.set(entry.id, entry)
-    const noted = new Set<string>()
-    for (const machine of await this.#notes.machines())
-      for (const note of await this.#notes.of(machine)) {
-        const entry = note.held === null ? undefined : left.get(note.held.lease)
-        if (entry === undefined || !(await this.#adopt(machine, note, entry)))
-          await this.#clearHeld(machine, note.target)
-        else noted.add(entry.id)
-      }
-    const { driverOf } = this.#options
-    for (const entry of left.values())
-      if (!noted.has(entry.id)) await settleLeft(entry, { driverOf, notes: this.#notes, log })
+  async #takeUp(all: boolean): Promise<void> {
+    const { journal, driverOf, clock, log } = this.#options
+    const held = (): ReadonlySet<string> => new Set([...this.#held.values()].map(({ id }) => id))
+    const adopt = this.#adopt.bind(this)
+    await takeUpLeft({ journal, notes: this.#notes, driverOf, log, held, all, adopt }).catch((error: unknown) =>
+      log.warn({ err: error }, 'leases that were left to targets cannot be taken up yet'),
+    )
+    if (!this.#stopping) this.#stopSweep = clock.after(SWEEP_MS, () => void this.#work.track(this.#takeUp(false)))
   }
 
-  /** NOT_FOUND, LEASE_HELD, LIMIT_REACHED, and what beginning a backup's lease ends with. */
-  async begin(order: Params<'agent.lease'>): Promise<HeldLease> {
+  /**
+   * NOT_FOUND, LEASE_HELD, LIMIT_REACHED, and what beginning a backup's lease ends with; it fails where nobody waits for it any
+   * more.
+   */
+  begin(order: Params<'agent.lease'>, signal?: AbortSignal): Promise<HeldLease> {
+    return this.#work.track(this.#begin(order, signal))
+  }
+
+  async #begin(order: Params<'agent.lease'>, signal?: AbortSignal): Promise<HeldLease> {
     const { target, ttlMs, full, consistency } = order
     const { clock, log, freezeTimeoutMs } = this.#options
     await this.#resuming
     const machine = this.#machine(order.machine)
     const { name } = machine
-    if (this.#stopping) throw new VarveError('GOING_AWAY', 'the agent is stopping')
+    this.#refuseStopping()
     this.#refuseBusy(name)
     const expiresMs = clock.now() + ttlMs
-    const held: Held = {
-      id: randomUUID(),
-      machine: name,
-      target,
-      expiresMs,
-      lease: null,
-      stopTimer: () => {},
-      ending: null,
-    }
+    const held = newHeld({ id: randomUUID(), machine: name, target, expiresMs })
     this.#held.set(name, held)
     try {
       const note = await this.#noteOf(name, target)
@@ -140,12 +114,14 @@ export class TargetLeases {
       this.#watch(held, lease)
       refuseBounded(lease)
       await hold()
+      this.#refuseStopping()
+      signal?.throwIfAborted()
       log.info({ machine: name, target, lease: held.id, ttlMs }, 'a target holds a lease')
       return toldLease({ ...held, lease }, note)
     } catch (error) {
       if (held.lease !== null) await this.#end(held, 'failed').catch(() => undefined)
       this.#held.delete(name)
-      await this.#clearHeld(name, target).catch(() => undefined)
+      await clearHeld(this.#notes, held).catch(() => undefined)
       throw error
     }
   }
@@ -165,7 +141,10 @@ export class TargetLeases {
     return { expiresMs }
   }
 
-  /** Repeatable. NOT_FOUND; LEASE_LOST and the like where a success is none, as what was read is not what was promised. */
+  /**
+   * Repeatable. NOT_FOUND; LEASE_LOST and the like where a success is none, as what was read is not what was promised. An error
+   * that may pass ends nothing.
+   */
   async end({ machine, lease, success }: Params<'agent.endLease'>): Promise<void> {
     await this.#resuming
     const before = this.#ended.get(machine)
@@ -173,14 +152,24 @@ export class TargetLeases {
     const noted = (await this.#notes.of(machine)).find(({ base }) => base?.lease === lease)
     if (noted !== undefined && success && !this.has(lease)) return
     const held = this.#find(machine, lease)
+    if (held.ending !== null) return await this.#asEnded(held, success)
     if (!success) return await this.#end(held, 'failed')
     try {
       await held.lease!.check()
-    } catch (error) {
-      await this.#end(held, 'failed')
-      throw error
+    } catch (thrown) {
+      if (held.ending !== null) return await this.#asEnded(held, success)
+      if (!isPassing(asVarveError(thrown))) await this.#end(held, 'failed')
+      throw thrown
     }
+    if (held.ending !== null) return await this.#asEnded(held, success)
     await this.#end(held, 'committed')
+  }
+
+  /** Answers by what an end under way really comes to. */
+  async #asEnded({ machine, id, ending }: Held, success: boolean): Promise<void> {
+    const fault: unknown = await ending!.then(() => null).catch((error: unknown) => error)
+    const now = this.#ended.get(machine)
+    if (now?.lease !== id || now.success !== success) throw fault ?? noLease(machine, id)
   }
 
   async targets(machine: string): Promise<LeaseTargets> {
@@ -209,27 +198,35 @@ export class TargetLeases {
   /** Ends all as failed. */
   async giveUp(): Promise<void> {
     this.#stopping = true
+    this.#stopSweep()
+    await this.#work.ended(STOP_LIMIT_MS)
     for (const held of this.#held.values())
       if (held.lease !== null) await this.#end(held, 'failed').catch(() => undefined)
   }
 
-  /** Leaves them as they are, for the next start. */
-  stop(): void {
+  /** Leaves them as they are, for the next start; those that are beginning fail. */
+  async stop(): Promise<void> {
     this.#stopping = true
     this.#left = true
+    this.#stopSweep()
     for (const { stopTimer } of this.#held.values()) stopTimer()
+    await this.#work.ended(STOP_LIMIT_MS)
   }
 
   async #removeBitmaps(machine: MachineConfig, target: string): Promise<void> {
     const { name } = machine
     this.#refuseBusy(name)
     const id = randomUUID()
-    this.#held.set(name, { id, machine: name, target, expiresMs: 0, lease: null, stopTimer: () => {}, ending: null })
+    this.#held.set(name, newHeld({ id, machine: name, target, expiresMs: 0 }))
     try {
       await removeBitmaps(this.#options.begin, { machine, target, id })
     } finally {
       this.#held.delete(name)
     }
+  }
+
+  #refuseStopping(): void {
+    if (this.#stopping) throw new VarveError('GOING_AWAY', 'the agent is stopping')
   }
 
   /** LEASE_HELD. */
@@ -281,6 +278,7 @@ export class TargetLeases {
 
   #setTimer(held: Held): void {
     held.stopTimer()
+    if (this.#left) return
     const { clock, log } = this.#options
     held.stopTimer = clock.after(Math.max(0, held.expiresMs - clock.now()), () => {
       const { machine, target, id } = held
@@ -300,9 +298,11 @@ export class TargetLeases {
     const lease = held.lease!
     held.stopTimer()
     try {
-      // from here on it counts, whatever is killed
       if (outcome === 'committed')
-        await this.#notes.change(machine, target, (note) => ({ target, base: baseAfter(lease, note), held: null }))
+        await noteSuccess(this.#notes, held, lease).catch((error: unknown) => {
+          this.#ended.set(machine, { lease: id, success: false })
+          throw error
+        })
       try {
         await lease.end(outcome)
       } catch (thrown) {
@@ -310,7 +310,7 @@ export class TargetLeases {
         const about = { machine, target, lease: id, outcome, code, reason: message }
         this.#options.log.warn(about, 'the lease of a target could not be ended; trying again later')
       }
-      if (outcome === 'failed') await this.#clearHeld(machine, target)
+      if (outcome === 'failed') await clearHeld(this.#notes, held)
     } finally {
       this.#held.delete(machine)
     }
@@ -318,29 +318,28 @@ export class TargetLeases {
     this.#options.log.info({ machine, target, lease: id, outcome }, 'the lease of a target has ended')
   }
 
-  /** Notes that a target holds nothing; one that has never had a success leaves nothing. */
-  #clearHeld(machine: string, target: string): Promise<void> {
-    return this.#notes.change(machine, target, (note) => {
-      if (note === null || note.base === null) return null
-      return note.held === null ? note : { ...note, held: null }
-    })
-  }
-
   /** Goes on with a lease that an earlier run held; false where it is over. */
   async #adopt(name: string, { target, base, held: noted }: TargetNote, entry: JournalEntry): Promise<boolean> {
     const { driverOf, clock, log } = this.#options
     if (noted === null || entry.outcome !== null || base?.lease === entry.id) return false
     if (noted.expiresMs <= clock.now() || this.#held.has(name)) return false
+    // its program was told that it has ended
+    if (this.#ended.get(name)?.lease === entry.id) return false
+    const { lease: id } = noted
+    // the clock may have been set back
+    const expiresMs = Math.min(noted.expiresMs, clock.now() + LEASE_TTL_MAX_MS)
+    const held = newHeld({ id, machine: name, target, expiresMs })
+    this.#held.set(name, held)
     const lease = await driverOf(entry.machine)
       .adopt(entry)
       .catch((error: unknown) => {
         log.warn({ machine: name, target, lease: entry.id, err: error }, 'the lease of a target cannot go on')
         return null
       })
-    if (lease === null) return false
-    const { lease: id, expiresMs } = noted
-    const held: Held = { id, machine: name, target, expiresMs, lease, stopTimer: () => {}, ending: null }
-    this.#held.set(name, held)
+    if (lease === null) {
+      this.#held.delete(name)
+      return false
+    }
     this.#watch(held, lease)
     log.info({ machine: name, target, lease: id }, 'the lease of a target goes on after a restart')
     return true

@@ -48,8 +48,8 @@ export interface Context<N extends Served> {
   readonly begun: () => Promise<void>
 }
 
-/** What takes turns: catalog queries, and questions to agents. */
-export type Turn = 'listing' | 'relay'
+/** What takes turns: catalog queries, questions to agents, and leases that begin. */
+export type Turn = 'listing' | 'relay' | 'lease'
 
 export interface Action<N extends Served> {
   readonly turn?: Turn

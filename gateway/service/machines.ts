@@ -159,7 +159,7 @@ const relayed = ({ sessions }: Uses): Pick<Machines, `machines.${Relayed}`> => {
 /** Leases of other programs: the agent has all that is known of them. */
 const leased = ({ sessions }: Pick<Uses, 'sessions'>): Pick<Machines, `machines.${Leased}`> => ({
   'machines.lease': {
-    turn: 'relay',
+    turn: 'lease',
     details: ({ target, ttlMs, full }) => ({ target, ttlMs, full }),
     run: async ({ consistency, ...params }, { machine: find, call: { signal } }) => {
       const { agent, policy } = await find(params.machine)

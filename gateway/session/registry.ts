@@ -6,7 +6,7 @@ import type { Actor } from '../service/action.ts'
 import type { DoorSessions } from '../service/door.ts'
 import type { ServingLink, Sessions } from '../service/sessions.ts'
 import { Paces } from './pace.ts'
-import { LISTING_LIMITS, RELAY_LIMITS, Turns } from './turns.ts'
+import { LEASE_LIMITS, LISTING_LIMITS, RELAY_LIMITS, Turns } from './turns.ts'
 
 /** Sessions open at once; a further one is refused. */
 export const SESSIONS_MAX = 20_000
@@ -45,8 +45,12 @@ export class Registry implements Sessions, DoorSessions {
   readonly #clock: Clock
   readonly #presence: AgentPresence | null
   readonly paces = new Paces()
-  /** Turns for queries to the catalog and for questions to agents. */
-  readonly turns = { listing: new Turns(LISTING_LIMITS), relay: new Turns(RELAY_LIMITS) } as const
+  /** Turns for queries to the catalog, for questions to agents and for leases that begin. */
+  readonly turns = {
+    listing: new Turns(LISTING_LIMITS),
+    relay: new Turns(RELAY_LIMITS),
+    lease: new Turns(LEASE_LIMITS),
+  } as const
   readonly #sessions = new Map<Actor, LiveSession>()
   readonly #agents = new Map<string, LiveSession>()
 

@@ -17,6 +17,9 @@ export const LISTING_LIMITS: TurnLimits = { atOnce: 4, tenantAtOnce: 2, sessionA
 /** Questions to agents, each of which asks QEMU: a hanging agent must not delay those of others. */
 export const RELAY_LIMITS: TurnLimits = { atOnce: 1024, tenantAtOnce: 32, sessionAtOnce: 8, tenantWaiting: 1024 }
 
+/** Leases that begin for other programs: each may take minutes, so no other question waits for them. */
+export const LEASE_LIMITS: TurnLimits = { atOnce: 1024, tenantAtOnce: 32, sessionAtOnce: 8, tenantWaiting: 1024 }
+
 /** Whose work it is; a session is identified by this object. */
 export interface TurnOf {
   /** Null for callers without a tenant. */

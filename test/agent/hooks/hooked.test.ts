@@ -120,6 +120,18 @@ test('whoever is killed, the command after the instant runs', async () => {
   await runLeftHooks(notes, null, ({ machine }, { fault }) => told.push(`${machine} ${fault}`))
   expect([told, (await ran(folder)).slice(-1), await notes.list()]).toEqual([['test null'], ['after test failed '], []])
 
+  // the agent, while its process stands still; and no note can be written
+  const still = await begun(hooks)
+  await still.says(/begun null/)
+  process.kill((await notes.list())[0]!.runner!.pid, 'SIGSTOP')
+  await still.end('SIGKILL')
+  const full = Object.assign(HookNotes.in(bench.stateFolder), { write: () => Promise.reject(new Error('disk full')) })
+  await runLeftHooks(full, null)
+  expect([(await ran(folder)).slice(-2), await notes.list()]).toEqual([
+    ['before test  a b $HOME', 'after test failed '],
+    [],
+  ])
+
   // its process alone: the agent runs it
   await using agent = await bench.agent({
     before: async (qmp) => {

@@ -74,7 +74,7 @@ test('whichever command it dies at, nothing is left and nothing is missed', asyn
       }
       const ended = await Promise.race([life(), victim.died.then(() => 'died' as const)])
       died = ended === 'died'
-      dying.stop()
+      void dying.stop()
       await victim[Symbol.asyncDispose]()
 
       await using agent = await bench.agent()

@@ -1,12 +1,13 @@
 // Leases of other programs on a real QEMU: each target continues what it has read itself, whatever others read and however its
 // own leases end. Method: what a lease's exports hold and mark is compared with a model of the disks.
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { holderOf } from '../../../agent/leases/holder.ts'
 import { TargetLeases } from '../../../agent/leases/target-leases.ts'
 import { TargetNotes } from '../../../agent/leases/target-notes.ts'
 import type { LeasedDisk } from '../../../agent/drivers/driver.ts'
-import { LEASE_TTL_MIN_MS, TARGETS_MAX, type HeldLease } from '../../../protocol/leases.ts'
-import { HandClock } from '../../support/hand-clock.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { LEASE_TTL_MAX_MS, LEASE_TTL_MIN_MS, TARGETS_MAX, type HeldLease } from '../../../protocol/leases.ts'
+import { HandClock, settle } from '../../support/hand-clock.ts'
 import { asBase, dirtyRanges, startBench, threeDisks, type LeaseBench, type TestAgent } from '../../support/lease.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 
@@ -18,8 +19,13 @@ interface Rig {
 }
 
 /** One life of an agent with its leases. */
-const rigOf = async (bench: LeaseBench, clock: HandClock, job: { of: string | null } = { of: null }): Promise<Rig> => {
-  const agent = await bench.agent()
+const rigOf = async (
+  bench: LeaseBench,
+  clock: HandClock,
+  job: { of: string | null } = { of: null },
+  before?: () => Promise<void>,
+): Promise<Rig> => {
+  const agent = await bench.agent(before === undefined ? {} : { before })
   const leases = new TargetLeases({
     machines: [bench.configured],
     driverOf: () => agent.driver,
@@ -176,12 +182,16 @@ test('an agent that is killed: a lease goes on, one whose time is over fails, an
   await bench.write('vda', 1, 0, 65_536)
   const held = await one.leases.begin(order('a'))
   const asRead = bench.snapshot()
-  one.leases.stop()
+  await one.leases.stop()
   await one.agent[Symbol.asyncDispose]()
 
+  // noted when the clock was ahead
+  const far = { lease: held.lease, expiresMs: clock.now() + 2 * LEASE_TTL_MAX_MS }
+  await new TargetNotes(bench.stateFolder).change('test', 'a', (note) => ({ ...note!, held: far }))
   const two = await rigOf(bench, clock)
   await two.leases.resume()
-  expect(two.leases.of('test')).toMatchObject({ lease: held.lease, target: 'a' })
+  const expiresMs = clock.now() + LEASE_TTL_MAX_MS
+  expect(two.leases.of('test')).toEqual({ lease: held.lease, target: 'a', expiresMs })
   await bench.write('vda', 2, 0, 65_536)
   expect(await bench.content(diskOf(held, 'vda'))).toEqual(asRead.get('vda'))
   // killed between the note of a success and its end in QEMU
@@ -192,7 +202,7 @@ test('an agent that is killed: a lease goes on, one whose time is over fails, an
     base: { lease: held.lease, timeMs: held.timeMs, disks },
     held: null,
   }))
-  two.leases.stop()
+  await two.leases.stop()
   await two.agent[Symbol.asyncDispose]()
 
   const three = await rigOf(bench, clock)
@@ -201,7 +211,7 @@ test('an agent that is killed: a lease goes on, one whose time is over fails, an
   const next = await three.leases.begin(order('a'))
   expect(next.disks.map(({ reason }) => reason)).toEqual(['bitmap', 'bitmap', 'bitmap'])
   expect([next.base?.lease, await changedOf(next, 'vda')]).toEqual([held.lease, [0]])
-  three.leases.stop()
+  await three.leases.stop()
   await three.agent[Symbol.asyncDispose]()
 
   clock.advance(60_001)
@@ -213,6 +223,95 @@ test('an agent that is killed: a lease goes on, one whose time is over fails, an
   expect([last.base?.lease, await changedOf(last, 'vda')]).toEqual([held.lease, [0]])
   await four.leases.giveUp()
   expect((await bitmapsOf(bench)).every((name) => name.includes(held.lease))).toBe(true)
+})
+
+test('an end is answered by what really ends the lease, and what passes ends none', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  let gate = (): Promise<void> => Promise.resolve()
+  const rig = await rigOf(bench, new HandClock(), undefined, () => gate())
+  await using _agent = rig.agent
+  const closed = (): (() => void) => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    gate = () => promise
+    return resolve
+  }
+  const answers = async (held: HeldLease, open: () => void, said: readonly boolean[]): Promise<unknown> => {
+    const ends = said.map((success) => end(rig, held, success))
+    await settle(50)
+    open()
+    const settled = await Promise.allSettled(ends)
+    return settled.map((one) => (one.status === 'fulfilled' ? 'ended' : (one.reason as VarveError).code))
+  }
+  const failing = await rig.leases.begin(order('a'))
+  expect(await answers(failing, closed(), [false, true, false])).toEqual(['ended', 'NOT_FOUND', 'ended'])
+  const held = await rig.leases.begin(order('a'))
+  gate = () => Promise.reject(new VarveError('QMP_TIMEOUT', 'x'))
+  await expect(end(rig, held, true)).rejects.toMatchObject({ code: 'QMP_TIMEOUT' })
+  expect(await answers(held, closed(), [true, true])).toEqual(['ended', 'ended'])
+  const next = await rig.leases.begin(order('a'))
+  expect(next.base?.lease).toBe(held.lease)
+  await end(rig, next, false)
+})
+
+test('a success that cannot be noted is a failure, and the machine is free', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const rig = await rigOf(bench, new HandClock())
+  await using _agent = rig.agent
+  const first = await rig.leases.begin(order('a'))
+  await end(rig, first, true)
+  const held = await rig.leases.begin(order('a'))
+  using _full = vi.spyOn(TargetNotes.prototype, 'change').mockRejectedValueOnce(new Error('disk full'))
+  await expect(end(rig, held, true)).rejects.toThrow('disk full')
+  expect([rig.leases.of('test'), await rig.agent.journal.list()]).toEqual([null, []])
+  await expect(end(rig, held, true)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  await end(rig, held, false)
+  const next = await rig.leases.begin(order('a'))
+  expect(next.base?.lease).toBe(first.lease)
+  await end(rig, next, false)
+})
+
+test('what could not be taken up at the start is taken up a little later: it goes on, or is ended', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const clock = new HandClock()
+  const one = await rigOf(bench, clock)
+  const held = await one.leases.begin(order('a'))
+  await one.leases.stop()
+  await one.agent[Symbol.asyncDispose]()
+  const resumed = async (): Promise<Rig> => {
+    const rig = await rigOf(bench, clock)
+    vi.spyOn(rig.agent.journal, 'list').mockRejectedValueOnce(new Error('no files left'))
+    await rig.leases.resume()
+    expect(rig.leases.of('test')).toBe(null)
+    clock.advance(30_000)
+    return rig
+  }
+  const two = await resumed()
+  await eventually(() => two.leases.of('test')?.lease === held.lease)
+  await two.leases.stop()
+  await two.agent[Symbol.asyncDispose]()
+  await new TargetNotes(bench.stateFolder).change('test', 'a', () => null)
+  const three = await resumed()
+  await using _agent = three.agent
+  await eventually(async () => (await three.agent.journal.list()).length === 0)
+  await three.leases.giveUp()
+})
+
+test('a lease that nobody waits for any more fails, and a stop waits for those that begin', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const rig = await rigOf(bench, new HandClock())
+  await using _agent = rig.agent
+  const before = await bench.objects()
+  const gone = rig.leases.begin(order('a'), AbortSignal.abort(new VarveError('CONNECTION_LOST', 'x')))
+  await expect(gone).rejects.toMatchObject({ code: 'CONNECTION_LOST' })
+  expect([rig.leases.of('test'), await bench.objects()]).toEqual([null, before])
+  const late = expect(rig.leases.begin(order('a'))).rejects.toMatchObject({ code: 'GOING_AWAY' })
+  await rig.leases.stop()
+  expect([rig.leases.of('test'), await rig.agent.journal.list(), await bench.objects()]).toEqual([null, [], before])
+  await late
 })
 
 test('holders have names of their own', () => {

@@ -215,3 +215,24 @@ test('one session looks once at a time, the others wait, and the data path waits
   expect(most).toBe(2)
   expect(test.services.registry.turns.listing.busy).toBe(0)
 })
+
+test('leases that take long to begin keep no turn from what else is asked of agents', async () => {
+  await using test = await TestServices.open()
+  const release = Promise.withResolvers<never>()
+  let begun = 0
+  await test.serve(await test.agent(), ['db1'], {
+    'agent.lease': () => {
+      begun++
+      return release.promise
+    },
+    'agent.targets': async () => ({ targets: [] }),
+  })
+  const operator = await test.person('operator')
+  const asked = { machine: 'db1', target: 't', ttlMs: 60_000, full: false }
+  const leases = Array.from({ length: 9 }, () => operator.call('machines.lease', asked))
+  await eventually(() => begun === 8)
+  expect(await operator.call('machines.targets', { machine: 'db1' })).toEqual({ targets: [] })
+  release.reject(new VarveError('MACHINE_OFF', 'x'))
+  for (const ended of await Promise.allSettled(leases)) expect(ended.status).toBe('rejected')
+  expect(test.services.registry.turns.lease.busy).toBe(0)
+})
