@@ -95,8 +95,7 @@ test('of a chunk of several pieces that has changed in part all stays', async ()
       const gaps = { context: BITMAP, size: disk.size, bridgeBytes: PIECE, chunkBytes: pieces * PIECE }
       await discardUnchanged(disk, disk.bitmap(answer), gaps)
       for (let at = 0; at < changed.length; at += pieces)
-        if (changed.slice(at, at + pieces).includes(true))
-          expect(disk.gone.slice(at, at + pieces)).not.toContain(true)
+        if (changed.slice(at, at + pieces).includes(true)) expect(disk.gone.slice(at, at + pieces)).not.toContain(true)
     }),
   )
 })
