@@ -34,6 +34,17 @@ test('a full disk is told as far as it is whole, in whatever order it is written
   expect(read.equals(Buffer.concat([bytes(3, MIB), bytes(4, 512)]))).toBe(true)
 })
 
+test('a chunk that is zeroes from somewhere on can be read whole at the end of a file', async () => {
+  await using folder = await tempFolder()
+  const disk = new PushedDisk({ size: 2 * PART_BYTES, kind: 'full', folder: folder.path, index: 0 })
+  disk.write(PART_BYTES - MIB, bytes(1, BLOCK_BYTES))
+  disk.zero(PART_BYTES - MIB + BLOCK_BYTES, MIB - BLOCK_BYTES)
+  await using reader = new SpoolReader({ folder: folder.path, index: 0 })
+  const read = bytes(2, MIB)
+  await reader.readInto(PART_BYTES - MIB, read)
+  expect(read.equals(Buffer.concat([bytes(1, BLOCK_BYTES), bytes(0, MIB - BLOCK_BYTES)]))).toBe(true)
+})
+
 test('an increment is told once QEMU has ended, and what was not written is kept', async () => {
   await using folder = await tempFolder()
   const disk = new PushedDisk({ size: MIB, kind: 'incremental', folder: folder.path, index: 0 })
