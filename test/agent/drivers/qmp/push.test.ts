@@ -139,11 +139,16 @@ test('a disk that was smaller for a while is read in full, and so is one whose b
 })
 
 test('a job is held back while too much waits to be uploaded: the disk that is uploaded has all of the room', () => {
-  const disk = (waiting: number, isNext: boolean, paused = false) => ({ waiting, isNext, paused })
+  const disk = (waiting: number, isNext: boolean, paused = false, isAwaited = false) => {
+    return { waiting, isNext, paused, isAwaited }
+  }
   const [most, some] = [AHEAD_BYTES_MAX, AHEAD_BYTES_RESUME]
   expect(heldBack([disk(most, true), disk(1, false)])).toEqual([false, true])
   expect(heldBack([disk(most + 1, true), disk(0, false)])).toEqual([true, true])
   expect(heldBack([disk(some + 1, true, true), disk(0, false, true)])).toEqual([true, true])
   expect(heldBack([disk(some, true, true), disk(0, false, true)])).toEqual([false, false])
   expect(heldBack([disk(0, true), disk(most, false)])).toEqual([false, false])
+  // what guests overwrite may be more than the limit by itself: the upload waits for the rest
+  expect(heldBack([disk(2 * most, true, true, true), disk(0, false)])).toEqual([false, true])
+  expect(heldBack([disk(2 * most, true, false, true), disk(0, false, true)])).toEqual([false, true])
 })
