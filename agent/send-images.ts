@@ -57,7 +57,7 @@ export const sendImages = async (sending: SendImages): Promise<number> => {
     link.repeat((peer) => announcement.before(peer, signal, (until) => work(peer, until)), signal, awayMs)
   let bytesRead = 0
   const sendDisks = async (signal: AbortSignal): Promise<void> => {
-    await discardUnasked(lease)
+    await discardUnasked(lease, keys.chunkBytes)
     for (const disk of lease.disks) {
       const upload = (count: (bytes: number) => void): Promise<unknown> => {
         const onRead = (bytes: number): void => {

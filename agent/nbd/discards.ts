@@ -115,17 +115,28 @@ export class Discards {
   }
 }
 
+export interface GapsOptions {
+  readonly context: string
+  /** Of the disk, in bytes. */
+  readonly size: number
+  /** The longest gap that a map of the changes around it takes in, in bytes. */
+  readonly bridgeBytes: number
+  /** What is read as one, in bytes: of a chunk that has changed in part all is read. */
+  readonly chunkBytes: number
+}
+
 /**
  * Discards the unchanged gaps of a disk that are longer than `bridgeBytes`. NBD_ERROR, also where the export cannot be trimmed.
  */
 export const discardUnchanged = async (
   target: Trimmed,
   source: StatusSource,
-  { context, size, bridgeBytes }: { readonly context: string; readonly size: number; readonly bridgeBytes: number },
+  { context, size, bridgeBytes, chunkBytes }: GapsOptions,
 ): Promise<void> => {
+  const pieceBytes = Math.max(DISCARD_BYTES, chunkBytes)
   let gapFrom = 0
   const endGap = async (end: number): Promise<void> => {
-    if (end - gapFrom > bridgeBytes) await trimPieces(target, { offset: gapFrom, end })
+    if (end - gapFrom > bridgeBytes) await trimPieces(target, { offset: gapFrom, end }, pieceBytes)
   }
   for (let at = 0; at < size;) {
     const length = Math.min(WINDOW_BYTES, size - at)

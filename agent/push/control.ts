@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { join } from 'node:path'
 import { READ_KINDS } from '../../protocol/backup.ts'
+import { processMarkSchema } from '../process-mark.ts'
 
 /** Where QEMU writes, and where the agent speaks. */
 export const writerSocket = (socketFolder: string): string => join(socketFolder, 'push')
@@ -41,6 +42,8 @@ export const askSchema = v.intersect([
 export type Ask = v.InferOutput<typeof askSchema>
 
 export const pushStateSchema = v.object({
+  /** The process that answers. */
+  process: v.nullable(processMarkSchema),
   disks: v.array(v.object({ writtenBytes: natural, sealed: v.boolean(), broken: v.nullable(v.string()) })),
 })
 export type PushState = v.InferOutput<typeof pushStateSchema>

@@ -103,10 +103,14 @@ export class PushedDisk {
     this.#wake()
   }
 
-  /** What lies below is durable elsewhere. */
+  /** What lies below is durable elsewhere. Never throws: what cannot be removed costs space until the lease ends. */
   discard(to: number): void {
     this.#keptFrom = Math.max(this.#keptFrom, Math.min(to, this.size))
-    this.#spool.discard(this.#keptFrom)
+    try {
+      this.#spool.discard(this.#keptFrom)
+    } catch {
+      // the folder goes with the lease
+    }
   }
 
   /**

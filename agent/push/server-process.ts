@@ -13,6 +13,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isThere } from '../drivers/scratch-guard-order.ts'
 import { askSchema, controlSocket, pushOrderSchema, type Ask, type PushOrder } from './control.ts'
+import { markProcess } from '../process-mark.ts'
 import type { PushedDisk } from './pushed-disk.ts'
 import { listenPrivately, serverFor, Writers } from './writers.ts'
 
@@ -27,11 +28,15 @@ const ALONE_LIMIT_MS = 60_000
 
 const agents = new Set<Socket>()
 
+const me = markProcess()
+
 /** The answer to a question, once there is one. */
 const answer = async (ask: Ask, disks: readonly PushedDisk[]): Promise<object> => {
   if (ask.ask === 'end') process.exit(0)
-  if (ask.ask === 'state')
-    return { answer: { disks: disks.map(({ writtenBytes, sealed, broken }) => ({ writtenBytes, sealed, broken })) } }
+  if (ask.ask === 'state') {
+    const states = disks.map(({ writtenBytes, sealed, broken }) => ({ writtenBytes, sealed, broken }))
+    return { answer: { process: me, disks: states } }
+  }
   const disk = disks[ask.disk]
   if (disk === undefined) return { broken: 'there is no such disk' }
   if (ask.ask === 'seal') disk.seal(ask.writtenBytesMin)
@@ -48,7 +53,10 @@ const answer = async (ask: Ask, disks: readonly PushedDisk[]): Promise<object> =
 const serveAgent = async (socket: Socket, disks: readonly PushedDisk[]): Promise<void> => {
   for await (const line of createInterface({ input: socket })) {
     const ask = v.parse(askSchema, JSON.parse(line))
-    void answer(ask, disks).then((told) => socket.write(`${JSON.stringify({ id: ask.id, ...told })}\n`))
+    void answer(ask, disks)
+      // this process goes on: a guest's writes wait for it
+      .catch((error: unknown) => ({ broken: (error as Error).message }))
+      .then((told) => socket.write(`${JSON.stringify({ id: ask.id, ...told })}\n`))
   }
 }
 

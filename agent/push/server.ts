@@ -18,6 +18,7 @@ import {
   type PushOrder,
   type PushState,
 } from './control.ts'
+import { endProcess, type ProcessMark } from '../process-mark.ts'
 import type { MapRow } from './pushed-disk.ts'
 
 /** How long it may take to start, in milliseconds. */
@@ -52,9 +53,13 @@ export class PushServer implements Disposable {
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
   #lastId = 0
   #failure: VarveError | null = null
+  readonly #answerLimitMs: number
+  /** The process, once it has said so. */
+  #process: ProcessMark | null = null
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, answerLimitMs = ANSWER_LIMIT_MS) {
     this.#socket = socket
+    this.#answerLimitMs = answerLimitMs
     const losing = Promise.withResolvers<VarveError>()
     this.lost = losing.promise
     socket.on('error', () => undefined)
@@ -70,9 +75,11 @@ export class PushServer implements Disposable {
     lines.on('line', (line) => this.#take(line))
   }
 
-  /** How its disks are. */
+  /** How its disks are. LEASE_LOST. */
   async state(): Promise<PushState> {
-    return v.parse(pushStateSchema, await this.#askSoon({ ask: 'state' }))
+    const state = v.parse(pushStateSchema, await this.#askSoon({ ask: 'state' }))
+    this.#process = state.process
+    return state
   }
 
   /** The map of a disk from `from` on, at least a part of it, once that is final. LEASE_LOST. */
@@ -103,10 +110,12 @@ export class PushServer implements Disposable {
 
   async #askSoon(question: Question): Promise<unknown> {
     const asked = this.#ask(question).then((answer) => ({ answer }))
-    const answered = await within(asked, ANSWER_LIMIT_MS)
-    if (answered === null)
-      throw new VarveError('LEASE_LOST', 'the process that QEMU writes the backup to does not answer')
-    return answered.answer
+    const answered = await within(asked, this.#answerLimitMs)
+    if (answered !== null) return answered.answer
+    this.#failure ??= new VarveError('LEASE_LOST', 'the process that QEMU writes the backup to does not answer')
+    // one that hangs keeps guests' writes waiting; its place can be taken once it has gone, which closes the socket
+    if (this.#process === null || !endProcess(this.#process)) this.#socket.destroy()
+    throw this.#failure
   }
 
   #ask(question: Question): Promise<unknown> {
@@ -131,9 +140,9 @@ export class PushServer implements Disposable {
 }
 
 /** The one of a lease that an earlier agent has started; null where it has ended. */
-export const joinPushServer = async (socketFolder: string): Promise<PushServer | null> => {
+export const joinPushServer = async (socketFolder: string, answerLimitMs?: number): Promise<PushServer | null> => {
   const socket = await dial(controlSocket(socketFolder))
-  return socket === null ? null : new PushServer(socket)
+  return socket === null ? null : new PushServer(socket, answerLimitMs)
 }
 
 /** Removes the sockets of one that is dead. */

@@ -1,5 +1,5 @@
 // Where the bytes of a pushed disk wait to be uploaded: files of equal length, each of which goes once the gateway has it.
-import { closeSync, constants, openSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, constants, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
@@ -83,7 +83,11 @@ export class SpoolWriter {
     }
     const { O_CREAT, O_RDWR, O_NOFOLLOW } = constants
     this.#parts.add(part)
-    return openSync(partFile(this.#place, part), O_CREAT | O_RDWR | O_NOFOLLOW, 0o600)
+    const file = openSync(partFile(this.#place, part), O_CREAT | O_RDWR | O_NOFOLLOW, 0o600)
+    this.#open.set(part, file)
+    // a chunk is read whole, also where its end was written with zeroes
+    ftruncateSync(file, PART_BYTES)
+    return file
   }
 
   #remove(part: number): void {

@@ -254,15 +254,15 @@ export const listDisks = async (
     taken.add(name)
     const { size, fileName, dataFile, clusterBytes, persistentBitmaps, bitmaps } = node
     const behind = await lookAtDevice(client, qdev)
-    const why = refusalOf(behind, node.driver)
     // a device may show what another one on the same node shows: both must say that it is shared then
-    const isSame = disks.some((disk) => disk.node === node.node)
     const isTwice = shownNodes.indexOf(shown) !== shownNodes.lastIndexOf(shown)
+    const why = refusalOf(isTwice ? { ...behind, shared: false } : behind, node.driver)
+    const isSame = disks.some((disk) => disk.node === node.node)
     if (inserted.ro || isCdRom(behind)) leftOut.push({ name, reason: 'read-only' })
     else if (isFloppy(behind)) leftOut.push({ name, reason: 'floppy' })
     else if (size === 0) leftOut.push({ name, reason: 'no-size' })
+    else if (why !== null) refused.push({ name, why })
     else if (isSame) leftOut.push({ name, reason: 'same-disk' })
-    else if (why !== null && !isTwice) refused.push({ name, why })
     else {
       const backing = backingOf(found.image)
       const known = { name, node: node.node, qdev, size, format: node.driver, fileName, dataFile, backing }

@@ -31,7 +31,7 @@ export interface GivenDecisions {
   readonly leftOut: readonly LeftOutDisk[]
 }
 
-type Wishes = Pick<LeaseRequest, 'base' | 'full' | 'agentId' | 'formerAgents'>
+type Wishes = Pick<LeaseRequest, 'base' | 'full' | 'agentId' | 'formerAgents' | 'chunkBytes'>
 
 const isSame = (one: ProcessMark | null, other: ProcessMark | null): boolean =>
   one !== null &&
@@ -50,11 +50,17 @@ export const covers = (outer: readonly ByteRange[], inner: readonly ByteRange[])
   })
 }
 
+/** Whether ranges are whole chunks, of which the disk's last may be short. */
+const areChunks = (ranges: readonly ByteRange[], size: number, chunkBytes: number): boolean =>
+  ranges.every(
+    ([offset, length]) => offset % chunkBytes === 0 && (offset + length === size || length % chunkBytes === 0),
+  )
+
 /** What is not proved of a bitmap that is said to be reused, with the reason that a full read has; null for nothing. */
 const doubtOf = (
-  { disk, size, exporter, changed }: SeenExport,
+  { disk, size, exporter, changed, clips }: SeenExport,
   known: KnownDisk | undefined,
-  checkpoint: string | null,
+  { checkpoint, chunkBytes }: { readonly checkpoint: string | null; readonly chunkBytes: number },
 ): string | null => {
   if (known === undefined) return 'no backup of this agent has committed a bitmap of this disk'
   if (known.bitmap !== disk.bitmap) return `the last one had the bitmap ${known.bitmap}`
@@ -66,7 +72,10 @@ const doubtOf = (
   if (known.seen?.length === 0) return null
   if (known.seen === null || changed === null)
     return 'it has too many changes to compare them with those of a failed backup'
-  return covers(changed, known.seen) ? null : 'it lacks changes that a failed backup has seen in it: it was begun anew'
+  if (!covers(changed, known.seen)) return 'it lacks changes that a failed backup has seen in it: it was begun anew'
+  return clips && !areChunks(changed, size, chunkBytes)
+    ? `it has parts of chunks of ${chunkBytes} bytes, whose rest cannot be read`
+    : null
 }
 
 const full = (seen: SeenExport, reason: ReadReason, doubt: string | null = null): GivenDecision => ({
@@ -81,7 +90,7 @@ const full = (seen: SeenExport, reason: ReadReason, doubt: string | null = null)
 const withBase = (
   seen: SeenExport,
   known: KnownDisk | undefined,
-  { base, full: requested, agentId, formerAgents }: Wishes & { readonly base: NonNullable<Wishes['base']> },
+  { base, full: requested, agentId, formerAgents, chunkBytes }: Wishes & { readonly base: NonNullable<Wishes['base']> },
 ): GivenDecision => {
   const { disk, size, clips } = seen
   const before: BaseDisk | undefined = base.disks.find(({ name }) => name === disk.name)
@@ -91,7 +100,7 @@ const withBase = (
   if (before.size !== size) return full(seen, 'size-changed')
   const isOurs = [agentId, ...formerAgents].includes(base.agent)
   if (disk.state === 'new') return full(seen, isOurs ? 'bitmap-missing' : 'moved')
-  const doubt = doubtOf(seen, known, base.checkpoint)
+  const doubt = doubtOf(seen, known, { checkpoint: base.checkpoint, chunkBytes })
   if (doubt !== null) return full(seen, isOurs ? 'checkpoint-mismatch' : 'moved', doubt)
   if (before.missed === true) return full(seen, 'changes-missed')
   // what the gateway lost is not changed, and cannot be read where only changes can

@@ -20,7 +20,7 @@ import type { Mode } from './modes.ts'
 import { look, refuseChange, signature } from './look.ts'
 import { checkpointBitmaps, ownAgents, planLease, transactionActions } from './plan.ts'
 import { addTargets, hasTuning, pushOrder, removeEnds, setEnds } from './push-begin.ts'
-import { decidePush, heldBytes, pushActions } from './push-plan.ts'
+import { decidePush, haveMarks, heldBytes, pushActions } from './push-plan.ts'
 import { QmpLease } from './qmp-lease.ts'
 import { noteStopped } from './rescue.ts'
 import { startScratchGuard, waitingGuard } from './scratch-guard.ts'
@@ -98,10 +98,12 @@ const removeObsolete = async (host: QmpHost, client: QmpCaller, { id }: QmpEntry
 const isRefusal = (error: unknown): boolean =>
   error instanceof VarveError && (error.code === 'QMP_ERROR' || error.code === 'LEASE_HELD')
 
-/** The entry with what each job must write at least, once the jobs run; what helped to start them is removed. */
+/** The entry with what each job must write at least, once the jobs run; what helped to start them is removed. DisksChanged. */
 const noteHeld = async (client: QmpCaller, entry: QmpEntry): Promise<QmpEntry> => {
   await removeEnds(client, entry)
   const nodes = await listNodes(client)
+  // one may have been smaller between the plan and the instant
+  if (!haveMarks(entry, nodes)) throw new DisksChanged(entry.machine.name)
   return { ...entry, disks: entry.disks.map((disk) => ({ ...disk, heldBytes: heldBytes(entry, disk, nodes) })) }
 }
 

@@ -44,8 +44,9 @@ const refuseBitmaps = async (client: QmpCaller, { machine }: QmpEntry, target: T
   if (target.bitmaps(held).length > 0) throw stillMoved(machine.name, move)
 }
 
-/** QEMU still has what it writes to: a guest's write may wait for that. */
-const standWhereNeeded = async (host: QmpHost, client: QmpCaller, entry: QmpEntry): Promise<void> => {
+/** Takes the place of the process that QEMU still has to write to, where that has ended: a guest's write may wait for it. */
+export const standWhereNeeded = async (host: QmpHost, client: QmpCaller, entry: QmpEntry): Promise<void> => {
+  if (entry.mode !== 'push') return
   const targets = new Set(entry.disks.map(({ scratchNode }) => scratchNode))
   const writes = (await listNodes(client)).some(({ node }) => targets.has(node))
   if (writes && (await isThere(entry.socketFolder))) {
@@ -60,7 +61,7 @@ const finish = (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcome): Promise<
       const target = leaseTarget(entry, settled, await host.journal.keptCheckpoints(entry.id))
       const client = await host.connect(qmpPathOf(entry.machine))
       const moved = await findMoved(client)
-      if (entry.mode === 'push') await standWhereNeeded(host, client, entry)
+      await standWhereNeeded(host, client, entry)
       const stopped = moved === null && (await standsStill(host, client, entry))
       await tearDown(client, { ...target, bitmaps: () => [] })
       await tearDown(client, target, () => refuseBitmaps(client, entry, target))

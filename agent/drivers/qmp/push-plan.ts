@@ -27,6 +27,15 @@ const whyFull = ({ continued, reread, disk }: DiskDecision, request: LeaseReques
   return found.count > 0 ? null : 'size-changed'
 }
 
+/** Whether the base's marks still show that no disk has been made smaller since; a job has begun by them. */
+export const haveMarks = ({ disks }: Pick<QmpEntry, 'disks'>, nodes: readonly BlockNode[]): boolean =>
+  disks.every(({ node, base }) => {
+    if (base === null) return true
+    const mark = sizeMarkOf(base.checkpoint)
+    const found = nodes.find((one) => one.node === node)?.bitmaps.find(({ name }) => name === mark)
+    return found !== undefined && !found.inconsistent && found.count > 0
+  })
+
 /** The decisions as mode push can carry them out; FULL_REFUSED. */
 export const decidePush = ({ disks, leftOut }: Decisions, request: LeaseRequest): Decisions => ({
   leftOut,

@@ -4,6 +4,7 @@ import { pause } from '../../../protocol/host/within.ts'
 import type { DiskExtent } from '../../nbd/extents.ts'
 import { orAbort } from '../../../protocol/host/within.ts'
 import type { PushState } from '../../push/control.ts'
+import type { MapRow } from '../../push/pushed-disk.ts'
 import type { PushServer } from '../../push/server.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { PushedContent } from '../driver.ts'
@@ -25,17 +26,20 @@ export interface Ahead {
   readonly paused: boolean
   /** It is the one being uploaded. */
   readonly isNext: boolean
+  /** Nothing of it can be uploaded before its job has written more. */
+  readonly isAwaited: boolean
 }
 
 /**
  * Whether each disk's job is to be held back. The one that is uploaded has all of the room; the others have what is left, so
- * that they do not fill the scratch space while they wait for their turn. Guests' writes are never held back.
+ * that they do not fill the scratch space while they wait for their turn. Guests' writes are never held back, so what waits may
+ * be theirs alone: the job whose bytes the upload waits for always goes on.
  */
 export const heldBack = (disks: readonly Ahead[]): readonly boolean[] => {
   const all = disks.reduce((sum, { waiting }) => sum + waiting, 0)
-  return disks.map(({ waiting, paused, isNext }) => {
+  return disks.map(({ waiting, paused, isNext, isAwaited }) => {
     const mine = isNext ? waiting : all
-    return mine > (paused ? AHEAD_BYTES_RESUME : AHEAD_BYTES_MAX)
+    return !isAwaited && mine > (paused ? AHEAD_BYTES_RESUME : AHEAD_BYTES_MAX)
   })
 }
 
@@ -52,6 +56,8 @@ export class PushSide {
   readonly #options: PushSideOptions
   /** Disks that are uploaded already, or can be: the first of the others is next. */
   readonly #durable: number[]
+  /** The disk whose map is waited for; null for none. */
+  #awaited: { readonly index: number } | null = null
   #news = Promise.withResolvers<void>()
 
   constructor(options: PushSideOptions) {
@@ -62,14 +68,15 @@ export class PushSide {
 
   /** What QEMU writes of a disk. */
   content(index: number): PushedContent {
-    const { server, entry } = this.#options
+    const { entry } = this.#options
     const { size } = entry.disks[index]!
     return {
       spool: { folder: entry.scratchFolder, index },
-      extents: (chunkBytes, signal) => pushedExtents({ server, index, size, chunkBytes, signal }),
+      extents: (chunkBytes, signal) =>
+        pushedExtents({ map: (from) => this.#map(index, from), size, chunkBytes, signal }),
       durable: (bytes) => {
         this.#durable[index] = Math.min(size, Math.max(this.#durable[index]!, bytes))
-        server.discard(index, this.#durable[index])
+        this.server.discard(index, this.#durable[index])
         this.wake()
       },
     }
@@ -104,6 +111,17 @@ export class PushSide {
     return index < 0 ? null : `disk ${this.#options.entry.disks[index]!.name} cannot be taken: ${disks[index]!.broken}`
   }
 
+  async #map(index: number, from: number): Promise<readonly MapRow[]> {
+    const awaited = { index }
+    this.#awaited = awaited
+    try {
+      return await this.server.map(index, from)
+    } finally {
+      // an upload that was broken off may have left an earlier one
+      if (this.#awaited === awaited) this.#awaited = null
+    }
+  }
+
   async #look(entry: QmpEntry, client: QmpCaller): Promise<void> {
     const problem = await this.problem()
     if (problem !== null) return this.#options.onBroken(problem)
@@ -129,7 +147,9 @@ export class PushSide {
     const fulls = entry.disks.flatMap(({ job, kind }, index) => {
       const status = jobOf.get(job)?.status
       const works = kind === 'full' && !disks[index]!.sealed && (status === 'running' || status === 'paused')
-      return works ? [{ job, waiting: used[index]!, paused: status === 'paused', isNext: index === next }] : []
+      if (!works) return []
+      const disk = { isNext: index === next, isAwaited: index === this.#awaited?.index }
+      return [{ job, waiting: used[index]!, paused: status === 'paused', ...disk }]
     })
     const held = heldBack(fulls)
     for (const [index, { job, paused }] of fulls.entries())
@@ -138,19 +158,18 @@ export class PushSide {
 }
 
 interface ExtentsOptions {
-  readonly server: PushServer
-  readonly index: number
+  readonly map: (from: number) => Promise<readonly MapRow[]>
   readonly size: number
   readonly chunkBytes: number
   readonly signal: AbortSignal
 }
 
-async function* pushedExtents({ server, index, size, chunkBytes, signal }: ExtentsOptions): AsyncGenerator<DiskExtent> {
+async function* pushedExtents({ map, size, chunkBytes, signal }: ExtentsOptions): AsyncGenerator<DiskExtent> {
   let at = 0
   let last: DiskExtent['kind'] | null = null
   // also asked at the end, where it waits for the end of QEMU's job
   for (;;) {
-    const rows = await orAbort(server.map(index, at), signal)
+    const rows = await orAbort(map(at), signal)
     if (at >= size) return
     for (const [kind, length] of rows) {
       const parted = last !== null && (last === 'keep') !== (kind === 'keep') && at % chunkBytes !== 0

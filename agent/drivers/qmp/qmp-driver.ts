@@ -36,7 +36,7 @@ import { HOST_PLACES, qmpAttachments, type HostPlaces } from './attachments.ts'
 import { checkVersion, tryToBegin } from './begin.ts'
 import { listCheckpoints } from './checkpoints.ts'
 import { fromJournal, qmpEntries, type QmpEntry } from './entry.ts'
-import { finishLease } from './finish.ts'
+import { finishLease, standWhereNeeded } from './finish.ts'
 import { isGone } from './gone.ts'
 import { forgetMachine } from './forget.ts'
 import { clearTheWay, gaveWay, watchMove } from './give-way.ts'
@@ -95,7 +95,12 @@ export class QmpDriver implements LeaseDriver {
     this.#left = new LeftLeases({
       ...this.#host,
       startGuard: (entry) => startScratchGuard(entry, host.reserveBytes),
-      giveUp: async (entry) => await giveUpJobs(await this.#host.connect(qmpPathOf(entry.machine)), rescuedOf(entry)),
+      giveUp: async (entry) => {
+        const client = await this.#host.connect(qmpPathOf(entry.machine))
+        // a guest's write that waits for that process fails where its job is cancelled
+        await standWhereNeeded(this.#host, client, entry)
+        return await giveUpJobs(client, rescuedOf(entry))
+      },
       makeWay: (entry, signal) => this.#makeWay(entry, signal),
     })
   }
@@ -207,7 +212,10 @@ export class QmpDriver implements LeaseDriver {
     const link = this.#links.of(qmpPathOf(machine))
     const onState = (state: QmpLinkState): void => {
       this.#host.log.info({ machine: machine.name, qmp: state }, 'machine')
-      if (state === 'up') void this.#clearOrphans(machine)
+      if (state === 'up') {
+        void this.#standIn(machine)
+        void this.#clearOrphans(machine)
+      }
       this.#host.onMoved?.(machine.name)
     }
     link.onState(onState)
@@ -284,6 +292,22 @@ export class QmpDriver implements LeaseDriver {
       for (const agent of agents) await removeOrphans(this.#host, client, agent)
     } catch (error) {
       log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
+    }
+  }
+
+  /**
+   * Takes the places of processes that QEMU writes to and that have ended, such as with an earlier agent: a guest's writes wait
+   * for that, and the gateway may be away.
+   */
+  async #standIn({ name, address }: Machine): Promise<void> {
+    const { connect, journal, log } = this.#host
+    try {
+      const entries = (await qmpEntries(journal)).filter(
+        ({ mode, machine }) => mode === 'push' && machine.address === address,
+      )
+      for (const entry of entries) await standWhereNeeded(this.#host, await connect(qmpPathOf(entry.machine)), entry)
+    } catch (error) {
+      log.warn({ machine: name, err: error }, 'a process that QEMU writes a backup to cannot be replaced yet')
     }
   }
 

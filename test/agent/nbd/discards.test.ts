@@ -58,7 +58,8 @@ test('an increment that is cut at any places asks for nothing that is gone, and 
     fc.asyncProperty(disks, upTo(8), upTo(8), upTo(40), cuts, async (changed, bridge, answer, window, ends) => {
       const disk = new Disk(changed)
       const bridgeBytes = bridge * PIECE
-      await discardUnchanged(disk, disk.bitmap(answer), { context: BITMAP, size: disk.size, bridgeBytes })
+      const gaps = { context: BITMAP, size: disk.size, bridgeBytes, chunkBytes: PIECE }
+      await discardUnchanged(disk, disk.bitmap(answer), gaps)
       const read = new Set<number>()
       let durable = 0
       for (const end of [...ends.toSorted((one, other) => one - other), Infinity]) {
@@ -84,6 +85,18 @@ test('an increment that is cut at any places asks for nothing that is gone, and 
       expect(disk.gone).toEqual(changed.map((_, index) => index > 0))
     }),
     { numRuns: 300 },
+  )
+})
+
+test('of a chunk of several pieces that has changed in part all stays', async () => {
+  await fc.assert(
+    fc.asyncProperty(disks, fc.constantFrom(2, 4, 8), upTo(8), async (changed, pieces, answer) => {
+      const disk = new Disk(changed)
+      const gaps = { context: BITMAP, size: disk.size, bridgeBytes: PIECE, chunkBytes: pieces * PIECE }
+      await discardUnchanged(disk, disk.bitmap(answer), gaps)
+      for (let at = 0; at < changed.length; at += pieces)
+        if (changed.slice(at, at + pieces).includes(true)) expect(disk.gone.slice(at, at + pieces)).not.toContain(true)
+    }),
   )
 })
 

@@ -1,5 +1,5 @@
 // A disk as QEMU writes it: when its map is final, what breaks it, and that whoever writes never notices.
-import { readdir } from 'node:fs/promises'
+import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { PushedDisk } from '../../../agent/push/pushed-disk.ts'
@@ -32,6 +32,17 @@ test('a full disk is told as far as it is whole, in whatever order it is written
   const read = Buffer.alloc(MIB + 512)
   await reader.readInto(2 * MIB, read)
   expect(read.equals(Buffer.concat([bytes(3, MIB), bytes(4, 512)]))).toBe(true)
+})
+
+test('a chunk that is zeroes from somewhere on can be read whole at the end of a file', async () => {
+  await using folder = await tempFolder()
+  const disk = new PushedDisk({ size: 2 * PART_BYTES, kind: 'full', folder: folder.path, index: 0 })
+  disk.write(PART_BYTES - MIB, bytes(1, BLOCK_BYTES))
+  disk.zero(PART_BYTES - MIB + BLOCK_BYTES, MIB - BLOCK_BYTES)
+  await using reader = new SpoolReader({ folder: folder.path, index: 0 })
+  const read = bytes(2, MIB)
+  await reader.readInto(PART_BYTES - MIB, read)
+  expect(read.equals(Buffer.concat([bytes(1, BLOCK_BYTES), bytes(0, MIB - BLOCK_BYTES)]))).toBe(true)
 })
 
 test('an increment is told once QEMU has ended, and what was not written is kept', async () => {
@@ -83,6 +94,17 @@ test('a scratch space that cannot be written breaks the disk, and no write fails
   const disk = new PushedDisk({ size: MIB, kind: 'full', folder: join(folder.path, 'gone'), index: 0 })
   disk.write(0, bytes(1, MIB))
   expect(disk.broken).toMatch(/could not be written to the scratch space/)
+})
+
+test('what cannot be removed stays, and the disk goes on', async () => {
+  await using folder = await tempFolder()
+  const disk = new PushedDisk({ size: 3 * PART_BYTES, kind: 'full', folder: folder.path, index: 0 })
+  disk.write(0, bytes(1, BLOCK_BYTES))
+  await rm(folder.join('0.0.push'))
+  await mkdir(folder.join('0.0.push'))
+  disk.discard(PART_BYTES)
+  disk.write(PART_BYTES, bytes(1, BLOCK_BYTES))
+  expect([disk.broken, await readdir(folder.path)]).toEqual([null, ['0.0.push', '0.1.push']])
 })
 
 test('what is durable is removed, a file at a time', async () => {

@@ -127,6 +127,23 @@ test('two devices that claim one name get two names', async () => {
   ])
 })
 
+test.each([
+  ['scsi-block', false, [], ['sda', 'sdb']],
+  ['scsi-hd', true, ['sda'], []],
+])('of two %s devices on one node (share-rw %s) are held %j, refused %j', async (type, shared, held, refused) => {
+  const client = answering({
+    'query-block': [block('a', 'sda'), block('a', 'sdb')],
+    'query-named-block-nodes': [node('a', 1)],
+  })
+  const properties: Readonly<Record<string, unknown>> = { type, 'share-rw': shared }
+  const execute: QmpCaller['execute'] = async (command, args) =>
+    command === 'qom-get' ? properties[String(args?.['property'])] : await client.execute(command)
+  const found = await listDisks({ ...client, execute })
+  expect(found.disks.map(({ name }) => name)).toEqual(held)
+  expect(found.refused?.map(({ name }) => name)).toEqual(refused)
+  expect(found.leftOut.map(({ reason }) => reason)).toEqual(held.map(() => 'same-disk'))
+})
+
 test.each([-1, 1.5, '7', null, Number.MAX_SAFE_INTEGER * 4])('a size of %j is QMP_PROTOCOL', async (size) => {
   const client = answering({ 'query-block': [block('a', 'sda')], 'query-named-block-nodes': [node('a', size)] })
   await expect(listDisks(client)).rejects.toMatchObject({

@@ -35,7 +35,13 @@ const base = (changes: Partial<LeaseBase['disks'][number]> = {}, more: Partial<L
   ...more,
 })
 
-const wishes = (of: LeaseBase | null, full = false) => ({ base: of, full, agentId: AGENT, formerAgents: [] })
+const wishes = (of: LeaseBase | null, full = false) => ({
+  base: of,
+  full,
+  agentId: AGENT,
+  formerAgents: [],
+  chunkBytes: 64,
+})
 
 const reason = (one: SeenExport, record: KnownDisk[], of: LeaseBase | null = base(), full = false): string => {
   const [disk] = decideGiven([one], record, wishes(of, full)).disks
@@ -69,6 +75,12 @@ test('an increment where everything is proved, else the reason for a full read',
     ['incremental bitmap', reason(seen({ changed: null }), [known()])],
     ['full checkpoint-mismatch', reason(seen({ changed: null }), [known({ seen: [[64, 64]] })])],
     ['full checkpoint-mismatch', reason(seen(), [known({ seen: null })])],
+    // nor is a part of a chunk read where its rest cannot be
+    ['incremental bitmap', reason(seen({ clips: true, changed: [[64, 128]] }), [known()])],
+    ['incremental bitmap', reason(seen({ clips: true, changed: [[960, 40]] }), [known()])],
+    ['incremental bitmap', reason(seen({ changed: [[32, 64]] }), [known()])],
+    ['full checkpoint-mismatch', reason(seen({ clips: true, changed: [[32, 64]] }), [known()])],
+    ['full checkpoint-mismatch', reason(seen({ clips: true, changed: [[64, 32]] }), [known()])],
     ['full changes-missed', reason(seen(), [known()], base({ missed: true }))],
     ['full base-damaged', reason(seen(), [known()], base({ reread: null }))],
     ['incremental bitmap', reason(seen(), [known()], base({ reread: [[0, 64]] }))],

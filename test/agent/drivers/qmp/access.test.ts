@@ -84,7 +84,7 @@ test('of an increment long unchanged gaps go at once, and what a comparison show
   const atInstant = bench.snapshot().get('vda')!
   const lease = await first.driver.begin(bench.request({ base: asBase(full) }))
   await lease.compared(new Map([['vda', { chunks: 3, missed: false }]]))
-  await discardUnasked(lease)
+  await discardUnasked(lease, KIB64)
   await bench.write('vda', 0x33, 8 * MIB, MIB)
   expect(await taken(bench, lease, 0)).toBe(0)
   await bench.write('vda', 0x33, 32 * MIB, KIB64)

@@ -1,9 +1,10 @@
 // Mode push with a real QEMU: what a guest writes while it is pushed, and whatever ends of all that takes part.
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import type { Lease } from '../../../../agent/drivers/driver.ts'
 import { AHEAD_BYTES_MAX, AHEAD_BYTES_RESUME, heldBack } from '../../../../agent/drivers/qmp/push-side.ts'
+import { StandIns } from '../../../../agent/push/stand-ins.ts'
 import { asBase, MIB, threeDisks } from '../../../support/lease.ts'
 import { eventually, tempFolder } from '../../../support/temp.ts'
 import { PushSuiteHost } from './suite-host.ts'
@@ -38,6 +39,13 @@ const writerOf = async (lease: Lease): Promise<number | null> => {
     if (words.includes(folder) && words.some((word) => word.endsWith('push/server-process.ts'))) return Number(name)
   }
   return null
+}
+
+/** Whether this process still has a guard of scratch space. */
+const hasGuard = async (): Promise<boolean> => {
+  const children = await readFile(`/proc/self/task/${process.pid}/children`, 'utf8')
+  const lines = children.split(' ').map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))
+  return (await Promise.all(lines)).some((line) => line.includes('scratch-guard-process.ts'))
 }
 
 test('what a guest writes before QEMU has copied it is in the point as it was, wherever it is', async () => {
@@ -94,6 +102,30 @@ test('the process that QEMU writes to is killed: no write of the guest fails, th
   await next.end('failed')
 })
 
+test('that process and the agent are killed: the next agent takes its place as soon as it has QEMU, without a gateway', async () => {
+  await using folder = await tempFolder()
+  await using host = await started(folder.path)
+  for (const disk of host.disks) await host.write(disk, 0x11, 0, 4 * MIB)
+  const untouched = await host.remains()
+  await using agent = await host.agent({ speed: SLOW })
+  const lease = await agent.driver.begin(host.request())
+  // a dead agent takes nobody's place
+  const dead = vi.spyOn(StandIns.prototype, 'begin').mockImplementationOnce(() => new Promise(() => undefined))
+  process.kill((await writerOf(lease))!, 'SIGKILL')
+  await eventually(() => dead.mock.calls.length > 0)
+  dead.mockRestore()
+  await agent[Symbol.asyncDispose]()
+  const writes = host.disks.map((disk) => host.machine.guestIo(disk, `aio_write -P 0x22 ${3 * MIB} ${KIB64}`))
+  await using later = await host.agent()
+  later.driver.attach(host.configured)
+  await Promise.all(writes)
+  const [entry] = await later.journal.list()
+  await later.driver.settle(entry!, 'failed')
+  expect(await host.remains()).toEqual(untouched)
+  // that of the dead agent ends by itself
+  await eventually(async () => !(await hasGuard()))
+})
+
 test('the job of one disk fails: there is no point of any', async () => {
   await using folder = await tempFolder()
   await using host = await started(folder.path)
@@ -138,12 +170,33 @@ test('a disk that was smaller for a while is read in full, and so is one whose b
   await again.end('failed')
 })
 
+test('a disk that was smaller for a while just before the instant is read in full', async () => {
+  await using folder = await tempFolder()
+  await using host = await started(folder.path)
+  const base = await host.checkpoint()
+  let sizes = [2 * MIB, 4 * MIB]
+  const before = async (command: string): Promise<void> => {
+    const now = command === 'transaction' ? sizes : []
+    if (now.length > 0) sizes = []
+    for (const size of now) await host.machine.control.execute('block_resize', { 'node-name': 'vda', size })
+  }
+  await using agent = await host.agent({ before })
+  const lease = await agent.driver.begin(host.request({ base }))
+  expect(lease.disks.map(({ reason }) => reason)).toEqual(['size-changed', 'bitmap', 'bitmap'])
+  await lease.end('failed')
+})
+
 test('a job is held back while too much waits to be uploaded: the disk that is uploaded has all of the room', () => {
-  const disk = (waiting: number, isNext: boolean, paused = false) => ({ waiting, isNext, paused })
+  const disk = (waiting: number, isNext: boolean, paused = false, isAwaited = false) => {
+    return { waiting, isNext, paused, isAwaited }
+  }
   const [most, some] = [AHEAD_BYTES_MAX, AHEAD_BYTES_RESUME]
   expect(heldBack([disk(most, true), disk(1, false)])).toEqual([false, true])
   expect(heldBack([disk(most + 1, true), disk(0, false)])).toEqual([true, true])
   expect(heldBack([disk(some + 1, true, true), disk(0, false, true)])).toEqual([true, true])
   expect(heldBack([disk(some, true, true), disk(0, false, true)])).toEqual([false, false])
   expect(heldBack([disk(0, true), disk(most, false)])).toEqual([false, false])
+  // what guests overwrite may be more than the limit by itself: the upload waits for the rest
+  expect(heldBack([disk(2 * most, true, true, true), disk(0, false)])).toEqual([false, true])
+  expect(heldBack([disk(2 * most, true, false, true), disk(0, false, true)])).toEqual([false, true])
 })

@@ -19,6 +19,11 @@ import type { SuiteAgentOptions, SuiteHost } from '../driver-suite.ts'
 
 const isLook = (command: string): boolean => command.startsWith('query-') || command === 'qom-get'
 
+type QmpAgentOptions = SuiteAgentOptions & {
+  readonly speed?: number
+  readonly before?: (command: string) => Promise<void>
+}
+
 export class QmpSuiteHost extends LeaseBench implements SuiteHost {
   readonly holds = 'copies'
 
@@ -26,7 +31,7 @@ export class QmpSuiteHost extends LeaseBench implements SuiteHost {
     return [...this.model.keys()]
   }
 
-  override agent({ dies, ...options }: SuiteAgentOptions & { readonly speed?: number } = {}): Promise<TestAgent> {
+  override agent({ dies, ...options }: QmpAgentOptions = {}): Promise<TestAgent> {
     return super.agent({
       ...options,
       ...(dies === undefined ? {} : { dies: (command) => (isLook(command) ? null : dies()) }),
@@ -94,7 +99,7 @@ export class PushSuiteHost extends QmpSuiteHost implements SuiteHost {
     return request
   }
 
-  override async agent(options: SuiteAgentOptions & { readonly speed?: number } = {}): Promise<TestAgent> {
+  override async agent(options: QmpAgentOptions = {}): Promise<TestAgent> {
     const agent = await super.agent(options)
     const begin: LeaseDriver['begin'] = (request) => {
       this.#note(request)
