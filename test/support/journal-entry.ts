@@ -89,6 +89,6 @@ export const exampleEntry = (changes: Partial<QmpEntry> = {}): QmpEntry => ({
 
 /** The same as the journal has it. */
 export const journalled = (changes: Partial<QmpEntry> = {}): JournalEntry => {
-  const { transfer, scratchFolder, socketFolder, socketPath, disks, older, ...head } = exampleEntry(changes)
-  return { ...head, payload: { transfer, scratchFolder, socketFolder, socketPath, disks, older } }
+  const { mode, transfer, scratchFolder, socketFolder, socketPath, disks, older, ...head } = exampleEntry(changes)
+  return { ...head, payload: { mode, transfer, scratchFolder, socketFolder, socketPath, disks, older } }
 }

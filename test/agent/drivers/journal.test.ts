@@ -51,7 +51,7 @@ test('an entry of an unknown driver or version is left as it is, told once, and 
   const file = (id: string): string => folder.join('leases', `${id}.json`)
   for (const entry of [known!, versioned!, driven!]) await journal.write(entry)
   const texts = [
-    (await readFile(file(versioned!.id), 'utf8')).replace('"payloadVersion":2', '"payloadVersion":3'),
+    (await readFile(file(versioned!.id), 'utf8')).replace('"payloadVersion":3', '"payloadVersion":4'),
     // a later version may know reasons that this one does not
     (await readFile(file(driven!.id), 'utf8'))
       .replace('"qmp"', '"libvirt"')
