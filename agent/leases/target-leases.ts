@@ -167,7 +167,7 @@ export class TargetLeases {
 
   /** Answers by what an end under way really comes to. */
   async #asEnded({ machine, id, ending }: Held, success: boolean): Promise<void> {
-    const fault: unknown = await ending!.then(() => null).catch((error: unknown) => error)
+    const fault = await ending!.then(() => null).catch(asVarveError)
     const now = this.#ended.get(machine)
     if (now?.lease !== id || now.success !== success) throw fault ?? noLease(machine, id)
   }

@@ -68,12 +68,13 @@ const doubtOf = (
   if (known.size !== size) return `the disk had ${known.size} bytes then, and has ${size} now`
   if (known.exporter === null || exporter === null) return 'it cannot be seen which process has the bitmap'
   if (!isSame(known.exporter, exporter)) return 'another process has the bitmap than then'
-  // no backup has failed since
-  if (known.seen?.length === 0) return null
-  if (known.seen === null || changed === null)
-    return 'it has too many changes to compare them with those of a failed backup'
-  if (!covers(changed, known.seen)) return 'it lacks changes that a failed backup has seen in it: it was begun anew'
-  return clips && !areChunks(changed, size, chunkBytes)
+  // where no backup has failed since there is nothing that it could lack
+  if (known.seen?.length !== 0) {
+    if (known.seen === null || changed === null)
+      return 'it has too many changes to compare them with those of a failed backup'
+    if (!covers(changed, known.seen)) return 'it lacks changes that a failed backup has seen in it: it was begun anew'
+  }
+  return clips && changed !== null && !areChunks(changed, size, chunkBytes)
     ? `it has parts of chunks of ${chunkBytes} bytes, whose rest cannot be read`
     : null
 }
