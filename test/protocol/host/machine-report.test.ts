@@ -19,6 +19,7 @@ test('a machine that runs, and one that cannot be asked', () => {
     hypervisor: 'QEMU 8.2.0',
     problem: null,
     lease: '3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214',
+    target: null,
     disks: [{ name: 'vda', size: 4096, format: 'raw' }],
     leftOut: [{ name: 'cd0', reason: 'read-only' }],
   } as unknown as MachineStatus
@@ -27,6 +28,9 @@ test('a machine that runs, and one that cannot be asked', () => {
     '  vda: 4.0 KiB raw',
     '  cd0: left out (read-only)',
   ])
+  expect(statusLines({ ...status, target: 'tape' })[0]).toBe(
+    'db1: QEMU 8.2.0, running, lease 3f2a91c0 held by target tape',
+  )
   expect(statusLines({ ...status, problem: 'its QEMU is off', disks: [], leftOut: [] })).toEqual([
     'db1: its QEMU is off',
   ])
