@@ -27,13 +27,15 @@ test('each disk has its evidence, and its driver says which hold bitmaps', async
   const disks = [disk('vda', folder.join('a')), disk('vdb', folder.join('b'), 'raw')]
   const leftOut = [{ name: 'cd0', reason: 'read-only' }] as const
   const evidence = await Promise.all(disks.map((one) => gatherEvidence(one)))
-  const seen = await seeDisks({ disks, leftOut })
+  const refused = [{ name: 'vdc', why: 'is shared with other machines' }]
+  const seen = await seeDisks({ disks, leftOut, refused })
   expect(seen).toEqual({
     disks: disks.map((one, index) => {
       const { text, ownText } = evidence[index]!
       return { ...one, evidence: text, ownEvidence: ownText, holdsBitmaps: true }
     }),
     leftOut,
+    refused,
   })
   expect(seen.disks.map((one) => one.evidence === one.ownEvidence)).toEqual([false, true])
   const offline = await seeDisks({ disks, leftOut }, ({ persistentBitmaps }) => persistentBitmaps)
