@@ -4,11 +4,13 @@ import type { PushOrder } from './control.ts'
 import { joinPushServer, removeSockets } from './server.ts'
 import { Writers } from './writers.ts'
 
-/**
- * How long it takes QEMU to try again, in milliseconds: where the process has only just ended (after 1 s, then 2 s), and where
- * that may be longer ago (every 16 s).
- */
-export const RETRY_WAIT_MS = { soon: 4_000, late: 17_000 } as const
+/** How long it may take QEMU to try again, in milliseconds: after 1 s, 2 s and so on, at last every 16 s. */
+const RETRY_WAIT_MS = 17_000
+
+const LOOK_MS = 50
+
+/** How long after it came QEMU may take to go on with its writes, in milliseconds. */
+const GO_ON_MS = 500
 
 /** Those of this process, which are here at once: QEMU tries again ever more seldom. */
 export class StandIns {
@@ -16,12 +18,13 @@ export class StandIns {
   readonly #writers = new Map<string, Promise<Writers | null>>()
 
   /**
-   * Begins unless the process lives, or this one stands in already. Resolves once QEMU has had the time to come here: a job that
-   * is cancelled while a guest's write waits for it makes that write fail.
+   * Begins unless the process lives, or this one stands in already. Resolves once QEMU is here for every disk, or has had the
+   * time for it (one that has nothing to write does not come): a job that is cancelled while a guest's write waits for it makes
+   * that write fail.
    */
-  async begin(order: PushOrder, waitMs: number): Promise<void> {
+  async begin(order: PushOrder): Promise<void> {
     const { socketFolder } = order
-    const standing = this.#writers.get(socketFolder) ?? this.#open(order, waitMs)
+    const standing = this.#writers.get(socketFolder) ?? this.#open(order)
     this.#writers.set(socketFolder, standing)
     try {
       if ((await standing) !== null) return
@@ -39,12 +42,14 @@ export class StandIns {
     await (await standing)?.[Symbol.asyncDispose]()
   }
 
-  async #open(order: PushOrder, waitMs: number): Promise<Writers | null> {
+  async #open(order: PushOrder): Promise<Writers | null> {
     using living = await joinPushServer(order.socketFolder)
     if (living !== null) return null
     await removeSockets(order.socketFolder)
     const writers = await Writers.open({ ...order, broken: 'the process that took it has ended' })
-    await sleep(waitMs)
+    const deadlineMs = performance.now() + RETRY_WAIT_MS
+    while (writers.clients < order.disks.length && performance.now() < deadlineMs) await sleep(LOOK_MS)
+    await sleep(GO_ON_MS)
     return writers
   }
 }

@@ -11,7 +11,6 @@ import { endLease } from '../ending.ts'
 import { lookAtScratch } from '../scratch-watch.ts'
 import { qmpPathOf } from './keys.ts'
 import { isThere } from '../scratch-guard-order.ts'
-import { RETRY_WAIT_MS } from '../../push/stand-ins.ts'
 import { pushOrder } from './push-begin.ts'
 import { isStoppedByScratch, rescuedOf } from './rescue.ts'
 import { findMove, findMoved } from './run-state.ts'
@@ -50,7 +49,7 @@ export const standWhereNeeded = async (host: QmpHost, client: QmpCaller, entry: 
   const targets = new Set(entry.disks.map(({ scratchNode }) => scratchNode))
   const writes = (await listNodes(client)).some(({ node }) => targets.has(node))
   if (writes && (await isThere(entry.socketFolder))) {
-    await host.standIns.begin(await pushOrder(entry), RETRY_WAIT_MS.late)
+    await host.standIns.begin(await pushOrder(entry))
   }
 }
 

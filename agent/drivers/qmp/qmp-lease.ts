@@ -16,7 +16,6 @@ import type { QmpHost } from './host.ts'
 import { brokenBy, findBroken } from './broken-snapshot.ts'
 import { breakingEvent, findBreak, readInventory } from './inventory.ts'
 import { qmpPathOf } from './keys.ts'
-import { RETRY_WAIT_MS } from '../../push/stand-ins.ts'
 import { pushOrder } from './push-begin.ts'
 import { PushSide } from './push-side.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
@@ -157,7 +156,7 @@ export class QmpLease extends CopyingLease<QmpEntry, QmpCaller, QmpHost> {
     if (this.isEnding) return
     this.lose(this.lostBy(error.message, error))
     try {
-      await this.host.standIns.begin(await pushOrder(this.entry), RETRY_WAIT_MS.soon)
+      await this.host.standIns.begin(await pushOrder(this.entry))
     } catch (thrown) {
       const about = { lease: this.id, machine: this.entry.machine.name, err: thrown }
       this.host.log.warn(about, 'the process that QEMU writes the backup to could not be replaced')
