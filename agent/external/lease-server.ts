@@ -1,9 +1,8 @@
 // Takes the leases that commands of this host give: each is good for as long as its command is connected.
-import { rm } from 'node:fs/promises'
-import { createServer, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import * as v from 'valibot'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { SocketPath } from '../../protocol/host/socket-path.ts'
+import { servePrivately } from '../../protocol/host/private-socket.ts'
 import { offerSchema, type Offer } from '../drivers/external/offer.ts'
 import type { Given, Offers } from '../drivers/external/offers.ts'
 import { LEASES_SOCKET, LINE_BYTES_MAX, type Answer } from './lease-wire.ts'
@@ -85,34 +84,7 @@ const serve = async (socket: Socket, options: LeaseServerOptions): Promise<void>
 }
 
 /** Takes leases on a socket of the state folder, from the agent's own user only. */
-export const serveLeases = async (options: LeaseServerOptions): Promise<AsyncDisposable> => {
-  await using resources = new AsyncDisposableStack()
-  const { path } = resources.use(await SocketPath.of(options.state, LEASES_SOCKET))
-  const sockets = new Set<Socket>()
-  const server = createServer((socket) => {
-    sockets.add(socket)
-    socket.on('error', () => {})
-    socket.once('close', () => sockets.delete(socket))
-    void serve(socket, options)
-  })
-  server.maxConnections = CONNECTIONS_MAX
-  // the state folder is locked, so one that is there is stale
-  await rm(path, { force: true })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    // the socket is made before this returns, never open to others
-    const before = process.umask(0o177)
-    try {
-      server.listen(path, resolve)
-    } finally {
-      process.umask(before)
-    }
-  })
-  // which also removes the socket
-  resources.defer(async () => {
-    const ended = new Promise<void>((resolve) => server.close(() => resolve()))
-    for (const socket of sockets) socket.destroy()
-    await ended
-  })
-  return resources.move()
+export const serveLeases = (options: LeaseServerOptions): Promise<AsyncDisposable> => {
+  const where = { folder: options.state, name: LEASES_SOCKET, connectionsMax: CONNECTIONS_MAX }
+  return servePrivately(where, (socket) => void serve(socket, options))
 }

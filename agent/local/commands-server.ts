@@ -1,13 +1,12 @@
 // Lends the agent's open session to the commands of its host: they need no connection of their own, which over a long link takes
 // them longer to open than a small backup takes, and act as the same agent anyway.
-import { rm } from 'node:fs/promises'
-import { createServer, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { socketTransport, messageBytes, type Session } from '../../protocol/client.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { decodeFrame, encodeFrame, FRAME } from '../../protocol/frames.ts'
 import { HELLO_TIMEOUT_MS, VERSION_MAX, VERSION_MIN } from '../../protocol/limits.ts'
 import { Peer, type Clock, type Handler, type Handlers } from '../../protocol/peer.ts'
-import { SocketPath } from '../../protocol/host/socket-path.ts'
+import { servePrivately } from '../../protocol/host/private-socket.ts'
 import { COMMANDS_SOCKET, type Lender, type LentMethod } from './lent.ts'
 import { LocalSocket } from './local-socket.ts'
 
@@ -98,38 +97,11 @@ const serve = (socket: Socket, session: Session, { gateway: address, clock }: Le
 }
 
 /** Serves commands on a socket of the state folder, for the agent's own user only; without a session it closes them. */
-export const serveCommands = async (session: () => Session | null, lending: Lending): Promise<AsyncDisposable> => {
-  await using resources = new AsyncDisposableStack()
-  const { path } = resources.use(await SocketPath.of(lending.state, COMMANDS_SOCKET))
-  const sockets = new Set<Socket>()
-  const server = createServer((socket) => {
-    socket.on('error', () => {})
+export const serveCommands = (session: () => Session | null, lending: Lending): Promise<AsyncDisposable> => {
+  const where = { folder: lending.state, name: COMMANDS_SOCKET, connectionsMax: CONNECTIONS_MAX }
+  return servePrivately(where, (socket) => {
     const open = session()
     if (open === null) socket.destroy()
-    else {
-      sockets.add(socket)
-      socket.once('close', () => sockets.delete(socket))
-      serve(socket, open, lending)
-    }
+    else serve(socket, open, lending)
   })
-  server.maxConnections = CONNECTIONS_MAX
-  // the state folder is locked, so one that is there is stale
-  await rm(path, { force: true })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    // the socket is made before this returns, never open to others
-    const before = process.umask(0o177)
-    try {
-      server.listen(path, resolve)
-    } finally {
-      process.umask(before)
-    }
-  })
-  // which also removes the socket
-  resources.defer(async () => {
-    const over = new Promise<void>((resolve) => server.close(() => resolve()))
-    for (const socket of sockets) socket.destroy()
-    await over
-  })
-  return resources.move()
 }

@@ -15,7 +15,8 @@ import { isThere } from '../drivers/scratch-guard-order.ts'
 import { askSchema, controlSocket, pushOrderSchema, type Ask, type PushOrder } from './control.ts'
 import { markProcess } from '../process-mark.ts'
 import type { PushedDisk } from './pushed-disk.ts'
-import { listenPrivately, serverFor, Writers } from './writers.ts'
+import { listenPrivately } from '../../protocol/host/private-socket.ts'
+import { serverFor, Writers } from './writers.ts'
 
 /** Agents at once. */
 const AGENTS_MAX = 4

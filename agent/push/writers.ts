@@ -1,24 +1,13 @@
 // The socket to which QEMU writes the disks of a lease.
-import { once } from 'node:events'
 import { chown } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
+import { listenPrivately } from '../../protocol/host/private-socket.ts'
 import { writerSocket, type PushOrder } from './control.ts'
 import { PushedDisk } from './pushed-disk.ts'
 import { serveWriter, targetOf } from './writer-connection.ts'
 
 /** Clients at once: QEMU has one for each disk. */
 const WRITERS_MAX = 512
-
-/** Listens on a socket that is never open to others. */
-export const listenPrivately = async (server: Server, path: string): Promise<void> => {
-  const before = process.umask(0o177)
-  try {
-    server.listen(path)
-  } finally {
-    process.umask(before)
-  }
-  await once(server, 'listening')
-}
 
 /** A server that takes so many clients, and notes them. */
 export const serverFor = (clients: Set<Socket>, most: number, serve: (socket: Socket) => Promise<void>): Server =>
