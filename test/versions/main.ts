@@ -18,6 +18,11 @@ const project = path.resolve(import.meta.dirname, '../..')
 /** Unpacked packages of each release, about 300 MB each, kept between runs. */
 const ROOTS = path.join(project, 'node_modules/.cache/versions')
 
+const fail = (sentence: string): never => {
+  console.error(`test:versions: ${sentence}`)
+  process.exit(1)
+}
+
 interface Ended {
   readonly code: number
   readonly output: string
@@ -54,7 +59,7 @@ const makeRoot = async (release: Release, renew: boolean): Promise<void> => {
   if (!renew && existsSync(path.join(rootOf(release), 'made'))) return
   console.error(`fetching QEMU and libvirt of ${release}`)
   const { code, output } = await runTo(['sh', 'test/versions/root.sh', release, rootOf(release)], false)
-  if (code !== 0) throw new Error(`there is no ${release}: ${output.slice(-2000)}`)
+  if (code !== 0) fail(`there is no ${release}: ${output.slice(-2000)}`)
 }
 
 const versionOf = async (release: Release, program: string): Promise<string> => {
@@ -178,7 +183,7 @@ const chosen = <T>(wanted: string | undefined, all: readonly T[], nameOf: (one: 
   if (wanted === undefined) return all
   const names = wanted.split(',')
   const unknown = names.find((name) => !all.some((one) => nameOf(one) === name))
-  if (unknown !== undefined) throw new Error(`there is no "${unknown}": choose of ${all.map(nameOf).join(', ')}`)
+  if (unknown !== undefined) fail(`there is no "${unknown}": choose of ${all.map(nameOf).join(', ')}`)
   return all.filter((one) => names.includes(nameOf(one)))
 }
 
@@ -190,7 +195,7 @@ const { values } = parseArgs({
     json: { type: 'boolean', default: false },
   },
 })
-if (process.getuid?.() !== 0) throw new Error('mounting needs root')
+if (process.getuid?.() !== 0) fail('another /usr can be mounted only as root')
 const suites = chosen(values.suites, SUITES, ({ name }) => name)
 const rows: Row[] = []
 for (const release of chosen(values.releases, RELEASES, (name) => name)) {
