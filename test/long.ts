@@ -11,6 +11,7 @@ export const LONG_TESTS = [
   'test/agent/drivers/qmp/access-kills.test.ts',
   'test/agent/drivers/qmp/begin-moments.test.ts',
   'test/agent/drivers/qmp/push-conformance.test.ts',
+  'test/agent/drivers/qmp/push-killed.test.ts',
   'test/agent/leases/kills.test.ts',
   'test/gateway/catalog/sqlite/examine.test.ts',
   'test/gateway/memory/attack.test.ts',

@@ -9,8 +9,8 @@ const RETRY_WAIT_MS = 17_000
 
 const LOOK_MS = 50
 
-/** How long after it came QEMU may take to go on with its writes, in milliseconds. */
-const GO_ON_MS = 500
+/** How long QEMU may take, once it is here, to go on with the writes that waited, in milliseconds: seen to take over 1 s. */
+const GO_ON_MS = 4_000
 
 /** Those of this process, which are here at once: QEMU tries again ever more seldom. */
 export class StandIns {

@@ -18,7 +18,11 @@ export const SUITES: readonly Suite[] = [
   { name: 'qmp', files: ['test/agent/drivers/qmp/conformance.test.ts'] },
   {
     name: 'push',
-    files: ['test/agent/drivers/qmp/push-conformance.test.ts', 'test/agent/drivers/qmp/push.test.ts'],
+    files: [
+      'test/agent/drivers/qmp/push-conformance.test.ts',
+      'test/agent/drivers/qmp/push-killed.test.ts',
+      'test/agent/drivers/qmp/push.test.ts',
+    ],
     qemuMin: [7, 2],
   },
   { name: 'fleecing', files: ['test/agent/drivers/qmp/access.test.ts'], qemuMin: [9, 0] },
